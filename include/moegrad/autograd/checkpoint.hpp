@@ -1,0 +1,42 @@
+#pragma once
+// checkpoint: runs a segment without keeping its activations and runs it again in backward.
+// The expert choices of the first run are recorded and replayed; the second run never decides. Random draws are keyed
+// by position, so dropout masks are the same without any state.
+
+#include <memory>
+#include <vector>
+
+#include <moegrad/autograd/tape.hpp>
+
+namespace moegrad {
+
+/// y = segment(tape, x), one tensor in and one out; parameters the segment captures get their gradients as usual.
+/// Saved: x and the choices.
+template <class Real, class Segment>
+Var<Real> checkpoint(Tape& tape, const Var<Real>& x, Segment segment) {
+    if (!tape.recording()) return segment(tape, x);
+    auto choices = std::make_shared<Selections>();
+    Tensor<Real> value;
+    {
+        Tape forward(tape.context(), Mode::inference);
+        forward.set_selections(choices.get());
+        value = segment(forward, Var<Real>(x.value())).value();
+    }
+    auto y = tape.wrap(value, true);
+    tape.record(y.gradient(), [&context = tape.context(), x, segment, choices, dy = y.gradient()] {
+        Tape replay(context);
+        choices->rewind();
+        replay.set_selections(choices.get());
+        const Var<Real> again = segment(replay, x);
+        if (!again.needs_gradient()) return;
+        auto target = again.gradient()->target();
+        for (Index t = 0; t < dy->tensor().rows(); ++t) {
+            const Real* from = dy->tensor().matrix().row(t);
+            std::copy(from, from + dy->tensor().columns(), target.tensor.matrix().row(t));
+        }
+        replay.backward();
+    });
+    return y;
+}
+
+}  // namespace moegrad

@@ -1,0 +1,76 @@
+#pragma once
+// Var<T>: a value and, where someone needs it, the place of its gradient.
+// Closures on the tape keep the two apart: an op holds the values it saved and the gradients it writes, nothing else,
+// so memory goes back as soon as the last reader has run.
+
+#include <memory>
+#include <utility>
+
+#include <moegrad/core/context.hpp>
+
+namespace moegrad {
+
+/// Where a gradient goes and whether this write is the first.
+template <class T>
+struct GradientTarget {
+    Tensor<T> tensor;
+    Write write;
+};
+
+/// Gradient of one use of one value. Step memory, made at the first write; parameters bring a lasting tensor instead.
+template <class T>
+class Gradient {
+public:
+    Gradient(Context& context, const Shape& shape) : context_(&context), shape_(shape) {}
+    /// Lasting: stays after backward and goes on accumulating until `forget` is called.
+    explicit Gradient(Tensor<T> lasting) : tensor_(std::move(lasting)), shape_(tensor_.shape()) {}
+
+    bool written() const { return written_; }
+    const Tensor<T>& tensor() const { return tensor_; }
+    const Shape& shape() const { return shape_; }
+
+    /// The next write: overwrite at first, accumulate from then on.
+    GradientTarget<T> target() {
+        if (!tensor_.defined()) tensor_ = context_->template make<T>(shape_);
+        const Write write = written_ ? Write::accumulate : Write::overwrite;
+        written_ = true;
+        return {tensor_, write};
+    }
+
+    /// The next write overwrites again; called by the update.
+    void forget() { written_ = false; }
+
+private:
+    Context* context_ = nullptr;
+    Tensor<T> tensor_;
+    Shape shape_;
+    bool written_ = false;
+};
+
+template <class T>
+class Var {
+public:
+    Var() = default;
+    /// A constant: frozen weights, inputs, masks.
+    explicit Var(Tensor<T> value) : value_(std::move(value)) {}
+    Var(Tensor<T> value, std::shared_ptr<Gradient<T>> gradient)
+        : value_(std::move(value)), gradient_(std::move(gradient)) {}
+
+    const Tensor<T>& value() const { return value_; }
+    const Shape& shape() const { return value_.shape(); }
+    Index extent(int axis) const { return value_.extent(axis); }
+    bool defined() const { return value_.defined(); }
+    bool needs_gradient() const { return gradient_ != nullptr; }
+    const std::shared_ptr<Gradient<T>>& gradient() const { return gradient_; }
+
+    template <int Rank>
+    View<const T, Rank> view() const {
+        return value_.template view<Rank>();
+    }
+
+private:
+    Tensor<T> value_;
+    std::shared_ptr<Gradient<T>> gradient_;
+};
+
+}  // namespace moegrad

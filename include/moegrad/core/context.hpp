@@ -1,0 +1,87 @@
+#pragma once
+// Context: one device with its step memory, threads and step scalars. Stream: the small handle that kernels get.
+//
+// StepScalars is everything that changes from step to step and that a kernel may read. It lives in one struct on the
+// device, so that a step recorded once stays right when it is replayed.
+
+#include <cstdint>
+#include <memory>
+
+#include <moegrad/core/arena.hpp>
+#include <moegrad/core/device.hpp>
+#include <moegrad/core/tensor.hpp>
+#include <moegrad/core/thread_pool.hpp>
+
+namespace moegrad {
+
+/// Which loss a coefficient belongs to; penalties of the routers come after the cross entropy.
+inline constexpr int kCoefficients = 16;
+
+struct StepScalars {
+    std::uint64_t seed = 0;   // keys every random draw of the run
+    std::uint64_t step = 0;   // optimiser steps taken so far
+    double learning_rate = 0;
+    double clip_scale = 1;    // factor on every gradient, from the global norm
+    // d objective / d (summed values of a loss): coefficient 0 is 1 / supervised tokens of the optimiser step.
+    double coefficient[kCoefficients] = {1};
+};
+
+struct ContextOptions {
+    Device device = Device::cpu;
+    int threads = 0;  // 0: MOEGRAD_THREADS, else all cores
+    Arena::Fill fill = Arena::Fill::none;
+};
+
+class Context;
+
+/// Passed by value as the first argument of every kernel.
+class Stream {
+public:
+    explicit Stream(Context& context) : context_(&context) {}
+    Context& context() const { return *context_; }
+    inline Device device() const;
+    inline ThreadPool& pool() const;
+    inline const StepScalars& scalars() const;
+
+private:
+    Context* context_;
+};
+
+class Context {
+public:
+    explicit Context(const ContextOptions& options = {})
+        : device_(options.device),
+          arena_(std::make_shared<Arena>(options.fill)),
+          pool_(options.threads > 0 ? options.threads : default_threads()) {
+        if (device_ != Device::cpu) {
+            throw Error{ErrorCode::unsupported, "Context", "device cpu", name(device_),
+                        "this build has no CUDA kernels yet"};
+        }
+    }
+    Context(const Context&) = delete;
+    Context& operator=(const Context&) = delete;
+
+    Device device() const { return device_; }
+    Stream stream() { return Stream(*this); }
+    ThreadPool& pool() { return pool_; }
+    Arena& arena() { return *arena_; }
+    StepScalars& scalars() { return scalars_; }
+
+    /// Step memory, contents undefined.
+    template <class T>
+    Tensor<T> make(const Shape& shape) {
+        return Tensor<T>(arena_, shape);
+    }
+
+private:
+    Device device_;
+    std::shared_ptr<Arena> arena_;
+    ThreadPool pool_;
+    StepScalars scalars_;
+};
+
+inline Device Stream::device() const { return context_->device(); }
+inline ThreadPool& Stream::pool() const { return context_->pool(); }
+inline const StepScalars& Stream::scalars() const { return context_->scalars(); }
+
+}  // namespace moegrad

@@ -1,0 +1,51 @@
+#pragma once
+// Segments: which rows of a [T, D] batch belong together. A batch is never [B, S]: sequences of any lengths lie one
+// after another, attention never crosses a segment, positions restart in each.
+
+#include <span>
+#include <vector>
+
+#include <moegrad/core/tensor.hpp>
+
+namespace moegrad {
+
+struct Segments {
+    Tensor<std::int32_t> begin;     // [S + 1]  first row of each segment; begin[S] = T
+    Tensor<std::int32_t> position;  // [T]      position inside its segment, from 0
+    Tensor<std::int32_t> sample;    // [T]      id of the data sample: keys dropout, whatever batch it is in
+    Tensor<std::int32_t> segment;   // [T]      segment of each row
+    Tensor<std::uint8_t> valid;     // [T]      0 for padding: in no loss and no statistic
+
+    Index count() const { return begin.defined() ? begin.extent(0) - 1 : 0; }
+    Index tokens() const { return position.defined() ? position.extent(0) : 0; }
+
+    /// Segments of the given lengths, all rows valid. sample ids default to 0, 1, 2, ...
+    static Segments of_lengths(std::span<const Index> lengths, std::span<const std::int32_t> samples = {}) {
+        const Index S = static_cast<Index>(lengths.size());
+        Index T = 0;
+        for (Index length : lengths) T += length;
+        Segments s;
+        s.begin = Tensor<std::int32_t>::zeros({S + 1});
+        s.position = Tensor<std::int32_t>::zeros({T});
+        s.sample = Tensor<std::int32_t>::zeros({T});
+        s.segment = Tensor<std::int32_t>::zeros({T});
+        s.valid = Tensor<std::uint8_t>::zeros({T});
+        Index row = 0;
+        for (Index i = 0; i < S; ++i) {
+            const auto at = static_cast<std::size_t>(i);
+            for (Index p = 0; p < lengths[at]; ++p, ++row) {
+                s.position.data()[row] = static_cast<std::int32_t>(p);
+                s.segment.data()[row] = static_cast<std::int32_t>(i);
+                s.sample.data()[row] = samples.empty() ? static_cast<std::int32_t>(i) : samples[at];
+                s.valid.data()[row] = 1;
+            }
+            s.begin.data()[i + 1] = static_cast<std::int32_t>(row);
+        }
+        return s;
+    }
+    static Segments of_lengths(std::initializer_list<Index> lengths) {
+        return of_lengths(std::span<const Index>(lengths.begin(), lengths.size()));
+    }
+};
+
+}  // namespace moegrad
