@@ -1,0 +1,2 @@
+#pragma once
+#include <moegrad/io/model_config.hpp>

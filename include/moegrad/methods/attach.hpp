@@ -1,0 +1,228 @@
+#pragma once
+// attach: freezes a base model and adds what an AdapterSpec asks for. Every target must match something: a LoRA that
+// silently reaches no expert is the commonest failure of the field.
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <moegrad/methods/adapter_spec.hpp>
+#include <moegrad/models/decoder.hpp>
+#include <moegrad/nn/lora.hpp>
+#include <moegrad/nn/mixture_lora.hpp>
+
+namespace moegrad {
+
+template <class Real>
+class Attachment {
+public:
+    Attachment(Decoder<Real>& model, const AdapterSpec& spec) : model_(model), spec_(spec) {}
+
+    void run() {
+        for (auto* parameter : model_.base_parameters()) parameter->set_trainable(false);
+        for (auto& layer : model_.layers()) {
+            for (auto& [name, linear] : model_.linears(layer)) attach_linear(layer, name, *linear);
+            for (auto& moe : layer.moe) attach_moe(moe);
+        }
+        require_every_target_met();
+    }
+
+private:
+    std::uint32_t next_module() { return ++modules_; }
+    bool meets(const std::string& name, const std::string& group) {
+        for (const std::string& target : spec_.targets) {
+            if (target == name || target == group || target == "all") met_.push_back(target);
+        }
+        return spec_.wants(name, group);
+    }
+
+    void attach_linear(DecoderLayer<Real>& layer, const std::string& name, Linear<Real>& linear) {
+        const bool dense = name == "gate_proj" || name == "up_proj" || name == "down_proj";
+        if (!meets(name, dense ? "mlp" : "attention")) return;
+        if (spec_.method == Method::lora || !layer.moe.empty()) {
+            linear.adapter = std::make_unique<Lora<Real>>(linear, spec_.lora, spec_.seed, next_module());
+            return;
+        }
+        const std::uint32_t module = next_module();
+        linear.adapter = std::make_unique<MixtureLora<Real>>(
+            linear, layer.index, fresh_router(linear.path() + ".router", linear.weight.shape()[1]), spec_.lora,
+            spec_.seed, module);
+    }
+
+    void attach_moe(MoeLayer<Real>& moe) {
+        auto& experts = moe.experts;
+        const Index E = experts.count(), F = experts.width(), D = experts.gate_up.shape()[2];
+        const bool up = meets("experts.gate_up", "experts"), down = meets("experts.down", "experts");
+        // PEFT nests one wrapper per target parameter: the inner is "experts.base_layer" when there are two.
+        const std::string path = moe.name + ".experts";
+        if (up) {
+            experts.gate_up_lora = LoraParameters<Real>(down ? path + ".base_layer" : path, E, 2 * F, D, spec_.lora,
+                                                        spec_.seed, next_module());
+        }
+        if (down) {
+            experts.down_lora = LoraParameters<Real>(path, E, D, F, spec_.lora, spec_.seed, next_module());
+        }
+        if (spec_.method == Method::molora) {
+            throw Error{ErrorCode::config, "adapter.method", "lora, adamoe or mor on a mixture of experts", "molora",
+                        "molora adds experts to a dense model; on Mixtral the experts are there"};
+        }
+        moe.router = routed(moe);
+    }
+
+    /// The gate of a MoE layer as the spec wants it trained.
+    Gate<Wide<Real>> tuned_gate(std::shared_ptr<Parameter<Wide<Real>>> weight, const std::string& path) {
+        Gate<Wide<Real>> gate(std::move(weight));
+        if (spec_.gate_mode() == GateMode::full) gate.weight->set_trainable(true);
+        if (spec_.gate_mode() == GateMode::lora) add_lora(gate, path);
+        return gate;
+    }
+    void add_lora(Gate<Wide<Real>>& gate, const std::string& path) {
+        gate.lora = LoraParameters<Wide<Real>>(path, 0, gate.weight->shape()[0], gate.weight->shape()[1], spec_.lora,
+                                               spec_.seed, next_module());
+    }
+
+    AnyRouter<Wide<Real>> routed(MoeLayer<Real>& moe) {
+        const Index k = spec_.top_k > 0 ? spec_.top_k : moe.router.slots();
+        if (spec_.method == Method::adamoe) {
+            const Index nulls = spec_.null_experts > 0 ? spec_.null_experts : moe.experts.count();
+            NullExpertRouter<Wide<Real>> router{.gate = tuned_gate(moe.gate, moe.name + ".gate"),
+                                                .gate2 = {},
+                                                .k = spec_.top_k > 0 ? spec_.top_k : 3,
+                                                .weights = spec_.null_weights,
+                                                .null_map = spec_.null_map,
+                                                .penalties = null_penalties()};
+            router.gate2 = tuned_gate(copy_gate(*moe.gate, nulls, moe.name + ".gate2.weight"), moe.name + ".gate2");
+            router.check();
+            return router;
+        }
+        if (spec_.method == Method::mor) {
+            MixtureRouter<Wide<Real>> router{
+                .sub = {}, .main = {}, .kind = spec_.mixture, .k = k, .penalties = spec_.penalties()};
+            if (spec_.gate_mode() == GateMode::full) moe.gate->set_trainable(true);
+            for (Index j = 0; j < spec_.routers; ++j) {
+                Gate<Wide<Real>> sub(moe.gate);
+                add_lora(sub, moe.name + ".router.sub." + std::to_string(j));
+                router.sub.push_back(std::move(sub));
+            }
+            router.main = main_router(moe.name + ".router", moe.gate->shape()[1]);
+            return router;
+        }
+        check_top_k(k, moe.experts.count());
+        return TopKRouter<Wide<Real>>{.gate = tuned_gate(moe.gate, moe.name + ".gate"),
+                                      .k = k,
+                                      .weights = TopKWeights::renormalized,
+                                      .penalties = spec_.penalties()};
+    }
+
+    /// A trainable router over E new LoRA experts, for one Linear with D inputs.
+    AnyRouter<Wide<Real>> fresh_router(const std::string& path, Index D) {
+        const Index E = spec_.experts, k = spec_.top_k > 0 ? spec_.top_k : spec_.method == Method::adamoe ? 3 : 2;
+        if (spec_.method == Method::mor) {
+            MixtureRouter<Wide<Real>> router{
+                .sub = {}, .main = {}, .kind = spec_.mixture, .k = k, .penalties = spec_.penalties()};
+            for (Index j = 0; j < spec_.routers; ++j) {
+                router.sub.push_back(fresh_gate(path + ".sub." + std::to_string(j) + ".weight", E, D));
+            }
+            router.main = main_router(path, D);
+            check_top_k(k, E);
+            return router;
+        }
+        if (spec_.method == Method::adamoe) {
+            NullExpertRouter<Wide<Real>> router{.gate = fresh_gate(path + ".gate.weight", E, D),
+                                                .gate2 = {},
+                                                .k = k,
+                                                .weights = spec_.null_weights,
+                                                .null_map = spec_.null_map,
+                                                .penalties = null_penalties()};
+            const Index nulls = spec_.null_experts > 0 ? spec_.null_experts : E;
+            if (spec_.null_map == NullMap::identity) {
+                throw Error{ErrorCode::config, "router.null_map", "zero with Mo-LoRA", "identity",
+                            "the experts of Mo-LoRA are updates of a Linear; the identity has no meaning there"};
+            }
+            router.gate2 = fresh_gate(path + ".gate2.weight", nulls, D);
+            router.check();
+            return router;
+        }
+        check_top_k(k, E);
+        return TopKRouter<Wide<Real>>{.gate = fresh_gate(path + ".gate.weight", E, D),
+                                      .k = k,
+                                      .weights = TopKWeights::renormalized,
+                                      .penalties = spec_.penalties()};
+    }
+
+    Gate<Wide<Real>> fresh_gate(const std::string& name, Index rows, Index D) {
+        auto weight = std::make_shared<Parameter<Wide<Real>>>(name, Shape{rows, D});
+        weight->set_trainable(true);
+        fill_kaiming(weight->value(), spec_.seed, next_module());
+        return Gate<Wide<Real>>(std::move(weight));
+    }
+
+    /// Zeros: every sub-router has the same weight at the start.
+    std::shared_ptr<Parameter<Wide<Real>>> main_router(const std::string& path, Index D) {
+        if (spec_.routers < 1) {
+            throw Error{ErrorCode::config, "router.routers", "at least 1", format("{}", spec_.routers)};
+        }
+        const bool free = spec_.mixture == MixtureKind::free_weights;
+        auto main = std::make_shared<Parameter<Wide<Real>>>(path + ".main.weight", Shape{spec_.routers, free ? 1 : D});
+        main->set_trainable(true);
+        return main;
+    }
+
+    PenaltySettings null_penalties() const {
+        auto penalties = spec_.penalties();
+        if (penalties.balance == BalanceLoss::none) penalties.balance = BalanceLoss::adamoe_eq6;
+        return penalties;
+    }
+
+    void check_top_k(Index k, Index experts) const {
+        if (k < 1 || k > experts) {
+            throw Error{ErrorCode::config, "router.top_k", format("1 to {} (the experts)", experts), format("{}", k)};
+        }
+    }
+
+    void require_every_target_met() const {
+        for (const std::string& target : spec_.targets) {
+            if (std::find(met_.begin(), met_.end(), target) == met_.end()) {
+                throw Error{ErrorCode::config, format("adapter.targets: \"{}\"", target),
+                            "a name that matches a Linear or the experts of this model", "no match",
+                            "names: q_proj k_proj v_proj o_proj gate_proj up_proj down_proj experts experts.gate_up "
+                            "experts.down; groups: attention mlp all"};
+            }
+        }
+    }
+
+    Decoder<Real>& model_;
+    const AdapterSpec& spec_;
+    std::uint32_t modules_ = 0;
+    std::vector<std::string> met_;
+};
+
+/// Freezes every base weight and adds the adapters and routers of `spec`.
+template <class Real>
+void attach(Decoder<Real>& model, const AdapterSpec& spec) {
+    Attachment<Real>(model, spec).run();
+}
+
+/// Every trainable parameter, each once: adapters, routers, and base weights that train.
+template <class Real>
+std::vector<Parameter<Real>*> trainable_parameters(Decoder<Real>& model) {
+    std::vector<Parameter<Real>*> all;
+    const auto take = [&all](Parameter<Real>* p) {
+        if (p->trainable() && std::find(all.begin(), all.end(), p) == all.end()) all.push_back(p);
+    };
+    for (auto* p : model.base_parameters()) take(p);
+    for (auto& layer : model.layers()) {
+        for (auto& [name, linear] : model.linears(layer)) {
+            if (!linear->adapter) continue;
+            for (auto* p : linear->adapter->parameters()) take(p);
+        }
+        for (auto& moe : layer.moe) {
+            for (auto* p : moe.experts.parameters()) take(p);
+            for (auto* p : moe.router.parameters()) take(p);
+        }
+    }
+    return all;
+}
+
+}  // namespace moegrad

@@ -1,0 +1,56 @@
+#pragma once
+// Experts: E SwiGLU feed-forwards as two stacks, run on the rows a dispatch plan gives each of them.
+//     h[n] = down_e( silu(gate_e x) * up_e x ),   e = expert of row n,   x = its token
+// gate_up [E, 2F, D] holds the gate's rows above the up's (w1 above w3), down [E, D, F] is w2: the layout of fused
+// checkpoints, and of PEFT's fused LoRA: one A [E, R, D] for gate and up together, B [E, 2F, R].
+// A row's bits depend on that row alone. Null slots cost no row.
+
+#include <string>
+#include <vector>
+
+#include <moegrad/autograd/lora_parameters.hpp>
+#include <moegrad/nn/forward.hpp>
+#include <moegrad/ops/grouped_linear.hpp>
+#include <moegrad/ops/swiglu.hpp>
+
+namespace moegrad {
+
+template <class Real>
+struct Experts {
+    Parameter<Real> gate_up;  // [E, 2F, D]
+    Parameter<Real> down;     // [E, D, F]
+    LoraParameters<Real> gate_up_lora, down_lora;
+
+    Experts() = default;
+    /// `name` is the module's path, "model.layers.0.mlp.experts".
+    Experts(const std::string& name, Index E, Index D, Index F)
+        : gate_up(name + ".gate_up_proj", Shape{E, 2 * F, D}), down(name + ".down_proj", Shape{E, D, F}) {}
+
+    Index count() const { return gate_up.shape()[0]; }
+    Index width() const { return down.shape()[2]; }
+
+    /// x [T, D] -> h [T K, D], of which the plan's N rows count.
+    Var<Real> operator()(Forward<Real>& forward, const Var<Real>& x, const DispatchPlan& plan) {
+        const auto inner = apply(forward, x, gate_up, gate_up_lora, plan, RowSource::tokens);
+        const auto rows = plan.expert_begin.rows(plan.experts, plan.experts + 1);
+        const auto active = swiglu_fused(forward.tape, inner, rows);
+        return apply(forward, active, down, down_lora, plan, RowSource::rows);
+    }
+
+    std::vector<Parameter<Real>*> parameters() {
+        std::vector<Parameter<Real>*> all{&gate_up, &down};
+        if (gate_up_lora.defined()) all.insert(all.end(), {&gate_up_lora.A, &gate_up_lora.B});
+        if (down_lora.defined()) all.insert(all.end(), {&down_lora.A, &down_lora.B});
+        return all;
+    }
+
+private:
+    static Var<Real> apply(Forward<Real>& forward, const Var<Real>& x, Parameter<Real>& weight,
+                           LoraParameters<Real>& lora, const DispatchPlan& plan, RowSource source) {
+        if (!lora.defined()) return grouped_linear(forward.tape, x, weight.use(), plan, source);
+        const LoraStack<Real> weights{lora.A.use(), lora.B.use(), lora.scale, {lora.dropout, lora.module}};
+        return grouped_linear(forward.tape, x, weight.use(), plan, source, &weights, forward.segments);
+    }
+};
+
+}  // namespace moegrad

@@ -1,0 +1,43 @@
+#pragma once
+// Linear: y = x W^T with W [O, D] as the checkpoint has it, no bias, and room for one adapter.
+// The adapter is the first of the three places where a method attaches to a model (the others: a MoE layer's router,
+// a feed-forward's branches).
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <moegrad/nn/forward.hpp>
+#include <moegrad/ops/linear.hpp>
+
+namespace moegrad {
+
+template <class Real>
+class LinearAdapter {
+public:
+    virtual ~LinearAdapter() = default;
+    /// The whole output, base product included: x [T, D], w [O, D] -> [T, O].
+    virtual Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Var<Real>& w) = 0;
+    virtual std::vector<Parameter<Real>*> parameters() = 0;
+    /// The router, when the adapter has one.
+    virtual AnyRouter<Wide<Real>>* router() { return nullptr; }
+};
+
+template <class Real>
+struct Linear {
+    Parameter<Real> weight;
+    std::unique_ptr<LinearAdapter<Real>> adapter;
+
+    Linear() = default;
+    Linear(std::string name, Index out, Index in) : weight(std::move(name), Shape{out, in}) {}
+
+    Var<Real> operator()(Forward<Real>& forward, const Var<Real>& x) {
+        if (adapter) return adapter->forward(forward, x, weight.use());
+        return linear(forward.tape, x, weight.use());
+    }
+
+    /// The module's path: the weight's name without ".weight".
+    std::string path() const { return weight.name().substr(0, weight.name().rfind(".weight")); }
+};
+
+}  // namespace moegrad

@@ -1,0 +1,54 @@
+#pragma once
+// MixtureLora: E LoRA experts on one Linear and a router of their own that looks at the Linear's input,
+//     y = W x + sum_{e in S} w_e s B_e A_e drop(x)
+// The router is any: top-k (MoLA), null experts (AdaMoE's Mo-LoRA), mixture of routers. A token without an expert keeps
+// the frozen base output. E = 1 with weight 1 is plain LoRA to the bit.
+
+#include <moegrad/autograd/lora_parameters.hpp>
+#include <moegrad/nn/linear.hpp>
+#include <moegrad/ops/molora_linear.hpp>
+
+namespace moegrad {
+
+template <class Real>
+class MixtureLora final : public LinearAdapter<Real> {
+public:
+    MixtureLora(const Linear<Real>& linear, int layer, AnyRouter<Wide<Real>> router, const LoraOptions& options,
+                std::uint64_t seed, std::uint32_t module)
+        : name_(linear.path()),
+          layer_(layer),
+          router_(std::move(router)),
+          lora_(linear.path(), router_.experts(), linear.weight.shape()[0], linear.weight.shape()[1], options, seed,
+                module) {}
+
+    Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Var<Real>& w) override {
+        const RouteInput<Wide<Real>> input{.x = x,
+                                           .token = forward.token,
+                                           .segments = forward.segments,
+                                           .layer = layer_,
+                                           .mode = forward.tape.mode(),
+                                           .module = lora_.module};
+        auto routing = router_.route(forward.tape, input);
+        auto y = molora_linear(forward.tape, x, w,
+                               LoraWeights<Real>{lora_.A.use(), lora_.B.use(), lora_.scale,
+                                                 {lora_.dropout, lora_.module}},
+                               routing.expert, routing.weight, forward.segments);
+        forward.routings.push_back({name_, layer_, std::move(routing)});
+        return y;
+    }
+    std::vector<Parameter<Real>*> parameters() override {
+        std::vector<Parameter<Real>*> all{&lora_.A, &lora_.B};
+        for (auto* parameter : router_.parameters()) all.push_back(parameter);
+        return all;
+    }
+    AnyRouter<Wide<Real>>* router() override { return &router_; }
+    LoraParameters<Real>& lora() { return lora_; }
+
+private:
+    std::string name_;
+    int layer_;
+    AnyRouter<Wide<Real>> router_;
+    LoraParameters<Real> lora_;
+};
+
+}  // namespace moegrad

@@ -1,0 +1,65 @@
+#pragma once
+// dispatch: from "which experts does a token use" to "which rows does an expert compute".
+// A stable counting sort of the used slots by expert: the rows of expert e are expert_begin[e] .. expert_begin[e+1]-1,
+// in (token, slot) order. Slots with a negative expert (unused, null, dropped) cost no row. The number of rows,
+// N = expert_begin[E], is known on the device only; shapes use the bound T K, and rows from N on mean nothing.
+// Saved: nothing (the plan itself is step memory: 3 T K + E + 1 integers).
+
+#include <moegrad/autograd/tape.hpp>
+#include <moegrad/core/slot.hpp>
+
+namespace moegrad {
+
+struct DispatchPlan {
+    Tensor<std::int32_t> expert_begin;  // [E + 1]  first row of each expert; expert_begin[E] = N
+    Tensor<std::int32_t> row_token;     // [T K]    token of a row; -1 from N on
+    Tensor<std::int32_t> row_slot;      // [T K]    t K + k of a row; -1 from N on
+    Tensor<std::int32_t> slot_row;      // [T, K]   row of a slot; -1 where the slot has none
+    Index experts = 0, slots = 0, tokens = 0;
+    Index bound = 0;  // rows of a routed tensor: T K, at least N
+};
+
+/// What kernels get of a plan.
+struct DispatchView {
+    View<const std::int32_t, 1> expert_begin, row_token, row_slot;
+    View<const std::int32_t, 2> slot_row;
+
+    explicit DispatchView(const DispatchPlan& plan)
+        : expert_begin(plan.expert_begin.view<1>()),
+          row_token(plan.row_token.view<1>()),
+          row_slot(plan.row_slot.view<1>()),
+          slot_row(plan.slot_row.view<2>()) {}
+};
+
+template <class Real>
+struct DispatchKernels {
+    void (*sort)(Stream, View<const std::int32_t, 2> expert, View<std::int32_t, 1> expert_begin,
+                 View<std::int32_t, 1> row_token, View<std::int32_t, 1> row_slot, View<std::int32_t, 2> slot_row);
+};
+
+/// Integers only: the one seat of a device is that of float32.
+inline constinit KernelSlot<DispatchKernels> dispatch_slot{"dispatch", Proof::reference};
+
+/// expert [T, K], each below `experts`; negative: no row.
+inline DispatchPlan dispatch(Tape& tape, const Tensor<std::int32_t>& expert, Index experts) {
+    constexpr Index kMostRows = std::int64_t{1} << 31;
+    if (expert.shape().rank() != 2 || experts < 0 || expert.size() >= kMostRows) {
+        throw Error{ErrorCode::shape, "dispatch", "expert [T, K] with T K < 2^31",
+                    format("expert {}, {} experts", expert.shape().text(), experts)};
+    }
+    DispatchPlan plan;
+    plan.experts = experts;
+    plan.tokens = expert.extent(0);
+    plan.slots = expert.extent(1);
+    plan.bound = plan.tokens * plan.slots;
+    plan.expert_begin = tape.make<std::int32_t>({experts + 1});
+    plan.row_token = tape.make<std::int32_t>({plan.bound});
+    plan.row_slot = tape.make<std::int32_t>({plan.bound});
+    plan.slot_row = tape.make<std::int32_t>({plan.tokens, plan.slots});
+    dispatch_slot.get<float>(tape.device())
+        .sort(tape.stream(), expert.view<2>(), plan.expert_begin.view<1>(), plan.row_token.view<1>(),
+              plan.row_slot.view<1>(), plan.slot_row.view<2>());
+    return plan;
+}
+
+}  // namespace moegrad

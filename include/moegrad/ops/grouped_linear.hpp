@@ -1,0 +1,184 @@
+#pragma once
+// grouped_linear: the Linear of many experts over ragged rows, each expert with LoRA of its own if wanted.
+//     y[n] = x[src(n)] w[e]^T  (+ u[n] B[e]^T),   u[n] = s drop_e(x[src(n)]) A[e]^T,    n in the rows of expert e
+//     src(n) = row_token[n] when x has one row per token (gather on load), n when x is routed already
+// An element of y is one chain over D, then over R: with B = 0 the bits are those without LoRA. It depends on its own
+// row and expert alone.
+// backward:   dw[e] = sum_n dy[n]^T x[src(n)],   dB[e] = sum_n dy[n]^T u[n],   du = s dy B,   dA[e] = sum_n du^T drop_e(x)
+//             dx = dy w + mask(du A), and with a gather dx[t] = the sum over the token's slots in order
+// Weight gradients are one chain over the rows of an expert in (token, slot) order; an expert without rows gets exact
+// zeros where the gradient is overwritten. Rows from N on are neither read nor written.
+// Saved: the plan; x where w or A learns; u [N, R]. drop(x) is computed again.    Hu et al. 2021 (LoRA).
+
+#include <moegrad/autograd/tape.hpp>
+#include <moegrad/core/slot.hpp>
+#include <moegrad/ops/dispatch.hpp>
+#include <moegrad/ops/dropout.hpp>
+#include <moegrad/ops/lora_linear.hpp>
+
+namespace moegrad {
+
+/// What the rows of an input are.
+enum class RowSource { tokens, rows };
+
+/// LoRA of each expert over its weight [E, O, D]: A [E, R, D], B [E, O, R]. The dropout is keyed on the expert as well.
+template <class Real>
+using LoraStack = LoraWeights<Real>;
+
+template <class Real>
+struct GroupedLinearKernels {
+    /// y[n] (+)= x[src(n)] w[e]^T
+    void (*multiply)(Stream, View<const Real, 2> x, View<const Real, 3> w, DispatchView, RowSource, View<Real, 2> y,
+                     Write);
+    /// dx[n] (+)= dy[n] w[e]
+    void (*multiply_back)(Stream, View<const Real, 2> dy, View<const Real, 3> w, DispatchView, View<Real, 2> dx, Write);
+    /// dw[e] (+)= sum_n dy[n]^T x[src(n)]
+    void (*weight_gradient)(Stream, View<const Real, 2> dy, View<const Real, 2> x, DispatchView, RowSource,
+                            View<Real, 3> dw, Write);
+    /// y[n] (+)= mask_e(x[src(n)])
+    void (*drop)(Stream, View<const Real, 2> x, DispatchView, RowSource, TokenKeys, Dropout, View<Real, 2> y, Write);
+    /// y[n] *= factor
+    void (*scale)(Stream, DispatchView, double factor, View<Real, 2> y);
+    /// dx[t] (+)= sum_k rows[slot_row[t,k]]
+    void (*sum_slots)(Stream, View<const Real, 2> rows, DispatchView, View<Real, 2> dx, Write);
+};
+
+inline constinit KernelSlot<GroupedLinearKernels> grouped_linear_slot{"grouped_linear"};
+
+namespace detail {
+
+template <class Real>
+void check_grouped_linear(const Var<Real>& x, const Var<Real>& w, const DispatchPlan& plan, RowSource source,
+                          const LoraStack<Real>* lora) {
+    const Index rows = source == RowSource::tokens ? plan.tokens : plan.bound;
+    if (x.shape().rank() != 2 || w.shape().rank() != 3 || x.extent(0) != rows || w.extent(0) != plan.experts ||
+        x.extent(1) != w.extent(2)) {
+        throw Error{ErrorCode::shape, "grouped_linear", format("x [{}, D] and w [{}, O, D]", rows, plan.experts),
+                    format("x {}, w {}", x.shape().text(), w.shape().text())};
+    }
+    if (lora == nullptr) return;
+    const Shape &a = lora->A.shape(), &b = lora->B.shape();
+    if (a.rank() != 3 || b.rank() != 3 || !(a == Shape{w.extent(0), a[1], w.extent(2)}) ||
+        !(b == Shape{w.extent(0), w.extent(1), a[1]})) {
+        throw Error{ErrorCode::shape, "grouped_linear", "A [E, R, D] and B [E, O, R] for w " + w.shape().text(),
+                    format("A {}, B {}", a.text(), b.text())};
+    }
+}
+
+/// One call: what its forward leaves for its backward.
+template <class Real>
+struct GroupedLinear {
+    const GroupedLinearKernels<Real>* kernels;
+    Stream stream;
+    DispatchPlan plan;
+    RowSource source;
+    Segments segments;
+    Dropout dropout;              // as active in this call
+    Var<Real> w;                  // [E, O, D]
+    Var<Real> A, B;               // undefined without LoRA
+    double scale = 1;
+    Tensor<Real> x = {};          // kept only where a weight gradient reads it
+    Tensor<Real> u = {};          // [N, R]
+    std::shared_ptr<Gradient<Real>> input_gradient = {};
+
+    /// drop(x) as rows, or x itself without dropout: `from` says which.
+    Tensor<Real> dropped(const Tensor<Real>& input, RowSource& from) const {
+        from = source;
+        if (dropout.rate == 0) return input;
+        auto rows = stream.context().template make<Real>({plan.bound, input.extent(1)});
+        kernels->drop(stream, input.template view<2>(), DispatchView(plan), source, token_keys(dropout, segments),
+                      dropout, rows.template view<2>(), Write::overwrite);
+        from = RowSource::rows;
+        return rows;
+    }
+
+    void add_lora(const Tensor<Real>& input, const Tensor<Real>& y) {
+        const DispatchView view(plan);
+        RowSource from;
+        const Tensor<Real> rows = dropped(input, from);
+        u = stream.context().template make<Real>({plan.bound, A.extent(1)});
+        kernels->multiply(stream, rows.template view<2>(), A.template view<3>(), view, from, u.template view<2>(),
+                          Write::overwrite);
+        kernels->scale(stream, view, scale, u.template view<2>());
+        kernels->multiply(stream, u.template view<2>(), B.template view<3>(), view, RowSource::rows,
+                          y.template view<2>(), Write::accumulate);
+    }
+
+    void backward(const Tensor<Real>& dy) const {
+        if (w.needs_gradient()) write_weight(dy, x, source, w);
+        Tensor<Real> du;
+        if (B.needs_gradient()) write_weight(dy, u, RowSource::rows, B);
+        if (A.defined() && (A.needs_gradient() || input_gradient)) {
+            du = stream.context().template make<Real>({plan.bound, A.extent(1)});
+            kernels->multiply_back(stream, dy.template view<2>(), B.template view<3>(), DispatchView(plan),
+                                   du.template view<2>(), Write::overwrite);
+            kernels->scale(stream, DispatchView(plan), scale, du.template view<2>());
+        }
+        if (A.needs_gradient()) {
+            RowSource from;
+            const Tensor<Real> rows = dropped(x, from);
+            write_weight(du, rows, from, A);
+        }
+        if (input_gradient) write_input(dy, du);
+    }
+
+private:
+    void write_weight(const Tensor<Real>& rows, const Tensor<Real>& input, RowSource from,
+                      const Var<Real>& weight) const {
+        auto target = weight.gradient()->target();
+        kernels->weight_gradient(stream, rows.template view<2>(), input.template view<2>(), DispatchView(plan), from,
+                                 target.tensor.template view<3>(), target.write);
+    }
+
+    void write_input(const Tensor<Real>& dy, const Tensor<Real>& du) const {
+        const DispatchView view(plan);
+        auto dx = input_gradient->target();
+        const bool direct = source == RowSource::rows;
+        const auto rows = direct ? dx.tensor : stream.context().template make<Real>({plan.bound, w.extent(2)});
+        const auto rows_view = rows.template view<2>();
+        kernels->multiply_back(stream, dy.template view<2>(), w.template view<3>(), view, rows_view,
+                               direct ? dx.write : Write::overwrite);
+        if (A.defined() && dropout.rate == 0) {
+            kernels->multiply_back(stream, du.template view<2>(), A.template view<3>(), view, rows_view,
+                                   Write::accumulate);
+        } else if (A.defined()) {
+            auto through = stream.context().template make<Real>(rows.shape());
+            kernels->multiply_back(stream, du.template view<2>(), A.template view<3>(), view,
+                                   through.template view<2>(), Write::overwrite);
+            kernels->drop(stream, through.template view<2>(), view, RowSource::rows, token_keys(dropout, segments),
+                          dropout, rows_view, Write::accumulate);
+        }
+        if (!direct) kernels->sum_slots(stream, rows_view, view, dx.tensor.template view<2>(), dx.write);
+    }
+};
+
+}  // namespace detail
+
+/// x [T, D] (tokens) or [T K, D] (rows), w [E, O, D] -> [T K, O], of which the first N rows are written.
+/// `lora` may be null; the segments are read where its dropout is active.
+template <class Real>
+Var<Real> grouped_linear(Tape& tape, const Var<Real>& x, const Var<Real>& w, const DispatchPlan& plan,
+                         RowSource source, const LoraStack<Real>* lora = nullptr, const Segments& segments = {}) {
+    detail::check_grouped_linear(x, w, plan, source, lora);
+    const Dropout dropout = lora ? active_dropout(tape, lora->dropout, segments, plan.tokens) : Dropout{};
+    detail::GroupedLinear<Real> call{&grouped_linear_slot.get<Real>(tape.device()), tape.stream(), plan, source,
+                                     segments, dropout, w, {}, {}};
+    if (lora != nullptr) {
+        call.A = lora->A;
+        call.B = lora->B;
+        call.scale = lora->scale;
+    }
+    const bool weights_learn = w.needs_gradient() || call.A.needs_gradient();
+    auto y = tape.output<Real>({plan.bound, w.extent(1)},
+                               x.needs_gradient() || weights_learn || call.B.needs_gradient());
+    call.kernels->multiply(tape.stream(), x.template view<2>(), w.template view<3>(), DispatchView(plan), source,
+                           y.value().template view<2>(), Write::overwrite);
+    if (lora != nullptr) call.add_lora(x.value(), y.value());
+    if (!y.needs_gradient()) return y;
+    if (weights_learn) call.x = x.value();
+    call.input_gradient = x.gradient();
+    tape.record(y.gradient(), [call = std::move(call), dy = y.gradient()] { call.backward(dy->tensor()); });
+    return y;
+}
+
+}  // namespace moegrad

@@ -1,0 +1,166 @@
+#pragma once
+// molora_linear: one shared Linear with E low-rank adapters, of which each token uses the ones its router chose.
+//     y[t] = x[t] w^T + sum over the chosen e in ascending order of weight[t,k] u[t,k] B_e^T,    e = expert[t,k]
+//     u[t,k] = s drop_e(x[t]) A_e^T                          (the expert enters the key of the mask)
+// Each y[t,o] is one chain: over d of x w, continued over r for each chosen expert. With E = 1 and weight 1 it is
+// lora_linear to the bit. Only chosen pairs (t, k) are computed; negative experts cost nothing.
+// backward:   q = dy[t] B_e,   dweight[t,k] = <q, u>,   du = s weight q,
+//     dB_e = sum_t dy[t]^T weight u,   dA_e = sum_t du^T drop_e(x[t]),   dx[t] = dy[t] w + sum_e mask_e(du A_e)
+// Sums over t: one chain per element over the tokens of the expert in order, starting from what the gradient holds.
+// Saved: u [T K, R], the sorted pairs 2 [T K] and [E + 1], weight [T, K]; x [T, D] when A or w needs a gradient.
+
+#include <moegrad/ops/lora_linear.hpp>
+
+namespace moegrad {
+
+/// The chosen pairs (t, k) by expert, and inside an expert by token. Pairs of expert e: begin(e) .. begin(e + 1) - 1.
+struct ExpertPairs {
+    View<const std::int32_t, 1> begin;  // [E + 1]
+    View<const std::int32_t, 1> pair;   // [T K]  t K + k; unwritten from begin(E) on
+    View<const std::int32_t, 1> token;  // [T K]  t
+};
+
+/// Room for the rows of one expert.
+template <class Real>
+struct MoloraRoom {
+    View<Real, 2> input, rank, output;  // [T, D], [T, R], [T, O]; the last for forward only
+};
+
+template <class Real>
+struct MoloraLinearKernels {
+    /// Fills the pairs; an expert beyond E or chosen twice by a token is an error.
+    void (*sort)(Stream, View<const std::int32_t, 2> expert, View<std::int32_t, 1> begin,
+                 View<std::int32_t, 1> pair, View<std::int32_t, 1> token);
+    /// u [T K, R] in the order of the pairs.
+    void (*forward)(Stream, View<const Real, 2> x, View<const Real, 2> w, View<const Real, 3> A,
+                    View<const Real, 3> B, double scale, const ExpertPairs&, View<const Wide<Real>, 2> weight,
+                    Dropout, TokenKeys, const MoloraRoom<Real>&, View<Real, 2> u, View<Real, 2> y);
+    /// du [T K, R] in the order of the pairs; dweight [T, K], or empty when nobody needs it.
+    void (*backward_rank)(Stream, View<const Real, 2> dy, View<const Real, 3> B, double scale, const ExpertPairs&,
+                          View<const Wide<Real>, 2> weight, View<const Real, 2> u, View<Real, 2> du,
+                          View<Wide<Real>, 2> dweight, Write);
+    void (*backward_up)(Stream, View<const Real, 2> dy, const ExpertPairs&, View<const Wide<Real>, 2> weight,
+                        View<const Real, 2> u, const MoloraRoom<Real>&, View<Real, 3> dB, Write);
+    void (*backward_down)(Stream, View<const Real, 2> x, View<const Real, 2> du, const ExpertPairs&, Dropout,
+                          TokenKeys, const MoloraRoom<Real>&, View<Real, 3> dA, Write);
+    void (*backward_input)(Stream, View<const Real, 2> dy, View<const Real, 2> w, View<const Real, 2> du,
+                           View<const Real, 3> A, const ExpertPairs&, Dropout, TokenKeys, const MoloraRoom<Real>&,
+                           View<Real, 2> dx, Write);
+};
+
+inline constinit KernelSlot<MoloraLinearKernels> molora_linear_slot{"molora_linear"};
+
+namespace detail {
+
+template <class Real>
+void check_molora_linear(const Var<Real>& x, const Var<Real>& w, const LoraWeights<Real>& experts,
+                         const Tensor<std::int32_t>& expert, const Var<Wide<Real>>& weight) {
+    const Shape &X = x.shape(), &W = w.shape(), &A = experts.A.shape(), &B = experts.B.shape();
+    if (X.rank() != 2 || W.rank() != 2 || A.rank() != 3 || B.rank() != 3 || expert.shape().rank() != 2 ||
+        W[1] != X[1] || A[2] != X[1] || B[0] != A[0] || B[1] != W[0] || B[2] != A[1] ||
+        expert.extent(0) != X[0] || !(expert.shape() == weight.shape())) {
+        throw Error{ErrorCode::shape, "molora_linear",
+                    "x [T, D], w [O, D], A [E, R, D], B [E, O, R], expert [T, K] and weight [T, K]",
+                    format("x {}, w {}, A {}, B {}, expert {}, weight {}", X.text(), W.text(), A.text(), B.text(),
+                           expert.shape().text(), weight.shape().text())};
+    }
+}
+
+/// What the backward of molora_linear holds; in forward it also owns the pairs.
+template <class Real>
+struct MoloraLinearState {
+    Stream stream;
+    Tensor<std::int32_t> begin, pair, token;
+    Tensor<Real> x, u;  // x only when A or w needs a gradient
+    Var<Real> w;
+    LoraWeights<Real> experts;  // its dropout is the active one
+    Var<Wide<Real>> weight;
+    Segments segments;
+    std::shared_ptr<Gradient<Real>> dy, dx;
+
+    ExpertPairs pairs() const { return {begin.view<1>(), pair.view<1>(), token.view<1>()}; }
+    TokenKeys keys() const { return token_keys(experts.dropout, segments); }
+    const MoloraLinearKernels<Real>& kernels() const { return molora_linear_slot.get<Real>(stream.device()); }
+
+    void operator()() const {
+        const View<const Real, 2> dy_view = dy->tensor().template view<2>();
+        if (w.needs_gradient()) {
+            auto dw = w.gradient()->target();
+            linear_slot.get<Real>(stream.device())
+                .backward_weight(stream, x.template view<2>(), dy_view, dw.tensor.template view<2>(), dw.write);
+        }
+        const auto rank_room = stream.context().template make<Real>({weight.extent(0), u.extent(1)});
+        MoloraRoom<Real> room{.input = {}, .rank = rank_room.template view<2>(), .output = {}};
+        if (experts.B.needs_gradient()) {
+            auto dB = experts.B.gradient()->target();
+            kernels().backward_up(stream, dy_view, pairs(), weight.template view<2>(), u.template view<2>(), room,
+                                  dB.tensor.template view<3>(), dB.write);
+        }
+        if (dx || experts.A.needs_gradient() || weight.needs_gradient()) backward_input_side(dy_view, room);
+    }
+
+private:
+    void backward_input_side(View<const Real, 2> dy_view, MoloraRoom<Real> room) const {
+        const auto du = stream.context().template make<Real>(u.shape());
+        auto dweight = weight.needs_gradient() ? weight.gradient()->target()
+                                               : GradientTarget<Wide<Real>>{{}, Write::overwrite};
+        kernels().backward_rank(stream, dy_view, experts.B.template view<3>(), experts.scale, pairs(),
+                                weight.template view<2>(), u.template view<2>(), du.template view<2>(),
+                                dweight.tensor.defined() ? dweight.tensor.template view<2>() : View<Wide<Real>, 2>(),
+                                dweight.write);
+        if (!dx && !experts.A.needs_gradient()) return;
+        const auto input_room = stream.context().template make<Real>({weight.extent(0), w.extent(1)});
+        room.input = input_room.template view<2>();
+        if (experts.A.needs_gradient()) {
+            auto dA = experts.A.gradient()->target();
+            kernels().backward_down(stream, x.template view<2>(), du.template view<2>(), pairs(), experts.dropout,
+                                    keys(), room, dA.tensor.template view<3>(), dA.write);
+        }
+        if (dx) {
+            auto target = dx->target();
+            kernels().backward_input(stream, dy_view, w.template view<2>(), du.template view<2>(),
+                                     experts.A.template view<3>(), pairs(), experts.dropout, keys(), room,
+                                     target.tensor.template view<2>(), target.write);
+        }
+    }
+};
+
+}  // namespace detail
+
+/// x [T, D], w [O, D], experts: A [E, R, D], B [E, O, R]; expert [T, K] in [0, E) or negative (none), weight [T, K]
+/// -> [T, O]. A token chooses an expert at most once.
+template <class Real>
+Var<Real> molora_linear(Tape& tape, const Var<Real>& x, const Var<Real>& w, const LoraWeights<Real>& experts,
+                        const Tensor<std::int32_t>& expert, const Var<Wide<Real>>& weight, const Segments& segments) {
+    detail::check_molora_linear(x, w, experts, expert, weight);
+    const Index T = x.extent(0), R = experts.A.extent(1), pairs = expert.size();
+    const Dropout active = active_dropout(tape, experts.dropout, segments, T);
+    const bool needs_x = experts.A.needs_gradient() || w.needs_gradient();
+    auto y = tape.output<Real>({T, w.extent(0)}, needs_x || experts.B.needs_gradient() ||
+                                                     weight.needs_gradient() || x.needs_gradient());
+    detail::MoloraLinearState<Real> state{tape.stream(),
+                                          tape.make<std::int32_t>({experts.A.extent(0) + 1}),
+                                          tape.make<std::int32_t>({pairs}),
+                                          tape.make<std::int32_t>({pairs}),
+                                          needs_x ? x.value() : Tensor<Real>(),
+                                          tape.make<Real>({pairs, R}),
+                                          w,
+                                          {experts.A, experts.B, experts.scale, active},
+                                          weight,
+                                          active.rate > 0 ? segments : Segments(),
+                                          y.gradient(),
+                                          x.gradient()};
+    state.kernels().sort(tape.stream(), expert.view<2>(), state.begin.template view<1>(),
+                         state.pair.template view<1>(), state.token.template view<1>());
+    const auto input = tape.make<Real>({T, x.extent(1)}), rank = tape.make<Real>({T, R}),
+               output = tape.make<Real>({T, w.extent(0)});
+    state.kernels().forward(
+        tape.stream(), x.template view<2>(), w.template view<2>(), experts.A.template view<3>(),
+        experts.B.template view<3>(), experts.scale, state.pairs(), weight.template view<2>(), active, state.keys(),
+        {input.template view<2>(), rank.template view<2>(), output.template view<2>()},
+        state.u.template view<2>(), y.value().template view<2>());
+    if (y.needs_gradient()) tape.record(y.gradient(), std::move(state));
+    return y;
+}
+
+}  // namespace moegrad

@@ -1,0 +1,36 @@
+#pragma once
+// sum_squares of a gradient g = g_0 + g_1 + ... (one per use):   sum_i g_i^2, in double.
+// Blocks of kSumBlock values, each added in one fixed order, then the block sums in order: no thread count and no
+// timing enters. The global gradient norm is the root of the sum over the weights, in their order.
+// first_non_finite: the smallest i with g_i infinite or NaN, or -1.
+
+#include <moegrad/ops/adamw.hpp>
+
+namespace moegrad {
+
+inline constexpr Index kSumBlock = 4096;
+
+template <class Real>
+struct SumSquaresKernels {
+    /// block [ceil(size / kSumBlock)]: room for the block sums.
+    void (*sum)(Stream, const GradientUses<Real>&, View<double, 1> block, View<double, 1> sum);
+    void (*first_non_finite)(Stream, const GradientUses<Real>&, View<Index, 1> block, View<Index, 1> first);
+};
+
+inline constinit KernelSlot<SumSquaresKernels> sum_squares_slot{"sum_squares", Proof::reference};
+
+/// -> sum [1], on the device.
+template <class Real>
+void sum_squares(Stream stream, const GradientUses<Real>& g, View<double, 1> sum) {
+    const Tensor<double> block = stream.context().make<double>({(g.size + kSumBlock - 1) / kSumBlock});
+    sum_squares_slot.get<Real>(stream.device()).sum(stream, g, block.view<1>(), sum);
+}
+
+/// -> first [1], on the device.
+template <class Real>
+void first_non_finite(Stream stream, const GradientUses<Real>& g, View<Index, 1> first) {
+    const Tensor<Index> block = stream.context().make<Index>({(g.size + kSumBlock - 1) / kSumBlock});
+    sum_squares_slot.get<Real>(stream.device()).first_non_finite(stream, g, block.view<1>(), first);
+}
+
+}  // namespace moegrad

@@ -1,0 +1,40 @@
+#pragma once
+// Gate: the linear map from a token to router logits, z = x W^T (+ s B A x), frozen, with LoRA or fully trained.
+// The weight is shared with the model that owns it: AdaMoE and Mixture of Routers reuse a checkpoint's own gate.
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <moegrad/autograd/lora_parameters.hpp>
+#include <moegrad/ops/linear.hpp>
+#include <moegrad/ops/lora_linear.hpp>
+
+namespace moegrad {
+
+template <class Real>
+struct Gate {
+    std::shared_ptr<Parameter<Real>> weight;  // [C, D]
+    LoraParameters<Real> lora;                // A [R, D], B [C, R]; undefined without LoRA
+
+    Gate() = default;
+    explicit Gate(std::shared_ptr<Parameter<Real>> w) : weight(std::move(w)) {}
+
+    bool defined() const { return weight != nullptr; }
+    Index columns() const { return weight->shape()[0]; }
+
+    /// x [T, D] -> [T, C].
+    Var<Real> logits(Tape& tape, const Var<Real>& x, const Segments& segments) {
+        if (!lora.defined()) return linear(tape, x, weight->use());
+        return lora_linear(tape, x, weight->use(),
+                           LoraWeights<Real>{lora.A.use(), lora.B.use(), lora.scale, {lora.dropout, lora.module}}, segments);
+    }
+
+    std::vector<Parameter<Real>*> parameters() {
+        std::vector<Parameter<Real>*> all{weight.get()};
+        if (lora.defined()) all.insert(all.end(), {&lora.A, &lora.B});
+        return all;
+    }
+};
+
+}  // namespace moegrad

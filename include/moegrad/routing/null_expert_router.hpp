@@ -1,0 +1,98 @@
+#pragma once
+// NullExpertRouter: top-K over E true and M null experts (AdaMoE, Zeng et al. 2024, arXiv 2406.13233).
+// A null expert is the zero map: a slot on it costs no row and no FLOP, so tokens use 0..K true experts.
+//     p = softmax([W_g x ; W_g2 x]) over E + M,   S = top-K of the logits (ties: lowest index, true before null)
+//     weights over true (option 2, the method):   w_e = p_e / sum_{j in S, j < E} p_j      all-null token: no weight
+//     weights over all  (option 1):               w_e = p_e / sum_{j in S} p_j
+// With NullMap::identity a null slot passes the token itself through with its weight; the paper names this and does
+// not explore it. Under option 2 nulls carry no weight, so identity nulls need weights over all.
+//
+// W_g2 starts as M / E copies of W_g (`copy_gate`): every true logit is then tied with its copies, and with ties broken
+// by index the first step has ceil(K / (1 + M/E)) true experts - plain top-2 for (8, 3) on 8 experts. The ties break at
+// the first update.  Under option 2 the task loss sends W_g2 no gradient: only the balance loss trains it.
+
+#include <moegrad/ops/concat.hpp>
+#include <moegrad/routing/top_k_router.hpp>
+
+namespace moegrad {
+
+enum class NullWeights { over_true, over_all };
+enum class NullMap { zero, identity };
+
+template <class Real>
+struct NullExpertRouter {
+    Gate<Real> gate;   // [E, D]
+    Gate<Real> gate2;  // [M, D]; undefined when M = 0
+    Index k = 3;
+    NullWeights weights = NullWeights::over_true;
+    NullMap null_map = NullMap::zero;
+    PenaltySettings penalties{.balance = BalanceLoss::adamoe_eq6};
+
+    Index slots() const { return k; }
+    Index experts() const { return gate.columns(); }
+    Index nulls() const { return gate2.defined() ? gate2.columns() : 0; }
+    RouterScope scope() const { return RouterScope::token; }
+    std::vector<Parameter<Real>*> parameters() {
+        auto all = gate.parameters();
+        if (gate2.defined()) {
+            const auto more = gate2.parameters();
+            all.insert(all.end(), more.begin(), more.end());
+        }
+        return all;
+    }
+
+    Routing<Real> route(Tape& tape, const RouteInput<Real>& input) {
+        auto z = gate.logits(tape, input.x, input.segments);
+        if (gate2.defined()) z = concat(tape, z, gate2.logits(tape, input.x, input.segments));
+        const auto p = softmax(tape, z);
+        const auto choice = top_k(tape, z.value(), k);
+        Routing<Real> routing;
+        routing.expert = classify_slots<Real>(tape, choice, input.segments, experts());
+        weigh(tape, routing, p, choice);
+        add_penalties(tape, routing, z, p, choice, input.segments, experts(), penalties);
+        routing.stats = route_stats(tape, routing.expert, choice, p.value(), input.segments);
+        return routing;
+    }
+
+    /// Throws when the settings contradict each other; called by whoever builds the router.
+    void check() const {
+        if (k < 1 || k > experts() + nulls()) {
+            throw Error{ErrorCode::config, "null-expert router", format("top_k in [1, {}]", experts() + nulls()),
+                        format("{}", k)};
+        }
+        if (null_map == NullMap::identity && weights == NullWeights::over_true) {
+            throw Error{ErrorCode::config, "null-expert router", "weights over all slots with identity nulls",
+                        "weights over the true experts",
+                        "over the true experts a null slot has no weight; set null_weights = \"all\""};
+        }
+    }
+
+private:
+    void weigh(Tape& tape, Routing<Real>& routing, const Var<Real>& p, const Tensor<std::int32_t>& choice) {
+        if (weights == NullWeights::over_true) {
+            routing.weight = renormalize(tape, take(tape, p, routing.expert), routing.expert);
+            return;
+        }
+        const auto over_all = renormalize(tape, take(tape, p, choice), choice);
+        routing.weight = keep_true(tape, over_all, routing.expert);
+        if (null_map == NullMap::identity) routing.passthrough = null_weight(tape, over_all, routing.expert);
+    }
+};
+
+/// gate2 [M, D] as M / E stacked copies of the gate's rows (AdaMoE, footnote 2). M must be a multiple of E.
+template <class Real>
+std::shared_ptr<Parameter<Real>> copy_gate(const Parameter<Real>& gate, Index nulls, std::string name) {
+    const Index E = gate.shape()[0], D = gate.shape()[1];
+    if (nulls < 1 || nulls % E != 0) {
+        throw Error{ErrorCode::config, name, format("null_experts a multiple of the {} experts", E),
+                    format("{}", nulls), "gate2 is made of whole copies of the gate"};
+    }
+    auto copy = std::make_shared<Parameter<Real>>(std::move(name), Shape{nulls, D});
+    for (Index m = 0; m < nulls; ++m) {
+        const Real* row = gate.value().matrix().row(m % E);
+        std::copy(row, row + D, copy->value().matrix().row(m));
+    }
+    return copy;
+}
+
+}  // namespace moegrad

@@ -1,0 +1,141 @@
+#pragma once
+// The router contract (DESIGN D6). A router looks at the tokens of a batch and returns a ragged list: per token 0..E
+// pairs (true expert, weight) in K slots. Everything downstream - dispatch, experts, combine - knows only this.
+//
+// A router is any struct that satisfies `Router`; no base class, no registration:
+//
+//   template <class Real> struct Mine {
+//       Index slots() const;                 // K
+//       Index experts() const;               // E
+//       RouterScope scope() const;           // what it promises about other tokens
+//       Routing<Real> route(Tape&, const RouteInput<Real>&);
+//       std::vector<Parameter<Real>*> parameters();
+//   };
+//
+// Real is the router's number type, float at least: float models and bf16 models route in float, double in double.
+
+#include <concepts>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <moegrad/autograd/parameter.hpp>
+#include <moegrad/autograd/tape.hpp>
+#include <moegrad/core/segments.hpp>
+#include <moegrad/ops/null_slots.hpp>
+#include <moegrad/ops/route_stats.hpp>
+
+namespace moegrad {
+
+/// What a token's routing may depend on.
+/// token: on itself only (any batch order, any split gives the same bits); sequence: on its segment; batch: on all.
+enum class RouterScope { token, sequence, batch };
+
+/// What the values of a penalty are summed over, and so what the step divides its coefficient by.
+enum class PenaltyUnit {
+    sequence,  // one value per segment: divided by the segments of the optimiser step
+    token,     // one value per valid token: divided by the valid tokens of the optimiser step
+    batch,     // one value per micro-batch: divided by the micro-batches of the step (the split then matters)
+};
+
+/// A raw loss of a router. Coefficients and annealing belong to the step, not to the router.
+template <class Real>
+struct Penalty {
+    std::string name;  // "balance", "z", ...: the key of its coefficient
+    Var<Real> value;
+    PenaltyUnit unit;
+};
+
+/// A number per token worth watching ([T]; its mean over valid tokens is logged), such as a router's entropy.
+template <class Real>
+struct Trace {
+    std::string name;
+    Tensor<Real> value;
+};
+
+template <class Real>
+struct Routing {
+    Tensor<std::int32_t> expert;  // [T, K]  true expert; kUnused, kNull or kDropped where there is none
+    Var<Real> weight;             // [T, K]  combine weight; 0 where expert < 0
+    Var<Real> passthrough;        // [T]     weight of the token itself (identity nulls); undefined when none
+    std::vector<Penalty<Real>> penalties;
+    std::vector<Trace<Real>> traces;
+    RoutingStats stats;
+};
+
+template <class Real>
+struct RouteInput {
+    Var<Real> x;                      // [T, D]  input of the MoE block or of the adapted Linear
+    const Tensor<std::int32_t>& token;  // [T]   ids; may be undefined
+    const Segments& segments;
+    int layer = 0;
+    Mode mode = Mode::training;
+    std::uint32_t module = 0;  // keys random draws; seed and step are in the step scalars
+    const std::map<std::string, Tensor<Real>>* side = nullptr;  // named extra inputs per segment or token
+};
+
+template <class R, class Real>
+concept Router = requires(R router, const R& constant, Tape& tape, const RouteInput<Real>& input) {
+    { router.route(tape, input) } -> std::same_as<Routing<Real>>;
+    { router.parameters() } -> std::same_as<std::vector<Parameter<Real>*>>;
+    { constant.slots() } -> std::convertible_to<Index>;
+    { constant.experts() } -> std::convertible_to<Index>;
+    { constant.scope() } -> std::same_as<RouterScope>;
+};
+
+/// Any router behind one type, so that models are not templated on routers. Moves, never copies.
+template <class Real>
+class AnyRouter {
+public:
+    AnyRouter() = default;
+    template <class R>
+        requires Router<R, Real>
+    AnyRouter(R router) : self_(std::make_unique<Holder<R>>(std::move(router))) {}
+
+    bool defined() const { return self_ != nullptr; }
+    Routing<Real> route(Tape& tape, const RouteInput<Real>& input) { return self_->route(tape, input); }
+    std::vector<Parameter<Real>*> parameters() { return self_->parameters(); }
+    Index slots() const { return self_->slots(); }
+    Index experts() const { return self_->experts(); }
+    RouterScope scope() const { return self_->scope(); }
+    /// Rows the experts may have to run for T tokens: the bound the host plans with.
+    Index row_bound(Index tokens) const { return tokens * slots(); }
+    /// Called once after every optimiser step, for routers with state (bias balancing).
+    void after_step(const RoutingStats& stats) { self_->after_step(stats); }
+
+    /// The router itself, or null when it is of another type.
+    template <class R>
+    R* get() {
+        auto* holder = dynamic_cast<Holder<R>*>(self_.get());
+        return holder ? &holder->router : nullptr;
+    }
+
+private:
+    struct Interface {
+        virtual ~Interface() = default;
+        virtual Routing<Real> route(Tape&, const RouteInput<Real>&) = 0;
+        virtual std::vector<Parameter<Real>*> parameters() = 0;
+        virtual Index slots() const = 0;
+        virtual Index experts() const = 0;
+        virtual RouterScope scope() const = 0;
+        virtual void after_step(const RoutingStats&) = 0;
+    };
+    template <class R>
+    struct Holder final : Interface {
+        explicit Holder(R r) : router(std::move(r)) {}
+        Routing<Real> route(Tape& tape, const RouteInput<Real>& input) override { return router.route(tape, input); }
+        std::vector<Parameter<Real>*> parameters() override { return router.parameters(); }
+        Index slots() const override { return router.slots(); }
+        Index experts() const override { return router.experts(); }
+        RouterScope scope() const override { return router.scope(); }
+        void after_step(const RoutingStats& stats) override {
+            if constexpr (requires { router.after_step(stats); }) router.after_step(stats);
+        }
+        R router;
+    };
+
+    std::unique_ptr<Interface> self_;
+};
+
+}  // namespace moegrad

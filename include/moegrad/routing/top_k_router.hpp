@@ -1,0 +1,45 @@
+#pragma once
+// TopKRouter: softmax over all E logits, the K largest, their probabilities as weights; renormalised over the K
+// (Mixtral, Qwen3-MoE: equal to a softmax over the chosen logits) or raw (OLMoE, Qwen1.5-MoE).
+//     p = softmax(W_g x),   S = top-K of the logits (ties: lowest index),   w_e = p_e / sum_S p   or   w_e = p_e
+
+#include <moegrad/ops/renormalize.hpp>
+#include <moegrad/ops/softmax.hpp>
+#include <moegrad/ops/take.hpp>
+#include <moegrad/ops/top_k.hpp>
+#include <moegrad/routing/gate.hpp>
+#include <moegrad/routing/penalties.hpp>
+
+namespace moegrad {
+
+enum class TopKWeights { renormalized, raw };
+
+template <class Real>
+struct TopKRouter {
+    Gate<Real> gate;
+    Index k = 2;
+    TopKWeights weights = TopKWeights::renormalized;
+    PenaltySettings penalties{};
+
+    Index slots() const { return k; }
+    Index experts() const { return gate.columns(); }
+    RouterScope scope() const { return RouterScope::token; }
+    std::vector<Parameter<Real>*> parameters() { return gate.parameters(); }
+
+    Routing<Real> route(Tape& tape, const RouteInput<Real>& input) {
+        const auto z = gate.logits(tape, input.x, input.segments);
+        const auto p = softmax(tape, z);
+        const auto choice = top_k(tape, z.value(), k);
+        Routing<Real> routing;
+        routing.expert = classify_slots<Real>(tape, choice, input.segments, experts());
+        routing.weight = take(tape, p, routing.expert);
+        if (weights == TopKWeights::renormalized) {
+            routing.weight = renormalize(tape, routing.weight, routing.expert);
+        }
+        add_penalties(tape, routing, z, p, choice, input.segments, experts(), penalties);
+        routing.stats = route_stats(tape, routing.expert, choice, p.value(), input.segments);
+        return routing;
+    }
+};
+
+}  // namespace moegrad

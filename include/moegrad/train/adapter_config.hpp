@@ -1,0 +1,205 @@
+#pragma once
+// adapter_config.json <-> AdapterSpec. PEFT's own keys verbatim. A key we do not know must be off (null, false, empty):
+// anything else would change the maths silently.
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include <moegrad/core/model_config.hpp>
+#include <moegrad/io/json.hpp>
+#include <moegrad/io/json_writer.hpp>
+#include <moegrad/methods/adapter_spec.hpp>
+
+namespace moegrad {
+
+namespace detail {
+
+inline constexpr const char* kMixtureNames[] = {"A", "B", "C", "D"};
+inline constexpr const char* kBalanceNames[] = {"none", "switch", "adamoe_eq3", "adamoe_eq6"};
+inline constexpr const char* kGateNames[] = {"by_method", "frozen", "lora", "full"};
+
+/// The index of `text` among `names`.
+template <std::size_t N>
+std::size_t index_of(const char* const (&names)[N], const JsonRef& value) {
+    for (std::size_t i = 0; i < N; ++i) {
+        if (value.string() == names[i]) return i;
+    }
+    std::string all;
+    for (const char* one : names) all += (all.empty() ? "" : ", ") + std::string(one);
+    value.fail("one of " + all);
+}
+
+/// Keys that say nothing about the weights, or are read elsewhere.
+inline bool is_informational(std::string_view key) {
+    constexpr std::string_view known[] = {
+        "auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights", "megatron_core",
+        "peft_version", "qalora_group_size", "revision", "task_type", "peft_type", "r", "lora_alpha", "lora_dropout",
+        "use_rslora", "target_modules", "target_parameters", "modules_to_save", "bias", "moegrad", "runtime_config"};
+    return std::find(std::begin(known), std::end(known), key) != std::end(known);
+}
+
+inline bool is_off(const Json& value) {
+    if (value.is_null() || value.boolean() == false) return true;
+    if (const auto* text = value.string()) return text->empty() || *text == "none";
+    if (const auto* items = value.array()) return items->empty();
+    if (const auto* members = value.members()) return members->empty();
+    return false;
+}
+
+inline Json string_list(const std::vector<std::string>& items) {
+    Json::Array all;
+    for (const auto& item : items) all.emplace_back(item);
+    return Json(std::move(all));
+}
+
+inline Json router_block(const AdapterSpec& spec) {
+    Json block = Json::object();
+    block.add("method", name(spec.method));
+    block.add("top_k", spec.top_k);
+    block.add("experts", spec.experts);
+    block.add("null_experts", spec.null_experts);
+    block.add("null_weights", spec.null_weights == NullWeights::over_true ? "true" : "all");
+    block.add("null_map", spec.null_map == NullMap::zero ? "zero" : "identity");
+    block.add("mixture", kMixtureNames[static_cast<int>(spec.mixture)]);
+    block.add("routers", spec.routers);
+    block.add("gate", kGateNames[static_cast<int>(spec.gate)]);
+    block.add("balance", kBalanceNames[static_cast<int>(spec.balance)]);
+    block.add("balance_scope", spec.balance_scope == BalanceOptions::Scope::sequence ? "sequence" : "micro");
+    block.add("z_loss", spec.z_loss);
+    block.add("targets", string_list(spec.targets));
+    block.add("seed", static_cast<std::int64_t>(spec.seed));
+    return block;
+}
+
+inline void read_router_block(const JsonRef& block, AdapterSpec& spec) {
+    spec.method = method_named(block.at("method").string());
+    spec.top_k = block.at("top_k").integer(0, 1 << 16);
+    spec.experts = block.at("experts").integer(1, 1 << 16);
+    spec.null_experts = block.at("null_experts").integer(0, 1 << 16);
+    spec.null_weights = block.at("null_weights").string() == "true" ? NullWeights::over_true : NullWeights::over_all;
+    spec.null_map = block.at("null_map").string() == "zero" ? NullMap::zero : NullMap::identity;
+    spec.mixture = static_cast<MixtureKind>(index_of(kMixtureNames, block.at("mixture")));
+    spec.routers = block.at("routers").integer(1, 1 << 16);
+    spec.gate = static_cast<GateMode>(index_of(kGateNames, block.at("gate")));
+    spec.balance = static_cast<BalanceLoss>(index_of(kBalanceNames, block.at("balance")));
+    spec.balance_scope = block.at("balance_scope").string() == "sequence" ? BalanceOptions::Scope::sequence
+                                                                          : BalanceOptions::Scope::micro;
+    spec.z_loss = block.at("z_loss").boolean();
+    spec.seed = static_cast<std::uint64_t>(block.at("seed").integer(0, INT64_MAX));
+    spec.targets.clear();
+    const JsonRef targets = block.at("targets");
+    for (std::size_t i = 0; i < targets.array().size(); ++i) spec.targets.push_back(targets.item(i).string());
+}
+
+/// PEFT's target_modules, target_parameters and modules_to_save as our targets and gate mode.
+inline void read_peft_targets(const JsonRef& root, AdapterSpec& spec) {
+    spec.targets.clear();
+    spec.gate = GateMode::frozen;
+    if (const auto modules = root.find_value("target_modules")) {
+        if (modules->value().string()) {
+            modules->fail_unsupported("a list of module names", "patterns and \"all-linear\" are not expanded here");
+        }
+        for (std::size_t i = 0; i < modules->array().size(); ++i) {
+            const auto item = modules->item(i);
+            const std::string& text = item.string();
+            if (text == "w1" || text == "w2" || text == "w3") {
+                item.fail_unsupported("experts as target_parameters mlp.experts.gate_up_proj, mlp.experts.down_proj",
+                                      "convert adapters of single experts with PEFT 0.19 or later and transformers 5");
+            }
+            if (text == "gate") {
+                spec.gate = GateMode::lora;
+            } else {
+                spec.targets.push_back(text);
+            }
+        }
+    }
+    if (const auto parameters = root.find_value("target_parameters")) {
+        for (std::size_t i = 0; i < parameters->array().size(); ++i) {
+            const auto item = parameters->item(i);
+            const std::string& text = item.string();
+            if (text.ends_with("experts.gate_up_proj")) {
+                spec.targets.push_back("experts.gate_up");
+            } else if (text.ends_with("experts.down_proj")) {
+                spec.targets.push_back("experts.down");
+            } else if (text.ends_with("gate.weight")) {
+                spec.gate = GateMode::lora;
+            } else {
+                item.fail_unsupported("mlp.experts.gate_up_proj, mlp.experts.down_proj or mlp.gate.weight");
+            }
+        }
+    }
+    if (const auto saved = root.find_value("modules_to_save")) {
+        for (std::size_t i = 0; i < saved->array().size(); ++i) {
+            if (saved->item(i).string() != "gate") saved->item(i).fail_unsupported("gate");
+            spec.gate = GateMode::full;
+        }
+    }
+}
+
+}  // namespace detail
+
+/// Plain LoRA is written as PEFT's LORA, everything else as MOLORA.
+inline bool is_plain_peft(const AdapterSpec& spec) { return spec.method == Method::lora && spec.top_k == 0; }
+
+inline Json to_json(const AdapterSpec& spec) {
+    std::vector<std::string> modules, parameters;
+    const auto add = [&](const char* group, std::initializer_list<const char*> names) {
+        for (const char* one : names) {
+            if (spec.wants(one, group)) modules.emplace_back(one);
+        }
+    };
+    add("attention", {"q_proj", "k_proj", "v_proj", "o_proj"});
+    if (!spec.wants("experts.gate_up", "experts") && !spec.wants("experts.down", "experts")) {
+        add("mlp", {"gate_proj", "up_proj", "down_proj"});
+    }
+    if (spec.wants("experts.gate_up", "experts")) parameters.emplace_back("mlp.experts.gate_up_proj");
+    if (spec.wants("experts.down", "experts")) parameters.emplace_back("mlp.experts.down_proj");
+    if (spec.gate_mode() == GateMode::lora) parameters.emplace_back("mlp.gate.weight");
+    Json json = Json::object();
+    json.add("peft_type", is_plain_peft(spec) ? "LORA" : "MOLORA");
+    json.add("r", spec.lora.rank);
+    json.add("lora_alpha", spec.lora.alpha);
+    json.add("lora_dropout", spec.lora.dropout);
+    json.add("use_rslora", spec.lora.scale == LoraOptions::Scale::alpha_over_sqrt_rank);
+    json.add("bias", "none");
+    json.add("fan_in_fan_out", false);
+    json.add("inference_mode", true);
+    json.add("target_modules", detail::string_list(modules));
+    json.add("target_parameters", detail::string_list(parameters));
+    json.add("modules_to_save",
+             spec.gate_mode() == GateMode::full ? detail::string_list({"gate"}) : Json(nullptr));
+    json.add("base_model_name_or_path", Json(nullptr));
+    json.add("task_type", "CAUSAL_LM");
+    if (!is_plain_peft(spec)) json.add("moegrad", detail::router_block(spec));
+    return json;
+}
+
+inline AdapterSpec load_adapter_config(const std::string& folder, const ModelConfig& config) {
+    const std::string path = folder + "/adapter_config.json";
+    const Json json = parse_json_file(path);
+    const JsonRef root(json, path);
+    for (const auto& member : root.members()) {
+        if (!detail::is_informational(member.key) && !detail::is_off(member.value)) {
+            root.member(member).fail_unsupported("a feature that is off", "this adapter needs something moegrad lacks");
+        }
+    }
+    if (const auto bias = root.find_value("bias"); bias && bias->string() != "none") bias->fail_unsupported("none");
+    AdapterSpec spec;
+    const std::string& type = root.at("peft_type").string();
+    if (type != "LORA" && type != "MOLORA") root.at("peft_type").fail_unsupported("LORA or MOLORA");
+    spec.lora.rank = root.at("r").integer(1, 1 << 16);
+    spec.lora.alpha = root.at("lora_alpha").number(-1e6, 1e6);
+    if (const auto dropout = root.find_value("lora_dropout")) spec.lora.dropout = dropout->number(0, 1);
+    if (const auto rs = root.find_value("use_rslora"); rs && rs->boolean()) {
+        spec.lora.scale = LoraOptions::Scale::alpha_over_sqrt_rank;
+    }
+    detail::read_peft_targets(root, spec);
+    if (type == "MOLORA") detail::read_router_block(root.at("moegrad"), spec);
+    if (spec.gate_mode() != GateMode::frozen && !config.is_mixture() && type == "LORA") {
+        throw Error{ErrorCode::config, path, "a model with a router", "a dense model"};
+    }
+    return spec;
+}
+
+}  // namespace moegrad
