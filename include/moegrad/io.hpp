@@ -11,6 +11,7 @@
 #include <moegrad/io/mapped_file.hpp>
 #include <moegrad/io/model_config.hpp>
 #include <moegrad/io/model_config_json.hpp>
+#include <moegrad/io/model_config_keys.hpp>
 #include <moegrad/io/model_config_writer.hpp>
 #include <moegrad/io/safetensors.hpp>
 #include <moegrad/io/safetensors_writer.hpp>

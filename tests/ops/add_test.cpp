@@ -15,9 +15,24 @@ const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
 }  // namespace
 
 TEST_CASE("add: gradients and float against double") {
-    test::check_op({&add_slot}, [](Index T) { return std::vector{Shape{T, 5}, Shape{T, 5}}; }, op);
-    test::check_op({&add_slot}, [](Index T) { return std::vector{Shape{T}, Shape{T}}; }, op);
-    test::check_op({&add_slot}, [](Index T) { return std::vector{Shape{T, 3, 7}, Shape{T, 3, 7}}; }, op);
+    test::check_op(
+        {&add_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 5}, Shape{T, 5}};
+        },
+        op);
+    test::check_op(
+        {&add_slot},
+        [](Index T) {
+            return std::vector{Shape{T}, Shape{T}};
+        },
+        op);
+    test::check_op(
+        {&add_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 3, 7}, Shape{T, 3, 7}};
+        },
+        op);
 }
 
 TEST_CASE("add: complex step") {

@@ -30,12 +30,15 @@ TEST_CASE("embedding: gradients and float against double") {
         for (const Shape& w : {Shape{5, 3}, Shape{1, 1}, Shape{4, 67}}) {
             test::OpCheckOptions options;
             options.rows = {T};
-            test::check_op({&embedding_slot}, [&](Index) { return std::vector{w}; }, op_of(T), options);
+            test::check_op(
+                {&embedding_slot}, [&](Index) { return std::vector{w}; }, op_of(T), options);
         }
     }
 }
 
-TEST_CASE("embedding: complex step") { test::check_complex_step(op_of(6), {test::random_tensor({4, 3}, 1)}); }
+TEST_CASE("embedding: complex step") {
+    test::check_complex_step(op_of(6), {test::random_tensor({4, 3}, 1)});
+}
 
 TEST_CASE("embedding: rows by hand, unused rows get exact zeros") {
     Tape tape(test::context());
@@ -51,7 +54,8 @@ TEST_CASE("embedding: rows by hand, unused rows get exact zeros") {
 TEST_CASE("embedding: bits do not depend on threads or on the cut into micro-batches") {
     const auto id = ids(41, 7);
     // The row input only carries the number of rows; it is added so that there is something to cut.
-    test::check_bits<float>({test::random_tensor<float>({41, 70}, 1)}, {test::random_tensor<float>({7, 70}, 2)},
+    test::check_bits<float>({test::random_tensor<float>({41, 70}, 1)},
+                            {test::random_tensor<float>({7, 70}, 2)},
                             [&](Tape& tape, const auto&, const auto& weights, Index begin, Index end) {
                                 return embedding(tape, id.rows(begin, end), weights[0]);
                             });

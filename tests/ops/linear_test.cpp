@@ -15,9 +15,24 @@ const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
 }  // namespace
 
 TEST_CASE("linear: gradients and float against double") {
-    test::check_op({&linear_slot}, [](Index T) { return std::vector{Shape{T, 5}, Shape{3, 5}}; }, op);
-    test::check_op({&linear_slot}, [](Index T) { return std::vector{Shape{T, 1}, Shape{1, 1}}; }, op);
-    test::check_op({&linear_slot}, [](Index T) { return std::vector{Shape{T, 33}, Shape{17, 33}}; }, op);
+    test::check_op(
+        {&linear_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 5}, Shape{3, 5}};
+        },
+        op);
+    test::check_op(
+        {&linear_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 1}, Shape{1, 1}};
+        },
+        op);
+    test::check_op(
+        {&linear_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 33}, Shape{17, 33}};
+        },
+        op);
 }
 
 TEST_CASE("linear: complex step") {
@@ -38,7 +53,8 @@ TEST_CASE("linear: whole numbers by hand") {
 }
 
 TEST_CASE("linear: bits do not depend on threads or on the cut into micro-batches") {
-    test::check_bits<float>({test::random_tensor<float>({37, 65}, 1)}, {test::random_tensor<float>({19, 65}, 2)},
+    test::check_bits<float>({test::random_tensor<float>({37, 65}, 1)},
+                            {test::random_tensor<float>({19, 65}, 2)},
                             [](Tape& tape, const auto& rows, const auto& weights, Index, Index) {
                                 return linear(tape, rows[0], weights[0]);
                             });
@@ -68,7 +84,8 @@ TEST_CASE("linear: a matrix inside a wider one") {
     for (Index r = 0; r < 4; ++r) std::copy_n(inner.view<2>().row(r), 5, dense.view<2>().row(r));
     Tape tape(test::context());
     const Var<float> w(test::random_tensor<float>({3, 5}, 4));
-    CHECK(test::same_bits(linear(tape, Var<float>(inner), w).value(), linear(tape, Var<float>(dense), w).value()));
+    CHECK(test::same_bits(linear(tape, Var<float>(inner), w).value(),
+                          linear(tape, Var<float>(dense), w).value()));
 }
 
 TEST_CASE("linear: shapes that do not fit are an error that names both") {

@@ -45,7 +45,7 @@ TEST_CASE("z_loss: padding gives 0 and is not read, large logits stay finite") {
     CHECK(value.value().data()[2] == doctest::Approx(1e6));
     const auto dz = z.gradient()->tensor().view<2>();
     CHECK(dz(0, 0) == 0);
-    CHECK(dz(1, 1) == doctest::Approx(1000.6931471805599));
+    CHECK(dz(1, 1) == doctest::Approx(1000.6931471805599).epsilon(1e-4));
     CHECK(dz(2, 0) == doctest::Approx(-2000));
     CHECK(dz(2, 1) == 0);
 }

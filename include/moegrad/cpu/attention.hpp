@@ -254,7 +254,10 @@ void prepare(Stream stream, const AttentionOptions& options, View<const Real, 2>
         for (Index h = 0; h < options.heads; ++h) {
             const Real* yt = y.row(t) + h * head;
             const Real* dyt = dy.row(t) + h * head;
-            delta(t, h) = sum_of<Real>(head, [&](Index d) { return dyt[d] * yt[d]; });
+            // One chain, as in products: a row with a single key then gets a gradient of exactly 0.
+            Real sum = Real(0);
+            for (Index d = 0; d < head; ++d) sum += dyt[d] * yt[d];
+            delta(t, h) = sum;
         }
         if (dq.wanted && dq.write == Write::overwrite) std::fill_n(dq.view.row(t), y.extent(1), Real(0));
     });

@@ -9,7 +9,8 @@ namespace moegrad::cpu::dropout {
 namespace {
 
 template <class Real>
-void apply(Stream stream, View<const Real, 2> x, TokenKeys keys, Dropout dropout, View<Real, 2> y, Write write) {
+void apply(Stream stream, View<const Real, 2> x, TokenKeys keys, Dropout dropout, View<Real, 2> y,
+           Write write) {
     const DropoutMask mask = dropout_mask(stream.scalars(), dropout);
     for_rows(stream, x.extent(0), 4 * x.extent(1), [&](Index t) {
         drop_row(mask, keys.sample(t), keys.position(t), x.row(t), y.row(t), x.extent(1), write);

@@ -1,5 +1,5 @@
 #pragma once
-// CPU kernels of ops/embedding.hpp. dw is parallel over columns, so that each element is one chain over the tokens.
+// CPU kernels of ops/embedding.hpp. dw is parallel over columns: each element is one chain over the tokens.
 
 #include <moegrad/cpu/support/rows.hpp>
 #include <moegrad/cpu/support/seats.hpp>

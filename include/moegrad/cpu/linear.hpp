@@ -14,12 +14,14 @@ void forward(Stream stream, View<const Real, 2> x, View<const Real, 2> w, View<R
 }
 
 template <class Real>
-void backward_input(Stream stream, View<const Real, 2> w, View<const Real, 2> dy, View<Real, 2> dx, Write write) {
+void backward_input(Stream stream, View<const Real, 2> w, View<const Real, 2> dy, View<Real, 2> dx,
+                    Write write) {
     multiply_back(stream, dy, w, dx, write);
 }
 
 template <class Real>
-void backward_weight(Stream stream, View<const Real, 2> x, View<const Real, 2> dy, View<Real, 2> dw, Write write) {
+void backward_weight(Stream stream, View<const Real, 2> x, View<const Real, 2> dy, View<Real, 2> dw,
+                     Write write) {
     multiply_weight(stream, dy, x, x.extent(0), dw, write);
 }
 

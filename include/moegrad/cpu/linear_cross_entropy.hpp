@@ -1,6 +1,6 @@
 #pragma once
-// CPU kernels of ops/linear_cross_entropy.hpp. Logits are made for `logits.extent(0)` supervised rows at a time; a
-// row's numbers and the order of the chains do not depend on that number.
+// CPU kernels of ops/linear_cross_entropy.hpp. Logits are made for `logits.extent(0)` supervised rows at a
+// time; a row's numbers and the order of the chains do not depend on that number.
 
 #include <moegrad/core/math_complex.hpp>
 #include <moegrad/cpu/support/products.hpp>
@@ -77,9 +77,9 @@ void backward_input(Stream stream, View<const std::int32_t, 1> row, View<const W
 }
 
 template <class Real>
-void backward_weight(Stream stream, View<const Real, 2> x, View<const Real, 2> w, View<const std::int32_t, 1> target,
-                     View<const std::int32_t, 1> row, View<const Wide<Real>, 1> d, View<Wide<Real>, 2> logits,
-                     View<Real, 2> dw, Write write) {
+void backward_weight(Stream stream, View<const Real, 2> x, View<const Real, 2> w,
+                     View<const std::int32_t, 1> target, View<const std::int32_t, 1> row,
+                     View<const Wide<Real>, 1> d, View<Wide<Real>, 2> logits, View<Real, 2> dw, Write write) {
     const Index V = w.extent(0);
     if (row.extent(0) == 0) multiply_weight<Real>(stream, logits, x, 0, dw, write);
     for_pieces(stream, x, w, row, logits, [&](Index first, Index rows, View<Real, 2> z) {

@@ -1,5 +1,5 @@
 #pragma once
-// CPU kernels of ops/lora_linear.hpp. The frozen product comes first and the chain of each element goes on over R.
+// CPU kernels of ops/lora_linear.hpp. The base product comes first; the chain of each element goes on over R.
 
 #include <moegrad/cpu/support/drop_row.hpp>
 #include <moegrad/cpu/support/products.hpp>
@@ -14,7 +14,8 @@ void drop_rows(Stream stream, View<const Real, 2> x, const DroppedInput<Real>& d
                Write write) {
     const DropoutMask mask = dropout_mask(stream.scalars(), dropped.dropout);
     for_rows(stream, x.extent(0), 4 * x.extent(1), [&](Index t) {
-        drop_row(mask, dropped.keys.sample(t), dropped.keys.position(t), x.row(t), y.row(t), x.extent(1), write);
+        drop_row(mask, dropped.keys.sample(t), dropped.keys.position(t), x.row(t), y.row(t), x.extent(1),
+                 write);
     });
 }
 
@@ -35,7 +36,8 @@ void scale_rows(Stream stream, View<Real, 2> u, double scale) {
 
 template <class Real>
 void forward(Stream stream, View<const Real, 2> x, View<const Real, 2> w, View<const Real, 2> A,
-             View<const Real, 2> B, double scale, DroppedInput<Real> dropped, View<Real, 2> u, View<Real, 2> y) {
+             View<const Real, 2> B, double scale, DroppedInput<Real> dropped, View<Real, 2> u,
+             View<Real, 2> y) {
     multiply_rows(stream, x, w, y, Write::overwrite);
     multiply_rows(stream, drop(stream, x, dropped), A, u, Write::overwrite);
     scale_rows(stream, u, scale);
@@ -43,7 +45,8 @@ void forward(Stream stream, View<const Real, 2> x, View<const Real, 2> w, View<c
 }
 
 template <class Real>
-void backward_rank(Stream stream, View<const Real, 2> dy, View<const Real, 2> B, double scale, View<Real, 2> du) {
+void backward_rank(Stream stream, View<const Real, 2> dy, View<const Real, 2> B, double scale,
+                   View<Real, 2> du) {
     multiply_back(stream, dy, B, du, Write::overwrite);
     scale_rows(stream, du, scale);
 }

@@ -1,6 +1,6 @@
 #pragma once
-// CPU kernels of ops/molora_linear.hpp. Expert after expert in ascending order, each on the rows of its tokens: they
-// are gathered, continued by the products of that expert, and put back.
+// CPU kernels of ops/molora_linear.hpp. Expert after expert in ascending order, each on the rows of its
+// tokens: they are gathered, continued by the products of that expert, and put back.
 
 #include <moegrad/cpu/support/drop_row.hpp>
 #include <moegrad/cpu/support/products.hpp>
@@ -44,12 +44,13 @@ void put_back(Stream stream, View<const Real, 2> rows, const Group& group, View<
 
 /// rows[n] = drop_e(x[token(n)])
 template <class Real>
-void drop_gather(Stream stream, View<const Real, 2> x, const Group& group, Dropout dropout, const TokenKeys& keys,
-                 View<Real, 2> rows) {
+void drop_gather(Stream stream, View<const Real, 2> x, const Group& group, Dropout dropout,
+                 const TokenKeys& keys, View<Real, 2> rows) {
     const DropoutMask mask = dropout_mask(stream.scalars(), dropout, group.expert);
     for_rows(stream, group.rows, 4 * x.extent(1), [&](Index n) {
         const Index t = group.token[n];
-        drop_row(mask, keys.sample(t), keys.position(t), x.row(t), rows.row(n), x.extent(1), Write::overwrite);
+        drop_row(mask, keys.sample(t), keys.position(t), x.row(t), rows.row(n), x.extent(1),
+                 Write::overwrite);
     });
 }
 
@@ -60,7 +61,8 @@ void drop_add_back(Stream stream, View<const Real, 2> rows, const Group& group, 
     const DropoutMask mask = dropout_mask(stream.scalars(), dropout, group.expert);
     for_rows(stream, group.rows, 4 * dx.extent(1), [&](Index n) {
         const Index t = group.token[n];
-        drop_row(mask, keys.sample(t), keys.position(t), rows.row(n), dx.row(t), dx.extent(1), Write::accumulate);
+        drop_row(mask, keys.sample(t), keys.position(t), rows.row(n), dx.row(t), dx.extent(1),
+                 Write::accumulate);
     });
 }
 
@@ -117,7 +119,8 @@ inline void sort(Stream, View<const std::int32_t, 2> expert, View<std::int32_t, 
 template <class Real>
 void forward(Stream stream, View<const Real, 2> x, View<const Real, 2> w, View<const Real, 3> A,
              View<const Real, 3> B, double scale, const ExpertPairs& pairs, View<const Wide<Real>, 2> weight,
-             Dropout dropout, TokenKeys keys, const MoloraRoom<Real>& room, View<Real, 2> u, View<Real, 2> y) {
+             Dropout dropout, TokenKeys keys, const MoloraRoom<Real>& room, View<Real, 2> u,
+             View<Real, 2> y) {
     multiply_rows(stream, x, w, y, Write::overwrite);
     for_groups(pairs, [&](const Group& group) {
         if (group.rows == 0) return;
@@ -166,8 +169,9 @@ void backward_rank(Stream stream, View<const Real, 2> dy, View<const Real, 3> B,
 }
 
 template <class Real>
-void backward_up(Stream stream, View<const Real, 2> dy, const ExpertPairs& pairs, View<const Wide<Real>, 2> weight,
-                 View<const Real, 2> u, const MoloraRoom<Real>& room, View<Real, 3> dB, Write write) {
+void backward_up(Stream stream, View<const Real, 2> dy, const ExpertPairs& pairs,
+                 View<const Wide<Real>, 2> weight, View<const Real, 2> u, const MoloraRoom<Real>& room,
+                 View<Real, 3> dB, Write write) {
     for_groups(pairs, [&](const Group& group) {
         const View<Real, 2> v = rows_of(room.rank, 0, group.rows);
         weigh(stream, rows_of(u, group.first, group.rows), group, weight, v);
@@ -177,7 +181,8 @@ void backward_up(Stream stream, View<const Real, 2> dy, const ExpertPairs& pairs
 
 template <class Real>
 void backward_down(Stream stream, View<const Real, 2> x, View<const Real, 2> du, const ExpertPairs& pairs,
-                   Dropout dropout, TokenKeys keys, const MoloraRoom<Real>& room, View<Real, 3> dA, Write write) {
+                   Dropout dropout, TokenKeys keys, const MoloraRoom<Real>& room, View<Real, 3> dA,
+                   Write write) {
     for_groups(pairs, [&](const Group& group) {
         const View<const Real, 2> dug = rows_of(du, group.first, group.rows);
         if (dropout.rate == 0) {
@@ -211,8 +216,8 @@ void backward_input(Stream stream, View<const Real, 2> dy, View<const Real, 2> w
 }
 
 template <class Real>
-constexpr MoloraLinearKernels<Real> kernels{sort,        forward<Real>,       backward_rank<Real>,
-                                            backward_up<Real>, backward_down<Real>, backward_input<Real>};
+constexpr MoloraLinearKernels<Real> kernels{
+    sort, forward<Real>, backward_rank<Real>, backward_up<Real>, backward_down<Real>, backward_input<Real>};
 
 }  // namespace
 }  // namespace moegrad::cpu::molora_linear

@@ -24,7 +24,8 @@ void sum(Stream stream, const GradientUses<Real>& g, View<double, 1> block, View
 }
 
 template <class Real>
-void first_non_finite(Stream stream, const GradientUses<Real>& g, View<Index, 1> block, View<Index, 1> first) {
+void first_non_finite(Stream stream, const GradientUses<Real>& g, View<Index, 1> block,
+                      View<Index, 1> first) {
     for_rows(stream, block.extent(0), kSumBlock, [&](Index b) {
         const Index end = std::min(g.size, (b + 1) * kSumBlock);
         block(b) = -1;

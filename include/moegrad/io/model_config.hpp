@@ -112,36 +112,36 @@ inline void validate_rope(const RopeConfig& rope, const std::string& place) {
 }
 
 /// All ranges and relations; place is the file's name.
-inline void validate(const ModelConfig& c, const std::string& place = "config") {
+inline void validate(const ModelConfig& config, const std::string& place = "config") {
     const auto size = [&](const char* key, Index value, Index cap) {
         require_between(key, static_cast<double>(value), 1, static_cast<double>(cap), place);
     };
-    size("hidden_size", c.hidden_size, config_cap::kHidden);
-    size("intermediate_size", c.intermediate_size, config_cap::kIntermediate);
-    size("num_hidden_layers", c.num_hidden_layers, config_cap::kLayers);
-    size("num_attention_heads", c.num_attention_heads, config_cap::kHeads);
-    size("num_key_value_heads", c.num_key_value_heads, config_cap::kHeads);
-    size("head_dim", c.head_dim, config_cap::kHeadDim);
-    size("vocab_size", c.vocab_size, config_cap::kVocabulary);
-    size("max_position_embeddings", c.max_position_embeddings, config_cap::kPositions);
-    if (c.sliding_window) size("sliding_window", *c.sliding_window, config_cap::kPositions);
-    require_between("rms_norm_eps", c.rms_norm_eps, 1e-12, 0.1, place);
-    require_between("initializer_range", c.initializer_range, 0, 1, place);
-    if (c.num_attention_heads % c.num_key_value_heads != 0)
+    size("hidden_size", config.hidden_size, config_cap::kHidden);
+    size("intermediate_size", config.intermediate_size, config_cap::kIntermediate);
+    size("num_hidden_layers", config.num_hidden_layers, config_cap::kLayers);
+    size("num_attention_heads", config.num_attention_heads, config_cap::kHeads);
+    size("num_key_value_heads", config.num_key_value_heads, config_cap::kHeads);
+    size("head_dim", config.head_dim, config_cap::kHeadDim);
+    size("vocab_size", config.vocab_size, config_cap::kVocabulary);
+    size("max_position_embeddings", config.max_position_embeddings, config_cap::kPositions);
+    if (config.sliding_window) size("sliding_window", *config.sliding_window, config_cap::kPositions);
+    require_between("rms_norm_eps", config.rms_norm_eps, 1e-12, 0.1, place);
+    require_between("initializer_range", config.initializer_range, 0, 1, place);
+    if (config.num_attention_heads % config.num_key_value_heads != 0)
         throw Error{ErrorCode::config, place + ": num_key_value_heads",
-                    moegrad::format("a divisor of num_attention_heads = {}", c.num_attention_heads),
-                    moegrad::format("{}", c.num_key_value_heads)};
-    if (c.head_dim % 2 != 0)
+                    moegrad::format("a divisor of num_attention_heads = {}", config.num_attention_heads),
+                    moegrad::format("{}", config.num_key_value_heads)};
+    if (config.head_dim % 2 != 0)
         throw Error{ErrorCode::config, place + ": head_dim", "an even number (rotary pairs)",
-                    moegrad::format("{}", c.head_dim)};
-    validate_rope(c.rope, place);
-    if (!c.is_mixture()) return;
-    size("num_local_experts", c.num_local_experts, config_cap::kExperts);
-    size("num_experts_per_tok", c.num_experts_per_tok, c.num_local_experts);
-    require_between("router_aux_loss_coef", c.router_aux_loss_coef, 0, 1e3, place);
+                    moegrad::format("{}", config.head_dim)};
+    validate_rope(config.rope, place);
+    if (!config.is_mixture()) return;
+    size("num_local_experts", config.num_local_experts, config_cap::kExperts);
+    size("num_experts_per_tok", config.num_experts_per_tok, config.num_local_experts);
+    require_between("router_aux_loss_coef", config.router_aux_loss_coef, 0, 1e3, place);
     const double expert_weights =
-        static_cast<double>(c.num_hidden_layers) * static_cast<double>(c.num_local_experts) *
-        static_cast<double>(c.hidden_size) * static_cast<double>(c.intermediate_size);
+        static_cast<double>(config.num_hidden_layers) * static_cast<double>(config.num_local_experts) *
+        static_cast<double>(config.hidden_size) * static_cast<double>(config.intermediate_size);
     require_between("weights of all experts", 3 * expert_weights, 1, 0x1p60, place);
 }
 

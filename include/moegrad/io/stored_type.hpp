@@ -3,6 +3,7 @@
 //   bf16: sign 1, exponent 8, fraction 7      f16: sign 1, exponent 5, fraction 10      little-endian
 // Narrowing rounds to nearest, ties to even. Names and widths: huggingface/safetensors, Dtype.
 
+#include <moegrad/core/bf16.hpp>
 #include <moegrad/core/error.hpp>
 #include <moegrad/core/format.hpp>
 #include <moegrad/core/view.hpp>
@@ -73,48 +74,11 @@ constexpr std::optional<StoredType> stored_type_from(std::string_view name) {
     return std::nullopt;
 }
 
-constexpr float float_from_bf16(std::uint16_t value) {
-    return std::bit_cast<float>(std::uint32_t{value} << 16);
+constexpr float float_from_bf16(std::uint16_t pattern) {
+    return static_cast<float>(bf16::from_bits(pattern));
 }
-
 constexpr std::uint16_t bf16_from_float(float value) {
-    const std::uint32_t pattern = std::bit_cast<std::uint32_t>(value);
-    // A NaN keeps its top bits and is made quiet, else dropping low bits could turn it into infinity.
-    if ((pattern & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<std::uint16_t>((pattern >> 16) | 0x40u);
-    const std::uint32_t even = (pattern >> 16) & 1u;
-    return static_cast<std::uint16_t>((pattern + 0x7FFFu + even) >> 16);
-}
-
-constexpr float float_from_f16(std::uint16_t value) {
-    const std::uint32_t sign = std::uint32_t{value & 0x8000u} << 16;
-    const std::uint32_t exponent = (value >> 10) & 0x1Fu;
-    const std::uint32_t fraction = value & 0x3FFu;
-    if (exponent == 0x1F) return std::bit_cast<float>(sign | 0x7F800000u | (fraction << 13));
-    if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (fraction << 13));
-    // Subnormal: fraction * 2^-24, exact in float.
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-    return sign != 0 ? -magnitude : magnitude;
-}
-
-constexpr std::uint16_t f16_from_float(float value) {
-    const std::uint32_t pattern = std::bit_cast<std::uint32_t>(value);
-    const std::uint32_t sign = (pattern >> 16) & 0x8000u;
-    const std::uint32_t magnitude = pattern & 0x7FFFFFFFu;
-    if (magnitude > 0x7F800000u)
-        return static_cast<std::uint16_t>(sign | 0x7E00u | ((magnitude >> 13) & 0x3FFu));
-    if (magnitude >= 0x47800000u)
-        return static_cast<std::uint16_t>(sign | 0x7C00u);  // 65536 and up, infinity
-    const std::uint32_t exponent = magnitude >> 23;
-    if (exponent < 102) return static_cast<std::uint16_t>(sign);  // below 2^-25: nearer to zero
-    // Drop the bits that f16 has no room for; below 2^-14 one more for every power of two.
-    const std::uint32_t dropped = exponent >= 113 ? 13 : 126 - exponent;
-    const std::uint32_t significand =
-        exponent >= 113 ? magnitude - (112u << 23) : (magnitude & 0x7FFFFFu) | 0x800000u;
-    const std::uint32_t kept = significand >> dropped;
-    const std::uint32_t rest = significand & ((1u << dropped) - 1);
-    const std::uint32_t half = 1u << (dropped - 1);
-    const std::uint32_t up = rest > half || (rest == half && (kept & 1u)) ? 1 : 0;
-    return static_cast<std::uint16_t>(sign | (kept + up));  // a carry runs into the exponent, as it must
+    return bf16(value).bits;
 }
 
 /// C++ types that a stored tensor can be read into.
@@ -158,7 +122,7 @@ void read_stored(StoredType type, const std::byte* from, Index count, T* out, co
         if (type == StoredType::f32) return each(float{}, same);
         if (type == StoredType::f64) return each(double{}, same);
         if (type == StoredType::bf16) return each(std::uint16_t{}, float_from_bf16);
-        if (type == StoredType::f16) return each(std::uint16_t{}, float_from_f16);
+        if (type == StoredType::f16) return each(std::uint16_t{}, half_to_float);
     }
     throw Error{ErrorCode::unsupported, place,
                 std::is_integral_v<T> ? "stored type I32 or I64" : "stored type F64, F32, F16 or BF16",
@@ -190,7 +154,7 @@ std::string write_stored(StoredType type, const T* from, Index count, const std:
     // From double these would round twice; whoever wants them rounds to float first and knows it.
     if constexpr (std::is_same_v<T, float>) {
         if (type == StoredType::bf16) return each(std::uint16_t{}, bf16_from_float);
-        if (type == StoredType::f16) return each(std::uint16_t{}, f16_from_float);
+        if (type == StoredType::f16) return each(std::uint16_t{}, float_to_half);
     }
     throw Error{ErrorCode::unsupported, place, "a stored type that fits the numbers",
                 std::string(name(type))};

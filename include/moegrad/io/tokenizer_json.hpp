@@ -20,12 +20,12 @@
 
 namespace moegrad {
 
-inline bool flag(const JsonRef& object, std::string_view key, bool otherwise) {
+inline bool json_flag(const JsonRef& object, std::string_view key, bool otherwise) {
     const auto value = object.find_value(key);
     return value ? value->boolean() : otherwise;
 }
 
-inline std::string type_of(const JsonRef& section) {
+inline std::string section_type(const JsonRef& section) {
     return section.at("type").string();
 }
 
@@ -44,7 +44,7 @@ inline void require_mark(const JsonRef& value) {
 
 inline void read_normalizer(const JsonRef& step, Normalizer& normalizer) {
     if (step.is_null()) return;
-    const std::string type = type_of(step);
+    const std::string type = section_type(step);
     if (type == "Sequence") {
         const JsonRef steps = step.at("normalizers");
         for (std::size_t i = 0; i < steps.array().size(); ++i) read_normalizer(steps.item(i), normalizer);
@@ -61,7 +61,7 @@ inline void read_normalizer(const JsonRef& step, Normalizer& normalizer) {
 
 /// prepend_scheme, or the older add_prefix_space.
 inline PrependScheme read_prepend_scheme(const JsonRef& section) {
-    const bool prefix_space = flag(section, "add_prefix_space", true);
+    const bool prefix_space = json_flag(section, "add_prefix_space", true);
     const auto scheme = section.find_value("prepend_scheme");
     if (!scheme) return prefix_space ? PrependScheme::always : PrependScheme::never;
     const std::string& word = scheme->string();
@@ -74,15 +74,15 @@ inline PrependScheme read_prepend_scheme(const JsonRef& section) {
 
 inline void read_pre_tokenizer(const JsonRef& section, Metaspace& metaspace) {
     if (section.is_null()) return;
-    if (type_of(section) != "Metaspace")
+    if (section_type(section) != "Metaspace")
         section.at("type").fail_unsupported(
             "no pre-tokenizer, or Metaspace (the byte-fallback kind of tokenizer)");
     require_mark(section.at("replacement"));
-    metaspace = {true, read_prepend_scheme(section), flag(section, "split", true)};
+    metaspace = {true, read_prepend_scheme(section), json_flag(section, "split", true)};
 }
 
 inline void read_decoder_step(const JsonRef& step, DecoderOptions& decoder, bool& fused) {
-    const std::string type = type_of(step);
+    const std::string type = section_type(step);
     if (type == "Sequence") {
         const JsonRef steps = step.at("decoders");
         for (std::size_t i = 0; i < steps.array().size(); ++i)
@@ -128,7 +128,7 @@ inline void read_decoder(const JsonRef& section, DecoderOptions& decoder) {
 /// TemplateProcessing: special tokens, the text "A" once, special tokens.
 inline void read_post_processor(const JsonRef& section, TokenizerParts& parts) {
     if (section.is_null()) return;
-    if (type_of(section) != "TemplateProcessing")
+    if (section_type(section) != "TemplateProcessing")
         section.at("type").fail_unsupported("no post-processor, or TemplateProcessing");
     const JsonRef single = section.at("single");
     bool text_seen = false;
@@ -156,16 +156,16 @@ inline void read_added_tokens(const JsonRef& section, const Vocabulary& model_pi
     if (section.is_null()) return;
     for (std::size_t i = 0; i < section.array().size(); ++i) {
         const JsonRef token = section.item(i);
-        if (flag(token, "single_word", false)) token.at("single_word").fail_unsupported("false");
+        if (json_flag(token, "single_word", false)) token.at("single_word").fail_unsupported("false");
         AddedToken added;
         added.content = token.at("content").string();
         if (added.content.empty()) token.at("content").fail("at least one character");
         added.id =
             static_cast<std::int32_t>(token.at("id").integer(0, std::numeric_limits<std::int32_t>::max()));
-        added.special = flag(token, "special", false);
-        added.lstrip = flag(token, "lstrip", false);
-        added.rstrip = flag(token, "rstrip", false);
-        added.normalized = flag(token, "normalized", !added.special);
+        added.special = json_flag(token, "special", false);
+        added.lstrip = json_flag(token, "lstrip", false);
+        added.rstrip = json_flag(token, "rstrip", false);
+        added.normalized = json_flag(token, "normalized", !added.special);
         const std::int32_t known = model_pieces.find(added.content);
         if (known != Vocabulary::kNone && known != added.id)
             token.at("id").fail(moegrad::format("{}, the id of that piece in the model", known));
@@ -209,7 +209,7 @@ inline std::vector<MergeTable::Merge> read_merges(const JsonRef& section, const 
 
 /// Settings of the model section that must have their plain value.
 inline BytePairOptions read_model_options(const JsonRef& model) {
-    if (type_of(model) != "BPE") model.at("type").fail_unsupported("BPE");
+    if (section_type(model) != "BPE") model.at("type").fail_unsupported("BPE");
     if (const auto dropout = model.find_value("dropout"); dropout && dropout->number(0, 1) != 0)
         dropout->fail_unsupported("null");
     for (const std::string_view key : {"continuing_subword_prefix", "end_of_word_suffix"})
@@ -229,9 +229,9 @@ inline BytePairOptions read_model_options(const JsonRef& model) {
         if (std::find(std::begin(known), std::end(known), member.key) == std::end(known))
             model.member(member).fail_unsupported("a known key of a BPE model");
     BytePairOptions options;
-    options.byte_fallback = flag(model, "byte_fallback", false);
-    options.fuse_unknown = flag(model, "fuse_unk", false);
-    options.ignore_merges = flag(model, "ignore_merges", false);
+    options.byte_fallback = json_flag(model, "byte_fallback", false);
+    options.fuse_unknown = json_flag(model, "fuse_unk", false);
+    options.ignore_merges = json_flag(model, "ignore_merges", false);
     return options;
 }
 

@@ -52,7 +52,8 @@ struct GradientUses {
 private:
     void append(const Tensor<Real>& gradient) {
         if (count == kMost || (count > 0 && gradient.size() != size)) {
-            throw Error{ErrorCode::shape, "gradients of a weight", format("at most {} uses of one size", kMost),
+            throw Error{ErrorCode::shape, "gradients of a weight",
+                        format("at most {} uses of one size", kMost),
                         format("use {} of {} values after {} values", count + 1, gradient.size(), size)};
         }
         size = gradient.size();
@@ -70,15 +71,17 @@ inline constinit KernelSlot<AdamWKernels> adamw_slot{"adamw", Proof::reference};
 
 /// weight, first and second moment are updated in place; all of one size, dense.
 template <class Real>
-void adamw_update(Stream stream, const GradientUses<Real>& g, const Tensor<Real>& weight, const Tensor<Real>& first,
-                  const Tensor<Real>& second, const AdamWOptions& options = {}) {
+void adamw_update(Stream stream, const GradientUses<Real>& g, const Tensor<Real>& weight,
+                  const Tensor<Real>& first, const Tensor<Real>& second, const AdamWOptions& options = {}) {
     if (g.count == 0 || g.size != weight.size() || !(first.shape() == weight.shape()) ||
         !(second.shape() == weight.shape())) {
-        throw Error{ErrorCode::shape, "adamw", "gradients and moments like the weight " + weight.shape().text(),
-                    format("{} gradients of {} values, moments {} and {}", g.count, g.size, first.shape().text(),
-                           second.shape().text())};
+        throw Error{ErrorCode::shape, "adamw",
+                    "gradients and moments like the weight " + weight.shape().text(),
+                    format("{} gradients of {} values, moments {} and {}", g.count, g.size,
+                           first.shape().text(), second.shape().text())};
     }
-    adamw_slot.get<Real>(stream.device()).update(stream, g, weight.flat(), first.flat(), second.flat(), options);
+    adamw_slot.get<Real>(stream.device())
+        .update(stream, g, weight.flat(), first.flat(), second.flat(), options);
 }
 
 }  // namespace moegrad

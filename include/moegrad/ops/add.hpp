@@ -27,14 +27,14 @@ Var<Real> add(Tape& tape, const Var<Real>& a, const Var<Real>& b) {
     auto y = tape.output<Real>(a.shape(), a.needs_gradient() || b.needs_gradient());
     kernels.forward(tape.stream(), a.value().matrix(), b.value().matrix(), y.value().matrix());
     if (!y.needs_gradient()) return y;
-    tape.record(y.gradient(), [&kernels, stream = tape.stream(), dy = y.gradient(), da = a.gradient(),
-                               db = b.gradient()] {
-        for (const auto& into : {da, db}) {
-            if (!into) continue;
-            auto dx = into->target();
-            kernels.backward(stream, dy->tensor().matrix(), dx.tensor.matrix(), dx.write);
-        }
-    });
+    tape.record(y.gradient(),
+                [&kernels, stream = tape.stream(), dy = y.gradient(), da = a.gradient(), db = b.gradient()] {
+                    for (const auto& into : {da, db}) {
+                        if (!into) continue;
+                        auto dx = into->target();
+                        kernels.backward(stream, dy->tensor().matrix(), dx.tensor.matrix(), dx.write);
+                    }
+                });
     return y;
 }
 

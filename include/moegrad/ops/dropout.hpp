@@ -13,7 +13,7 @@
 
 namespace moegrad {
 
-/// How much an input is dropped, and the number of the place in the model that drops it (no two places alike).
+/// How much an input is dropped, and the number of the place in the model that drops it (no two alike).
 struct Dropout {
     double rate = 0;
     std::uint32_t module = 0;
@@ -40,9 +40,10 @@ MOEGRAD_HD constexpr DropoutMask dropout_mask(const StepScalars& scalars, const 
 }
 
 /// The words of columns 4 group .. 4 group + 3.
-MOEGRAD_HD constexpr PhiloxCounter dropout_words(const DropoutMask& mask, std::int32_t sample, std::int32_t position,
-                                                 std::uint32_t group) {
-    return philox({static_cast<std::uint32_t>(sample), static_cast<std::uint32_t>(position), group, 0}, mask.key);
+MOEGRAD_HD constexpr PhiloxCounter dropout_words(const DropoutMask& mask, std::int32_t sample,
+                                                 std::int32_t position, std::uint32_t group) {
+    return philox({static_cast<std::uint32_t>(sample), static_cast<std::uint32_t>(position), group, 0},
+                  mask.key);
 }
 
 MOEGRAD_HD constexpr bool dropout_keep(const DropoutMask& mask, std::int32_t sample, std::int32_t position,
@@ -56,8 +57,9 @@ struct TokenKeys {
     View<const std::int32_t, 1> sample, position;  // [T] each
 };
 
-/// The dropout that an op with T rows has to apply: rate 0 unless gradients will be taken. That is on a recording
-/// tape, and in the first run of a checkpointed segment (the only other tape that keeps selections).
+/// The dropout that an op with T rows has to apply: rate 0 unless gradients will be taken. That is on a
+/// recording tape, and in the first run of a checkpointed segment (the only other tape that keeps
+/// selections).
 inline Dropout active_dropout(const Tape& tape, const Dropout& dropout, const Segments& segments, Index T) {
     if (!(dropout.rate >= 0 && dropout.rate < 1)) {
         throw Error{ErrorCode::value, "dropout", "a rate in [0, 1)", format("{}", dropout.rate)};
@@ -95,12 +97,12 @@ Var<Real> dropout(Tape& tape, const Var<Real>& x, const Segments& segments, cons
     kernels.apply(tape.stream(), x.template view<2>(), token_keys(active, segments), active,
                   y.value().template view<2>(), Write::overwrite);
     if (!y.needs_gradient()) return y;
-    tape.record(y.gradient(), [&kernels, stream = tape.stream(), segments, active, dy = y.gradient(),
-                               into = x.gradient()] {
-        auto dx = into->target();
-        kernels.apply(stream, dy->tensor().template view<2>(), token_keys(active, segments), active,
-                      dx.tensor.template view<2>(), dx.write);
-    });
+    tape.record(y.gradient(),
+                [&kernels, stream = tape.stream(), segments, active, dy = y.gradient(), into = x.gradient()] {
+                    auto dx = into->target();
+                    kernels.apply(stream, dy->tensor().template view<2>(), token_keys(active, segments),
+                                  active, dx.tensor.template view<2>(), dx.write);
+                });
     return y;
 }
 

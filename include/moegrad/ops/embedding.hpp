@@ -1,5 +1,6 @@
 #pragma once
-// embedding.   y[t,:] = w[id[t],:]          backward: dw[v,:] = sum over the t with id[t] = v, in order of t, of dy[t,:]
+// embedding.   y[t,:] = w[id[t],:]
+// backward:    dw[v,:] = sum of dy[t,:] over the t with id[t] = v, in order of t
 // Saved: id [T].
 
 #include <moegrad/autograd/tape.hpp>
@@ -11,7 +12,8 @@ template <class Real>
 struct EmbeddingKernels {
     void (*forward)(Stream, View<const std::int32_t, 1> id, View<const Real, 2> w, View<Real, 2> y);
     /// One chain per element over the tokens in order, starting from what dw holds.
-    void (*backward_weight)(Stream, View<const std::int32_t, 1> id, View<const Real, 2> dy, View<Real, 2> dw, Write);
+    void (*backward_weight)(Stream, View<const std::int32_t, 1> id, View<const Real, 2> dy, View<Real, 2> dw,
+                            Write);
 };
 
 inline constinit KernelSlot<EmbeddingKernels> embedding_slot{"embedding"};
@@ -37,8 +39,8 @@ Var<Real> embedding(Tape& tape, const Tensor<std::int32_t>& id, const Var<Real>&
     if (!y.needs_gradient()) return y;
     tape.record(y.gradient(), [&kernels, stream = tape.stream(), id, dy = y.gradient(), into = w.gradient()] {
         auto dw = into->target();
-        kernels.backward_weight(stream, id.view<1>(), dy->tensor().template view<2>(), dw.tensor.template view<2>(),
-                                dw.write);
+        kernels.backward_weight(stream, id.view<1>(), dy->tensor().template view<2>(),
+                                dw.tensor.template view<2>(), dw.write);
     });
     return y;
 }

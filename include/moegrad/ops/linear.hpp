@@ -30,18 +30,21 @@ Var<Real> linear(Tape& tape, const Var<Real>& x, const Var<Real>& w) {
     kernels.forward(tape.stream(), x.template view<2>(), w.template view<2>(), y.value().template view<2>());
     if (!y.needs_gradient()) return y;
     // A frozen weight has no use for x: do not keep it alive.
-    tape.record(y.gradient(), [&kernels, stream = tape.stream(), x = w.needs_gradient() ? x.value() : Tensor<Real>(),
-                               w, dy = y.gradient(), into = x.gradient()] {
-        const View<const Real, 2> dy_view = dy->tensor().template view<2>();
-        if (w.needs_gradient()) {
-            auto dw = w.gradient()->target();
-            kernels.backward_weight(stream, x.template view<2>(), dy_view, dw.tensor.template view<2>(), dw.write);
-        }
-        if (into) {
-            auto dx = into->target();
-            kernels.backward_input(stream, w.template view<2>(), dy_view, dx.tensor.template view<2>(), dx.write);
-        }
-    });
+    tape.record(y.gradient(),
+                [&kernels, stream = tape.stream(), x = w.needs_gradient() ? x.value() : Tensor<Real>(), w,
+                 dy = y.gradient(), into = x.gradient()] {
+                    const View<const Real, 2> dy_view = dy->tensor().template view<2>();
+                    if (w.needs_gradient()) {
+                        auto dw = w.gradient()->target();
+                        kernels.backward_weight(stream, x.template view<2>(), dy_view,
+                                                dw.tensor.template view<2>(), dw.write);
+                    }
+                    if (into) {
+                        auto dx = into->target();
+                        kernels.backward_input(stream, w.template view<2>(), dy_view,
+                                               dx.tensor.template view<2>(), dx.write);
+                    }
+                });
     return y;
 }
 

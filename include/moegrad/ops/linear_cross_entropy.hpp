@@ -1,10 +1,12 @@
 #pragma once
-// linear_cross_entropy: the last Linear and its loss in one; the logits z = x w^T exist for a few rows at a time only.
+// linear_cross_entropy: the last Linear and its loss in one; the logits z = x w^T exist for a few rows at a
+// time.
 //     nll[t] = log sum_v exp z[t,v] - z[t,target[t]]          0 for unsupervised tokens (target = -100)
 // backward, d = gradient of nll, p = softmax(z), e = one-hot of the target:
 //     dx[t] = d[t] (p[t] - e[t]) w,     dw = sum over supervised t in order of d[t] (p[t] - e[t])^T x[t]
 // Forward already makes xhat = (p - e) w while the logits are there; dw computes them once more.
-// The bits do not depend on how many rows share a piece. A logit of +-infinity gives NaN, which the step then reports.
+// The bits do not depend on how many rows share a piece. A logit of +infinity or NaN gives a NaN loss, which
+// the step then reports.
 // Saved: xhat [n, D], row [n] (the n supervised tokens), target [T]; with a trainable w also x [T, D].
 
 #include <moegrad/autograd/tape.hpp>
@@ -42,7 +44,8 @@ inline Tensor<std::int32_t> supervised_rows(const Tape& tape, const Tensor<std::
     for (Index t = 0; t < target.extent(0); ++t) {
         const std::int32_t id = target.data()[t];
         if (id != kIgnoreTarget && (id < 0 || id >= V)) {
-            throw Error{ErrorCode::data, "linear_cross_entropy", format("targets in [0, {}) or {}", V, kIgnoreTarget),
+            throw Error{ErrorCode::data, "linear_cross_entropy",
+                        format("targets in [0, {}) or {}", V, kIgnoreTarget),
                         format("target {} at position {}", id, t)};
         }
         n += id != kIgnoreTarget;
@@ -61,8 +64,9 @@ Var<Wide<Real>> linear_cross_entropy(Tape& tape, const Var<Real>& x, const Var<R
                                      const Tensor<std::int32_t>& target) {
     if (x.shape().rank() != 2 || w.shape().rank() != 2 || x.extent(1) != w.extent(1) || w.extent(0) < 1 ||
         !(target.shape() == Shape{x.extent(0)})) {
-        throw Error{ErrorCode::shape, "linear_cross_entropy", "x [T, D], w [V, D] with V > 0 and target [T]",
-                    format("x {}, w {}, target {}", x.shape().text(), w.shape().text(), target.shape().text())};
+        throw Error{
+            ErrorCode::shape, "linear_cross_entropy", "x [T, D], w [V, D] with V > 0 and target [T]",
+            format("x {}, w {}, target {}", x.shape().text(), w.shape().text(), target.shape().text())};
     }
     const auto& kernels = linear_cross_entropy_slot.get<Real>(tape.device());
     const Tensor<std::int32_t> row = supervised_rows(tape, target, w.extent(0));
@@ -71,26 +75,27 @@ Var<Wide<Real>> linear_cross_entropy(Tape& tape, const Var<Real>& x, const Var<R
     auto nll = tape.output<Wide<Real>>({x.extent(0)}, x.needs_gradient() || w.needs_gradient());
     const bool keep = nll.needs_gradient() && x.needs_gradient();
     const auto xhat = keep ? tape.make<Real>({n, x.extent(1)}) : Tensor<Real>();
-    kernels.forward(tape.stream(), x.template view<2>(), w.template view<2>(), target.view<1>(), row.view<1>(),
-                    tape.make<Wide<Real>>(piece).template view<2>(), nll.value().template view<1>(),
-                    keep ? xhat.template view<2>() : View<Real, 2>());
+    kernels.forward(tape.stream(), x.template view<2>(), w.template view<2>(), target.view<1>(),
+                    row.view<1>(), tape.make<Wide<Real>>(piece).template view<2>(),
+                    nll.value().template view<1>(), keep ? xhat.template view<2>() : View<Real, 2>());
     if (!nll.needs_gradient()) return nll;
-    tape.record(nll.gradient(), [&kernels, stream = tape.stream(), row, target, piece, xhat, w, into = x.gradient(),
-                                 kept_x = w.needs_gradient() ? x.value() : Tensor<Real>(), dy = nll.gradient()] {
-        const View<const Wide<Real>, 1> d = dy->tensor().template view<1>();
-        if (into) {
-            auto dx = into->target();
-            kernels.backward_input(stream, row.view<1>(), d, xhat.template view<2>(), dx.tensor.template view<2>(),
-                                   dx.write);
-        }
-        if (w.needs_gradient()) {
-            const auto logits = stream.context().template make<Wide<Real>>(piece);
-            auto dw = w.gradient()->target();
-            kernels.backward_weight(stream, kept_x.template view<2>(), w.template view<2>(), target.view<1>(),
-                                    row.view<1>(), d, logits.template view<2>(), dw.tensor.template view<2>(),
-                                    dw.write);
-        }
-    });
+    tape.record(nll.gradient(),
+                [&kernels, stream = tape.stream(), row, target, piece, xhat, w, into = x.gradient(),
+                 kept_x = w.needs_gradient() ? x.value() : Tensor<Real>(), dy = nll.gradient()] {
+                    const View<const Wide<Real>, 1> d = dy->tensor().template view<1>();
+                    if (into) {
+                        auto dx = into->target();
+                        kernels.backward_input(stream, row.view<1>(), d, xhat.template view<2>(),
+                                               dx.tensor.template view<2>(), dx.write);
+                    }
+                    if (w.needs_gradient()) {
+                        const auto logits = stream.context().template make<Wide<Real>>(piece);
+                        auto dw = w.gradient()->target();
+                        kernels.backward_weight(stream, kept_x.template view<2>(), w.template view<2>(),
+                                                target.view<1>(), row.view<1>(), d, logits.template view<2>(),
+                                                dw.tensor.template view<2>(), dw.write);
+                    }
+                });
     return nll;
 }
 

@@ -2,7 +2,7 @@
 // lora_linear: a Linear with a low-rank adapter.   y = x w^T + u B^T,   u = s drop(x) A^T
 // Each y[t,o] is one chain: over d of x w, continued over r of u B. With B = 0 it is linear(x, w) to the bit.
 // backward:   du = s dy B,   dx = dy w + mask(du A),   dA = du^T drop(x),   dB = dy^T u,   dw = dy^T x
-// drop(x) is made again in backward. dA, dB, dw: one chain over the rows, starting from what the gradient holds.
+// drop(x) is made again in backward. dA, dB, dw: one chain over the rows, starting from what they hold.
 // Saved: u [T, R], and x [T, D] when A or w needs a gradient.        Hu et al. 2021, eq. 3.
 
 #include <moegrad/ops/dropout.hpp>
@@ -29,9 +29,11 @@ struct DroppedInput {
 template <class Real>
 struct LoraLinearKernels {
     void (*forward)(Stream, View<const Real, 2> x, View<const Real, 2> w, View<const Real, 2> A,
-                    View<const Real, 2> B, double scale, DroppedInput<Real>, View<Real, 2> u, View<Real, 2> y);
+                    View<const Real, 2> B, double scale, DroppedInput<Real>, View<Real, 2> u,
+                    View<Real, 2> y);
     /// du = s dy B
-    void (*backward_rank)(Stream, View<const Real, 2> dy, View<const Real, 2> B, double scale, View<Real, 2> du);
+    void (*backward_rank)(Stream, View<const Real, 2> dy, View<const Real, 2> B, double scale,
+                          View<Real, 2> du);
     void (*backward_input)(Stream, View<const Real, 2> dy, View<const Real, 2> w, View<const Real, 2> du,
                            View<const Real, 2> A, DroppedInput<Real>, View<Real, 2> dx, Write);
     void (*backward_down)(Stream, View<const Real, 2> x, View<const Real, 2> du, DroppedInput<Real>,
@@ -68,17 +70,19 @@ struct LoraLinearBackward {
         const View<const Real, 2> dy_view = dy->tensor().template view<2>();
         if (w.needs_gradient()) {
             auto dw = w.gradient()->target();
-            base.backward_weight(stream, x.template view<2>(), dy_view, dw.tensor.template view<2>(), dw.write);
+            base.backward_weight(stream, x.template view<2>(), dy_view, dw.tensor.template view<2>(),
+                                 dw.write);
         }
         if (lora.B.needs_gradient()) {
             auto dB = lora.B.gradient()->target();
-            base.backward_weight(stream, u.template view<2>(), dy_view, dB.tensor.template view<2>(), dB.write);
+            base.backward_weight(stream, u.template view<2>(), dy_view, dB.tensor.template view<2>(),
+                                 dB.write);
         }
         if (!dx && !lora.A.needs_gradient()) return;
         const auto du = stream.context().template make<Real>(u.shape());
         kernels.backward_rank(stream, dy_view, lora.B.template view<2>(), lora.scale, du.template view<2>());
-        const Tensor<Real> room = lora.dropout.rate > 0 ? stream.context().template make<Real>(input_shape())
-                                                        : Tensor<Real>();
+        const Tensor<Real> room =
+            lora.dropout.rate > 0 ? stream.context().template make<Real>(input_shape()) : Tensor<Real>();
         const DroppedInput<Real> dropped{lora.dropout, token_keys(lora.dropout, segments),
                                          room.defined() ? room.template view<2>() : View<Real, 2>()};
         if (lora.A.needs_gradient()) {
@@ -119,15 +123,14 @@ Var<Real> lora_linear(Tape& tape, const Var<Real>& x, const Var<Real>& w, const 
                      u.template view<2>(), y.value().template view<2>());
     }
     if (!y.needs_gradient()) return y;
-    tape.record(y.gradient(),
-                detail::LoraLinearBackward<Real>{tape.stream(),
-                                                 needs_x ? x.value() : Tensor<Real>(),
-                                                 u,
-                                                 w,
-                                                 {lora.A, lora.B, lora.scale, active},
-                                                 active.rate > 0 ? segments : Segments(),
-                                                 y.gradient(),
-                                                 x.gradient()});
+    tape.record(y.gradient(), detail::LoraLinearBackward<Real>{tape.stream(),
+                                                               needs_x ? x.value() : Tensor<Real>(),
+                                                               u,
+                                                               w,
+                                                               {lora.A, lora.B, lora.scale, active},
+                                                               active.rate > 0 ? segments : Segments(),
+                                                               y.gradient(),
+                                                               x.gradient()});
     return y;
 }
 

@@ -1,19 +1,20 @@
 #pragma once
-// molora_linear: one shared Linear with E low-rank adapters, of which each token uses the ones its router chose.
-//     y[t] = x[t] w^T + sum over the chosen e in ascending order of weight[t,k] u[t,k] B_e^T,    e = expert[t,k]
+// molora_linear: one shared Linear with E low-rank adapters, of which each token uses those its router chose.
+//     y[t] = x[t] w^T + sum over the chosen e, ascending, of weight[t,k] u[t,k] B_e^T,    e = expert[t,k]
 //     u[t,k] = s drop_e(x[t]) A_e^T                          (the expert enters the key of the mask)
-// Each y[t,o] is one chain: over d of x w, continued over r for each chosen expert. With E = 1 and weight 1 it is
-// lora_linear to the bit. Only chosen pairs (t, k) are computed; negative experts cost nothing.
+// Each y[t,o] is one chain: over d of x w, continued over r for each chosen expert. With E = 1 and weight 1
+// it is lora_linear to the bit. Only chosen pairs (t, k) are computed; negative experts cost nothing.
 // backward:   q = dy[t] B_e,   dweight[t,k] = <q, u>,   du = s weight q,
-//     dB_e = sum_t dy[t]^T weight u,   dA_e = sum_t du^T drop_e(x[t]),   dx[t] = dy[t] w + sum_e mask_e(du A_e)
-// Sums over t: one chain per element over the tokens of the expert in order, starting from what the gradient holds.
-// Saved: u [T K, R], the sorted pairs 2 [T K] and [E + 1], weight [T, K]; x [T, D] when A or w needs a gradient.
+//     dB_e = sum_t dy[t]^T weight u,   dA_e = sum_t du^T drop_e(x[t]),
+//     dx[t] = dy[t] w + sum_e mask_e(du A_e),   e ascending
+// Sums over t: one chain per element over the tokens of the expert in order, starting from what they hold.
+// Saved: u [T K, R], the sorted pairs 2 [T K] and [E + 1], weight [T, K]; x [T, D] when A or w learns.
 
 #include <moegrad/ops/lora_linear.hpp>
 
 namespace moegrad {
 
-/// The chosen pairs (t, k) by expert, and inside an expert by token. Pairs of expert e: begin(e) .. begin(e + 1) - 1.
+/// The chosen pairs (t, k) by expert, then by token. Pairs of expert e: begin(e) .. begin(e + 1) - 1.
 struct ExpertPairs {
     View<const std::int32_t, 1> begin;  // [E + 1]
     View<const std::int32_t, 1> pair;   // [T K]  t K + k; unwritten from begin(E) on
@@ -36,16 +37,16 @@ struct MoloraLinearKernels {
                     View<const Real, 3> B, double scale, const ExpertPairs&, View<const Wide<Real>, 2> weight,
                     Dropout, TokenKeys, const MoloraRoom<Real>&, View<Real, 2> u, View<Real, 2> y);
     /// du [T K, R] in the order of the pairs; dweight [T, K], or empty when nobody needs it.
-    void (*backward_rank)(Stream, View<const Real, 2> dy, View<const Real, 3> B, double scale, const ExpertPairs&,
-                          View<const Wide<Real>, 2> weight, View<const Real, 2> u, View<Real, 2> du,
-                          View<Wide<Real>, 2> dweight, Write);
+    void (*backward_rank)(Stream, View<const Real, 2> dy, View<const Real, 3> B, double scale,
+                          const ExpertPairs&, View<const Wide<Real>, 2> weight, View<const Real, 2> u,
+                          View<Real, 2> du, View<Wide<Real>, 2> dweight, Write);
     void (*backward_up)(Stream, View<const Real, 2> dy, const ExpertPairs&, View<const Wide<Real>, 2> weight,
                         View<const Real, 2> u, const MoloraRoom<Real>&, View<Real, 3> dB, Write);
     void (*backward_down)(Stream, View<const Real, 2> x, View<const Real, 2> du, const ExpertPairs&, Dropout,
                           TokenKeys, const MoloraRoom<Real>&, View<Real, 3> dA, Write);
     void (*backward_input)(Stream, View<const Real, 2> dy, View<const Real, 2> w, View<const Real, 2> du,
-                           View<const Real, 3> A, const ExpertPairs&, Dropout, TokenKeys, const MoloraRoom<Real>&,
-                           View<Real, 2> dx, Write);
+                           View<const Real, 3> A, const ExpertPairs&, Dropout, TokenKeys,
+                           const MoloraRoom<Real>&, View<Real, 2> dx, Write);
 };
 
 inline constinit KernelSlot<MoloraLinearKernels> molora_linear_slot{"molora_linear"};
@@ -61,8 +62,8 @@ void check_molora_linear(const Var<Real>& x, const Var<Real>& w, const LoraWeigh
         expert.extent(0) != X[0] || !(expert.shape() == weight.shape())) {
         throw Error{ErrorCode::shape, "molora_linear",
                     "x [T, D], w [O, D], A [E, R, D], B [E, O, R], expert [T, K] and weight [T, K]",
-                    format("x {}, w {}, A {}, B {}, expert {}, weight {}", X.text(), W.text(), A.text(), B.text(),
-                           expert.shape().text(), weight.shape().text())};
+                    format("x {}, w {}, A {}, B {}, expert {}, weight {}", X.text(), W.text(), A.text(),
+                           B.text(), expert.shape().text(), weight.shape().text())};
     }
 }
 
@@ -87,14 +88,15 @@ struct MoloraLinearState {
         if (w.needs_gradient()) {
             auto dw = w.gradient()->target();
             linear_slot.get<Real>(stream.device())
-                .backward_weight(stream, x.template view<2>(), dy_view, dw.tensor.template view<2>(), dw.write);
+                .backward_weight(stream, x.template view<2>(), dy_view, dw.tensor.template view<2>(),
+                                 dw.write);
         }
         const auto rank_room = stream.context().template make<Real>({weight.extent(0), u.extent(1)});
         MoloraRoom<Real> room{.input = {}, .rank = rank_room.template view<2>(), .output = {}};
         if (experts.B.needs_gradient()) {
             auto dB = experts.B.gradient()->target();
-            kernels().backward_up(stream, dy_view, pairs(), weight.template view<2>(), u.template view<2>(), room,
-                                  dB.tensor.template view<3>(), dB.write);
+            kernels().backward_up(stream, dy_view, pairs(), weight.template view<2>(), u.template view<2>(),
+                                  room, dB.tensor.template view<3>(), dB.write);
         }
         if (dx || experts.A.needs_gradient() || weight.needs_gradient()) backward_input_side(dy_view, room);
     }
@@ -104,17 +106,18 @@ private:
         const auto du = stream.context().template make<Real>(u.shape());
         auto dweight = weight.needs_gradient() ? weight.gradient()->target()
                                                : GradientTarget<Wide<Real>>{{}, Write::overwrite};
-        kernels().backward_rank(stream, dy_view, experts.B.template view<3>(), experts.scale, pairs(),
-                                weight.template view<2>(), u.template view<2>(), du.template view<2>(),
-                                dweight.tensor.defined() ? dweight.tensor.template view<2>() : View<Wide<Real>, 2>(),
-                                dweight.write);
+        kernels().backward_rank(
+            stream, dy_view, experts.B.template view<3>(), experts.scale, pairs(), weight.template view<2>(),
+            u.template view<2>(), du.template view<2>(),
+            dweight.tensor.defined() ? dweight.tensor.template view<2>() : View<Wide<Real>, 2>(),
+            dweight.write);
         if (!dx && !experts.A.needs_gradient()) return;
         const auto input_room = stream.context().template make<Real>({weight.extent(0), w.extent(1)});
         room.input = input_room.template view<2>();
         if (experts.A.needs_gradient()) {
             auto dA = experts.A.gradient()->target();
-            kernels().backward_down(stream, x.template view<2>(), du.template view<2>(), pairs(), experts.dropout,
-                                    keys(), room, dA.tensor.template view<3>(), dA.write);
+            kernels().backward_down(stream, x.template view<2>(), du.template view<2>(), pairs(),
+                                    experts.dropout, keys(), room, dA.tensor.template view<3>(), dA.write);
         }
         if (dx) {
             auto target = dx->target();
@@ -127,11 +130,12 @@ private:
 
 }  // namespace detail
 
-/// x [T, D], w [O, D], experts: A [E, R, D], B [E, O, R]; expert [T, K] in [0, E) or negative (none), weight [T, K]
-/// -> [T, O]. A token chooses an expert at most once.
+/// x [T, D], w [O, D], experts: A [E, R, D], B [E, O, R]; expert [T, K] in [0, E) or negative (none),
+/// weight [T, K] -> [T, O]. A token chooses an expert at most once.
 template <class Real>
 Var<Real> molora_linear(Tape& tape, const Var<Real>& x, const Var<Real>& w, const LoraWeights<Real>& experts,
-                        const Tensor<std::int32_t>& expert, const Var<Wide<Real>>& weight, const Segments& segments) {
+                        const Tensor<std::int32_t>& expert, const Var<Wide<Real>>& weight,
+                        const Segments& segments) {
     detail::check_molora_linear(x, w, experts, expert, weight);
     const Index T = x.extent(0), R = experts.A.extent(1), pairs = expert.size();
     const Dropout active = active_dropout(tape, experts.dropout, segments, T);
@@ -154,11 +158,11 @@ Var<Real> molora_linear(Tape& tape, const Var<Real>& x, const Var<Real>& w, cons
                          state.pair.template view<1>(), state.token.template view<1>());
     const auto input = tape.make<Real>({T, x.extent(1)}), rank = tape.make<Real>({T, R}),
                output = tape.make<Real>({T, w.extent(0)});
-    state.kernels().forward(
-        tape.stream(), x.template view<2>(), w.template view<2>(), experts.A.template view<3>(),
-        experts.B.template view<3>(), experts.scale, state.pairs(), weight.template view<2>(), active, state.keys(),
-        {input.template view<2>(), rank.template view<2>(), output.template view<2>()},
-        state.u.template view<2>(), y.value().template view<2>());
+    state.kernels().forward(tape.stream(), x.template view<2>(), w.template view<2>(),
+                            experts.A.template view<3>(), experts.B.template view<3>(), experts.scale,
+                            state.pairs(), weight.template view<2>(), active, state.keys(),
+                            {input.template view<2>(), rank.template view<2>(), output.template view<2>()},
+                            state.u.template view<2>(), y.value().template view<2>());
     if (y.needs_gradient()) tape.record(y.gradient(), std::move(state));
     return y;
 }

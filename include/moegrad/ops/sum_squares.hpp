@@ -1,7 +1,7 @@
 #pragma once
 // sum_squares of a gradient g = g_0 + g_1 + ... (one per use):   sum_i g_i^2, in double.
-// Blocks of kSumBlock values, each added in one fixed order, then the block sums in order: no thread count and no
-// timing enters. The global gradient norm is the root of the sum over the weights, in their order.
+// Blocks of kSumBlock values, each added in one fixed order, then the block sums in order: no thread count
+// and no timing enters. The global gradient norm is the root of the sum over the weights, in their order.
 // first_non_finite: the smallest i with g_i infinite or NaN, or -1.
 
 #include <moegrad/ops/adamw.hpp>

@@ -198,11 +198,11 @@ void run_block(ThreadPool& pool, const Product<T>& p, const Block& block) {
     });
 }
 
-/// Cycles, roughly: two vector multiply-adds per cycle, one scalar move per cycle where something is transposed.
+/// Cycles, roughly: two vector multiply-adds per cycle, and what a packed value costs.
 template <class T>
 double estimate(const Kernels<T>& kernels, const Operand<T>& lanes, Index row_count, Index lane_count, Index depth) {
     double vectors = static_cast<double>(ceil_divide(lane_count, kernels.width));
-    double pack = static_cast<double>(lane_count) * (lanes.depth_contiguous ? 1.0 : 0.25);
+    double pack = static_cast<double>(lane_count) * (lanes.depth_contiguous ? 0.4 : 0.2);
     return static_cast<double>(depth) * (0.5 * static_cast<double>(row_count) * vectors + pack);
 }
 

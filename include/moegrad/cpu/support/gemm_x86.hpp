@@ -66,20 +66,21 @@ struct Avx512Double {
     }
 };
 
+[[gnu::target("avx2"), gnu::always_inline]] inline __m256 join(const float* low, const float* high) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+}
+
 /// Eight rows of float to columns, 8 x 8 at a time. Halves are joined on load, which leaves 16 shuffles for 64 values.
 [[gnu::target("avx2")]] inline void transpose_rows(const float* const* rows, Index depth, Index width, float* packed) {
     Index step = 0;
     for (; step + 8 <= depth; step += 8) {
         for (Index half = 0; half < 8; half += 4) {
-            __m256 r[4];
-            for (int i = 0; i < 4; ++i) {
-                __m128 low = _mm_loadu_ps(rows[i] + step + half);
-                __m128 high = _mm_loadu_ps(rows[i + 4] + step + half);
-                r[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
-            }
-            __m256 ab_low = _mm256_unpacklo_ps(r[0], r[1]), ab_high = _mm256_unpackhi_ps(r[0], r[1]);
-            __m256 cd_low = _mm256_unpacklo_ps(r[2], r[3]), cd_high = _mm256_unpackhi_ps(r[2], r[3]);
-            float* to = packed + (step + half) * width;
+            Index at = step + half;
+            __m256 a = join(rows[0] + at, rows[4] + at), b = join(rows[1] + at, rows[5] + at);
+            __m256 c = join(rows[2] + at, rows[6] + at), d = join(rows[3] + at, rows[7] + at);
+            __m256 ab_low = _mm256_unpacklo_ps(a, b), ab_high = _mm256_unpackhi_ps(a, b);
+            __m256 cd_low = _mm256_unpacklo_ps(c, d), cd_high = _mm256_unpackhi_ps(c, d);
+            float* to = packed + at * width;
             _mm256_storeu_ps(to, _mm256_shuffle_ps(ab_low, cd_low, 0x44));
             _mm256_storeu_ps(to + width, _mm256_shuffle_ps(ab_low, cd_low, 0xee));
             _mm256_storeu_ps(to + 2 * width, _mm256_shuffle_ps(ab_high, cd_high, 0x44));

@@ -1,0 +1,232 @@
+#pragma once
+// Trainer: one optimiser step at a time.
+//     objective = 1/S sum_t nll[t]  +  sum_p c_p / U_p sum penalty_p
+// S: supervised tokens of the whole step; U: its segments, valid tokens or micro-batches (PenaltyUnit). The whole step
+// is known before it is cut into micro-batches, so the cut changes no bit (but for penalties of unit batch).
+// A loss or gradient that is not finite stops the run before the update: the weights stay as they were.
+
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <moegrad/data/dataset.hpp>
+#include <moegrad/methods/attach.hpp>
+#include <moegrad/ops/adamw.hpp>
+#include <moegrad/ops/sum_squares.hpp>
+
+namespace moegrad {
+
+struct TrainerOptions {
+    AdamWOptions adamw{.weight_decay = 0};
+    double clip = 1.0;       // largest global gradient norm; 0: no clipping
+    Index micro_batch = 8;   // samples per micro-batch
+    std::uint64_t seed = 0;  // of dropout
+};
+
+/// What one step did. Penalties are raw values in the unit they are divided by.
+struct StepReport {
+    Index step = 0;
+    double cross_entropy = 0;
+    double gradient_norm = 0;
+    double learning_rate = 0;
+    Index tokens = 0, supervised = 0;
+    std::map<std::string, double> penalties;
+    std::map<std::string, double> traces;           // means over valid tokens and routers
+    std::map<std::string, RoutingTotals> routers;   // by the router's name
+
+    /// Mean number of true experts per token over all routers; -1 without routers.
+    double load() const {
+        double sum = 0;
+        for (const auto& [name, totals] : routers) sum += totals.load();
+        return routers.empty() ? -1 : sum / static_cast<double>(routers.size());
+    }
+};
+
+template <class Real>
+class Trainer {
+public:
+    /// Trains what is trainable in `model`. `penalties`: the names that get a coefficient, in the order of the step
+    /// scalars; a penalty of another name is logged and not trained on.
+    Trainer(Context& context, Decoder<Real>& model, std::vector<std::string> penalties, const TrainerOptions& options)
+        : context_(context),
+          model_(model),
+          penalties_(std::move(penalties)),
+          options_(options),
+          parameters_(trainable_parameters(model)) {
+        if (parameters_.empty()) {
+            throw Error{ErrorCode::config, "training", "at least one trainable parameter", "none",
+                        "choose adapter.target, or router.mode = \"full\""};
+        }
+        if (static_cast<int>(penalties_.size()) >= kCoefficients) {
+            throw Error{ErrorCode::config, "training", format("fewer than {} penalties", kCoefficients),
+                        format("{}", penalties_.size())};
+        }
+    }
+
+    const std::vector<Parameter<Real>*>& parameters() const { return parameters_; }
+    Index steps_done() const { return steps_; }
+
+    /// One step on the samples `picks` of `data`. coefficients: by penalty name.
+    StepReport step(const Dataset& data, std::span<const std::int32_t> picks, double learning_rate,
+                    const std::map<std::string, double>& coefficients = {}) {
+        StepReport report;
+        report.step = steps_;
+        report.learning_rate = learning_rate;
+        set_scalars(data, picks, learning_rate, coefficients, report);
+        for (auto* parameter : parameters_) parameter->forget_gradients();
+        double sum = 0;
+        for (std::size_t begin = 0; begin < picks.size(); begin += static_cast<std::size_t>(options_.micro_batch)) {
+            const std::size_t count = std::min(picks.size() - begin, static_cast<std::size_t>(options_.micro_batch));
+            run_micro_batch(make_batch(data, picks.subspan(begin, count)), report, sum);
+        }
+        report.cross_entropy = sum / static_cast<double>(report.supervised);
+        for (auto& [name, value] : report.penalties) value /= units_.at(name);
+        update(report);
+        ++steps_;
+        return report;
+    }
+
+    /// Mean negative log likelihood per supervised token, no penalty, no dropout.
+    double evaluate(const Dataset& data, std::map<std::string, RoutingTotals>* routers = nullptr) {
+        double sum = 0;
+        Index supervised = 0;
+        for (std::size_t i = 0; i < data.size(); ++i) {
+            const std::int32_t pick = static_cast<std::int32_t>(i);
+            const Batch batch = make_batch(data, std::span(&pick, 1));
+            Tape tape(context_, Mode::inference);
+            Forward<Real> forward{tape, batch.token, batch.segments};
+            const auto nll = model_.loss(forward, model_.hidden(forward), batch.target);
+            for (auto value : nll.value().values()) sum += static_cast<double>(value);
+            supervised += data[i].supervised();
+            if (routers) count_routing(forward, *routers);
+        }
+        return supervised == 0 ? 0 : sum / static_cast<double>(supervised);
+    }
+
+private:
+    void set_scalars(const Dataset& data, std::span<const std::int32_t> picks, double learning_rate,
+                     const std::map<std::string, double>& coefficients, StepReport& report) {
+        for (std::int32_t pick : picks) {
+            const Sample& sample = data[static_cast<std::size_t>(pick)];
+            if (sample.supervised() == 0) {
+                throw Error{ErrorCode::data, format("sample {}", pick), "at least one supervised token", "none"};
+            }
+            report.tokens += static_cast<Index>(sample.token.size());
+            report.supervised += sample.supervised();
+        }
+        micro_batches_ = (static_cast<Index>(picks.size()) + options_.micro_batch - 1) / options_.micro_batch;
+        segments_ = static_cast<Index>(picks.size());
+        StepScalars& scalars = context_.scalars();
+        scalars = {};
+        scalars.seed = options_.seed;
+        scalars.step = static_cast<std::uint64_t>(steps_);
+        scalars.learning_rate = learning_rate;
+        scalars.coefficient[0] = 1.0 / static_cast<double>(report.supervised);
+        coefficients_ = coefficients;
+    }
+
+    double unit_size(PenaltyUnit unit, const StepReport& report) const {
+        switch (unit) {
+            case PenaltyUnit::sequence: return static_cast<double>(segments_);
+            case PenaltyUnit::token: return static_cast<double>(report.tokens);
+            case PenaltyUnit::batch: return static_cast<double>(micro_batches_);
+        }
+        return 1;
+    }
+
+    void run_micro_batch(const Batch& batch, StepReport& report, double& sum) {
+        Tape tape(context_);
+        Forward<Real> forward{tape, batch.token, batch.segments, {}, &penalties_};
+        // A checkpointed layer seeds its penalties in backward: coefficients must stand before the first forward, and
+        // a penalty's unit is known from its first value.
+        const auto nll = model_.loss(forward, model_.hidden(forward), batch.target);
+        for (auto value : nll.value().values()) sum += static_cast<double>(value);
+        for (const auto& record : forward.routings) {
+            for (const auto& penalty : record.routing.penalties) {
+                units_[penalty.name] = unit_size(penalty.unit, report);
+                double& total = report.penalties[penalty.name];
+                for (auto value : penalty.value.value().values()) total += static_cast<double>(value);
+                const int index = coefficient_of(penalties_, penalty.name);
+                if (index < 0) continue;
+                const auto found = coefficients_.find(penalty.name);
+                context_.scalars().coefficient[index] =
+                    found == coefficients_.end() ? 0 : found->second / units_[penalty.name];
+            }
+        }
+        count_routing(forward, report.routers);
+        add_traces(forward, batch, report);
+        seed(tape, nll, 0);
+        seed_penalties(forward);
+        tape.backward();
+    }
+
+    static void count_routing(const Forward<Real>& forward, std::map<std::string, RoutingTotals>& routers) {
+        for (const auto& record : forward.routings) routers[record.name].add(record.routing.stats);
+    }
+
+    static void add_traces(const Forward<Real>& forward, const Batch& batch, StepReport& report) {
+        for (const auto& record : forward.routings) {
+            for (const auto& trace : record.routing.traces) {
+                double& mean = report.traces[trace.name];
+                const double share = 1.0 / static_cast<double>(report.tokens);
+                const auto same = std::count_if(forward.routings.begin(), forward.routings.end(), [&](const auto& r) {
+                    return !r.routing.traces.empty();
+                });
+                for (Index t = 0; t < batch.token.size(); ++t) {
+                    mean += static_cast<double>(trace.value.data()[t]) * share / static_cast<double>(same);
+                }
+            }
+        }
+    }
+
+    /// Global norm in the order of the parameters, clip, AdamW.
+    void update(StepReport& report) {
+        const Stream stream = context_.stream();
+        const auto squares = context_.template make<double>({1});
+        double total = 0;
+        for (auto* parameter : parameters_) {
+            const GradientUses<Real> gradients(parameter->gradients());
+            if (gradients.count == 0) continue;
+            sum_squares(stream, gradients, squares.template view<1>());
+            total += squares.data()[0];
+        }
+        report.gradient_norm = std::sqrt(total);
+        require_finite(report, stream);
+        const bool clips = options_.clip > 0 && report.gradient_norm > options_.clip;
+        context_.scalars().clip_scale = clips ? options_.clip / report.gradient_norm : 1.0;
+        for (auto* parameter : parameters_) {
+            const GradientUses<Real> gradients(parameter->gradients());
+            if (gradients.count == 0) continue;
+            adamw_update(stream, gradients, parameter->value(), parameter->first_moment(), parameter->second_moment(),
+                         options_.adamw);
+        }
+    }
+
+    void require_finite(const StepReport& report, Stream stream) {
+        if (std::isfinite(report.gradient_norm) && std::isfinite(report.cross_entropy)) return;
+        std::string culprit = "the loss";
+        const auto first = context_.template make<Index>({1});
+        for (auto* parameter : parameters_) {
+            const GradientUses<Real> gradients(parameter->gradients());
+            if (gradients.count == 0) continue;
+            first_non_finite(stream, gradients, first.template view<1>());
+            if (first.data()[0] < 0) continue;
+            culprit = format("gradient of {}, element {}", parameter->name(), first.data()[0]);
+            break;
+        }
+        throw Error{ErrorCode::value, format("step {}", report.step), "finite loss and gradients",
+                    format("loss {}, gradient norm {}; first: {}", report.cross_entropy, report.gradient_norm, culprit),
+                    "the weights are those before the step; lower optim.lr or look at this step's samples"};
+    }
+
+    Context& context_;
+    Decoder<Real>& model_;
+    std::vector<std::string> penalties_;
+    TrainerOptions options_;
+    std::vector<Parameter<Real>*> parameters_;
+    Index steps_ = 0, segments_ = 0, micro_batches_ = 0;
+    std::map<std::string, double> coefficients_, units_;
+};
+
+}  // namespace moegrad

@@ -1,0 +1,302 @@
+#include <moegrad/core/math_complex.hpp>
+#include <moegrad/cpu/grouped_linear.hpp>
+#include <moegrad/ops/combine.hpp>
+#include <moegrad/ops/grouped_linear.hpp>
+
+#include "support/op_check.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+using namespace moegrad;
+
+MOEGRAD_TEST_COMPLEX_SEAT(grouped_linear);
+
+namespace {
+
+constexpr Index K = 2, E = 4, R = 2;
+
+/// All slots used, or some null and unused; expert 2 never gets a row.
+Tensor<std::int32_t> some_experts(Index T, bool all_used) {
+    auto expert = Tensor<std::int32_t>::zeros({T, K});
+    for (Index t = 0; t < T; ++t) {
+        for (Index k = 0; k < K; ++k) {
+            const Index e = (5 * t + 2 * k + t / 3) % (all_used ? 3 : 6);
+            expert.matrix().row(t)[k] = static_cast<std::int32_t>(e == 2 ? 3 : e > 3 ? 3 - e : e);
+        }
+    }
+    return expert;
+}
+
+Segments some_segments(Index T) {
+    return Segments::of_lengths({T / 2, 0, T - T / 2});
+}
+
+/// Sum of the slots of each token: hides the rows from N on, which nobody writes.
+template <class Real>
+Var<Real> add_slots(Tape& tape, const Var<Real>& rows, const DispatchPlan& plan) {
+    auto weight = tape.make<Wide<Real>>({plan.tokens, plan.slots});
+    for (Index i = 0; i < weight.size(); ++i) weight.data()[i] = Wide<Real>(1.0 + 0.25 * static_cast<double>(i % plan.slots));
+    return combine(tape, rows, Var<Wide<Real>>(weight), plan);
+}
+
+/// Dropout is active where a tape keeps selections: inference tapes then draw the same mask as recording ones.
+struct KeepSelections {
+    Tape& tape;
+    Selections selections;
+    explicit KeepSelections(Tape& tape_) : tape(tape_) { tape.set_selections(&selections); }
+    ~KeepSelections() { tape.set_selections(nullptr); }
+};
+
+/// x, w. Twice, so that the second gradient accumulates.
+auto plain(RowSource source) {
+    return [=]<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
+        const Index T = in[0].extent(0) / (source == RowSource::tokens ? 1 : K);
+        const auto plan = dispatch(tape, some_experts(T, true), E);
+        return std::vector{grouped_linear(tape, in[0], in[1], plan, source),
+                           grouped_linear(tape, in[0], in[1], plan, source)};
+    };
+}
+
+/// x, w, A, B.
+auto with_lora(RowSource source, double rate, bool all_used) {
+    return [=]<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
+        const KeepSelections keep(tape);
+        const Index T = in[0].extent(0) / (source == RowSource::tokens ? 1 : K);
+        const auto plan = dispatch(tape, some_experts(T, all_used), E);
+        const LoraStack<Real> lora{in[2], in[3], 1.5, {rate, 7}};
+        const auto segments = some_segments(T);
+        const auto y = grouped_linear(tape, in[0], in[1], plan, source, &lora, segments);
+        const auto again = grouped_linear(tape, in[0], in[1], plan, source, &lora, segments);
+        return std::vector{add_slots(tape, y, plan), add_slots(tape, again, plan)};
+    };
+}
+
+auto shapes(RowSource source, Index D, Index O, bool lora) {
+    return [=](Index T) {
+        std::vector<Shape> all{Shape{source == RowSource::tokens ? T : T * K, D}, Shape{E, O, D}};
+        if (lora) all.insert(all.end(), {Shape{E, R, D}, Shape{E, O, R}});
+        return all;
+    };
+}
+
+template <class Real>
+bool same_bits(const Real* a, const Real* b, Index n) {
+    return std::memcmp(a, b, static_cast<std::size_t>(n) * sizeof(Real)) == 0;
+}
+
+/// One batch with every weight learning: outputs and lasting gradients.
+struct Run {
+    Context context;
+    Var<float> x, w, A, B;
+    Tensor<float> y;
+
+    Run(int threads, Index T, Index D, Index O)
+        : context({.device = Device::cpu, .threads = threads, .fill = Arena::Fill::poison}),
+          x(learning({T, D}, 1)),
+          w(learning({E, O, D}, 2)),
+          A(learning({E, R, D}, 3)),
+          B(learning({E, O, R}, 4)) {}
+
+    static Var<float> learning(const Shape& shape, std::uint64_t seed) {
+        return Var<float>(test::random_tensor<float>(shape, seed),
+                          std::make_shared<Gradient<float>>(Tensor<float>::zeros(shape)));
+    }
+
+    /// Tokens [begin, end) of the batch as one micro-batch.
+    void step(Index begin, Index end, double rate) {
+        Tape tape(context);
+        const Index T = x.extent(0);
+        const auto plan = dispatch(tape, some_experts(T, false).rows(begin, end), E);
+        Segments part = some_segments(T);
+        part.sample = part.sample.rows(begin, end);
+        part.position = part.position.rows(begin, end);
+        const LoraStack<float> lora{A, B, 0.5, {rate, 3}};
+        const Var<float> mine(x.value().rows(begin, end),
+                              std::make_shared<Gradient<float>>(x.gradient()->tensor().rows(begin, end)));
+        const auto rows = grouped_linear(tape, mine, w, plan, RowSource::tokens, &lora, part);
+        y = add_slots(tape, rows, plan).value();
+        auto dy = rows.gradient()->target().tensor;
+        for (Index n = 0; n < plan.expert_begin.data()[E]; ++n) {
+            const Index slot = begin * K + plan.row_slot.data()[n];
+            for (Index o = 0; o < dy.columns(); ++o) {
+                dy.matrix().row(n)[o] = static_cast<float>(moegrad::detail::projection(slot * dy.columns() + o)) - 1;
+            }
+        }
+        tape.backward();
+    }
+};
+
+}  // namespace
+
+TEST_CASE("grouped_linear: gradients and float against double") {
+    for (RowSource source : {RowSource::tokens, RowSource::rows}) {
+        test::check_op({&grouped_linear_slot}, shapes(source, 5, 3, false), plain(source));
+        test::check_op({&grouped_linear_slot}, shapes(source, 1, 1, false), plain(source));
+        test::check_op({&grouped_linear_slot}, shapes(source, 19, 7, false), plain(source), {.rows = {3}});
+    }
+}
+
+TEST_CASE("grouped_linear: LoRA per expert, with and without dropout, with slots that have no row") {
+    for (RowSource source : {RowSource::tokens, RowSource::rows}) {
+        for (double rate : {0.0, 0.4}) {
+            for (bool all_used : {true, false}) {
+                test::check_op({&grouped_linear_slot}, shapes(source, 5, 3, true), with_lora(source, rate, all_used));
+            }
+        }
+        test::check_complex_step(with_lora(source, 0.4, false),
+                                 {test::random_tensor({source == RowSource::tokens ? 5 : 5 * K, 6}, 1),
+                                  test::random_tensor({E, 3, 6}, 2), test::random_tensor({E, R, 6}, 3),
+                                  test::random_tensor({E, 3, R}, 4)},
+                                 1e-11);
+    }
+}
+
+TEST_CASE("grouped_linear: each row is its token times its expert, plus the adapter on the masked token") {
+    const Index T = 9, D = 6, O = 4;
+    const double scale = 0.75, rate = 0.3;
+    Tape tape(test::context());
+    const auto expert = some_experts(T, false);
+    const auto plan = dispatch(tape, expert, E);
+    const auto x = test::random_tensor({T, D}, 1), w = test::random_tensor({E, O, D}, 2);
+    const auto A = test::random_tensor({E, R, D}, 3), B = test::random_tensor({E, O, R}, 4);
+    const LoraStack<double> lora{tape.input(A), tape.input(B), scale, {rate, 5}};
+    const Segments segments = some_segments(T);
+    const auto y = grouped_linear(tape, Var<double>(x), Var<double>(w), plan, RowSource::tokens, &lora, segments);
+    Index rows = 0;
+    for (Index i = 0; i < T * K; ++i) {
+        const Index t = i / K, e = expert.data()[i];
+        if (e < 0) continue;
+        ++rows;
+        const auto mask = dropout_mask(test::context().scalars(), lora.dropout, static_cast<std::uint32_t>(e));
+        for (Index o = 0; o < O; ++o) {
+            double want = 0;
+            for (Index d = 0; d < D; ++d) want += x.view<2>()(t, d) * w.view<3>()(e, o, d);
+            for (Index r = 0; r < R; ++r) {
+                for (Index d = 0; d < D; ++d) {
+                    if (!dropout_keep(mask, segments.sample.data()[t], segments.position.data()[t], d)) continue;
+                    want += scale * B.view<3>()(e, o, r) * A.view<3>()(e, r, d) * x.view<2>()(t, d) / (1 - rate);
+                }
+            }
+            CHECK(std::abs(y.value().matrix().row(plan.slot_row.data()[i])[o] - want) < 1e-12);
+        }
+    }
+    CHECK(rows == plan.expert_begin.data()[E]);
+}
+
+TEST_CASE("grouped_linear: an adapter with B = 0 leaves every bit") {
+    const Index T = 13, D = 21, O = 10;
+    Tape tape(test::context());
+    const auto plan = dispatch(tape, some_experts(T, true), E);
+    const Var<float> x(test::random_tensor<float>({T, D}, 1)), w(test::random_tensor<float>({E, O, D}, 2));
+    const LoraStack<float> lora{tape.input(test::random_tensor<float>({E, R, D}, 3)),
+                                tape.input(Tensor<float>::zeros({E, O, R})), 2, {}};
+    const auto base = grouped_linear(tape, x, w, plan, RowSource::tokens);
+    const auto adapted = grouped_linear(tape, x, w, plan, RowSource::tokens, &lora);
+    CHECK(same_bits(base.value().data(), adapted.value().data(), base.value().size()));
+}
+
+TEST_CASE("grouped_linear: one expert for every token is lora_linear, to the bit") {
+    const Index T = 11, D = 9, O = 6;
+    for (double rate : {0.0, 0.3}) {
+        Tape tape(test::context());
+        const auto plan = dispatch(tape, Tensor<std::int32_t>::zeros({T, 1}), 1);
+        const auto x = test::random_tensor<float>({T, D}, 1), w = test::random_tensor<float>({1, O, D}, 2);
+        const auto A = test::random_tensor<float>({1, R, D}, 3), B = test::random_tensor<float>({1, O, R}, 4);
+        const LoraStack<float> stack{tape.input(A), tape.input(B), 0.7, {rate, 4}};
+        const LoraWeights<float> single{tape.input(A.slice(0)), tape.input(B.slice(0)), 0.7, {rate, 4}};
+        const auto from = tape.input(x), same = tape.input(x);
+        const auto segments = some_segments(T);
+        const auto y = grouped_linear(tape, from, Var<float>(w), plan, RowSource::tokens, &stack, segments);
+        const auto z = lora_linear(tape, same, Var<float>(w.slice(0)), single, segments);
+        CHECK(same_bits(y.value().data(), z.value().data(), T * O));
+        moegrad::detail::seed_projection<float>({y});
+        moegrad::detail::seed_projection<float>({z});
+        tape.backward();
+        const auto equal = [](const Var<float>& a, const Var<float>& b) {
+            return same_bits(a.gradient()->tensor().data(), b.gradient()->tensor().data(), a.value().size());
+        };
+        CHECK(equal(stack.A, single.A));
+        CHECK(equal(stack.B, single.B));
+        CHECK(equal(from, same));
+    }
+}
+
+TEST_CASE("grouped_linear: the bits depend on neither threads nor the cut into micro-batches") {
+    const Index T = 40, D = 24, O = 33;
+    for (double rate : {0.0, 0.25}) {
+        Run whole(1, T, D, O), threads(4, T, D, O), cut(3, T, D, O);
+        whole.step(0, T, rate);
+        threads.step(0, T, rate);
+        CHECK(same_bits(whole.y.data(), threads.y.data(), whole.y.size()));
+        Index begin = 0;
+        for (Index end : {1, 2, 17, 17, 40}) {
+            cut.step(begin, end, rate);
+            if (end > begin) CHECK(same_bits(whole.y.matrix().row(begin), cut.y.data(), cut.y.size()));
+            begin = end;
+        }
+        for (const Run* other : {&threads, &cut}) {
+            const auto same = [&](const Var<float>& a, const Var<float>& b) {
+                return same_bits(a.gradient()->tensor().data(), b.gradient()->tensor().data(), a.value().size());
+            };
+            CHECK(same(whole.x, other->x));
+            CHECK(same(whole.w, other->w));
+            CHECK(same(whole.A, other->A));
+            CHECK(same(whole.B, other->B));
+        }
+    }
+}
+
+TEST_CASE("grouped_linear: an expert without rows gets exact zeros, or keeps what its gradient holds") {
+    for (Index T : {0, 6}) {
+        Run run(2, T, 5, 3);
+        for (const Var<float>* parameter : {&run.w, &run.A, &run.B}) {
+            for (float& value : parameter->gradient()->tensor().values()) value = 77;
+        }
+        run.step(0, T, 0);
+        // some_experts never chooses expert 2 unless a slot is free; with T = 0 nobody is chosen.
+        for (const Var<float>* parameter : {&run.w, &run.A, &run.B}) {
+            const auto gradient = parameter->gradient()->tensor();
+            for (float value : gradient.slice(2).values()) CHECK(value == 0);
+            for (float& value : gradient.slice(2).values()) value = 55;
+        }
+        run.step(0, T, 0);
+        for (const Var<float>* parameter : {&run.w, &run.A, &run.B}) {
+            for (float value : parameter->gradient()->tensor().slice(2).values()) CHECK(value == 55);
+        }
+    }
+}
+
+TEST_CASE("grouped_linear: frozen weights record nothing; gradient rows from N on are not touched") {
+    Tape tape(test::context());
+    const auto plan = dispatch(tape, some_experts(6, false), E);
+    const Index N = plan.expert_begin.data()[E];
+    REQUIRE(N < plan.bound);
+    const Var<float> w(test::random_tensor<float>({E, 3, 4}, 1)), x(test::random_tensor<float>({6, 4}, 2));
+    CHECK_FALSE(grouped_linear(tape, x, w, plan, RowSource::tokens).needs_gradient());
+    CHECK(tape.size() == 0);
+
+    auto lasting = Tensor<float>::zeros({plan.bound, 4});
+    for (float& value : lasting.values()) value = 77;
+    const Var<float> rows(test::random_tensor<float>({plan.bound, 4}, 3),
+                          std::make_shared<Gradient<float>>(lasting));
+    const auto y = add_slots(tape, grouped_linear(tape, rows, w, plan, RowSource::rows), plan);
+    moegrad::detail::seed_projection<float>({y});
+    tape.backward();
+    for (Index i = 0; i < plan.bound * 4; ++i) CHECK((lasting.data()[i] == 77) == (i >= N * 4));
+}
+
+TEST_CASE("grouped_linear: shapes that do not fit are errors that name them") {
+    Tape tape(test::context());
+    const auto plan = dispatch(tape, some_experts(3, true), E);
+    const Var<float> x(Tensor<float>::zeros({3, 4})), w(Tensor<float>::zeros({E, 5, 4}));
+    CHECK_THROWS_WITH_AS(grouped_linear(tape, x, w, plan, RowSource::rows), doctest::Contains("x [3, 4]"), Error);
+    CHECK_THROWS_WITH_AS(grouped_linear(tape, x, Var<float>(Tensor<float>::zeros({E, 5, 3})), plan, RowSource::tokens),
+                         doctest::Contains("w [4, 5, 3]"), Error);
+    CHECK_THROWS_AS(grouped_linear(tape, x, Var<float>(Tensor<float>::zeros({3, 5, 4})), plan, RowSource::tokens),
+                    Error);
+    const LoraStack<float> lora{Var<float>(Tensor<float>::zeros({E, 2, 4})), Var<float>(Tensor<float>::zeros({E, 5, 3})),
+                                1, {}};
+    CHECK_THROWS_WITH_AS(grouped_linear(tape, x, w, plan, RowSource::tokens, &lora),
+                         doctest::Contains("A [4, 2, 4], B [4, 5, 3]"), Error);
+}
