@@ -93,11 +93,23 @@ TEST_CASE("checkpoint index: shard names are plain names of the folder") {
     const TemporaryFolder folder;
     std::filesystem::create_directory(folder.file("sub"));
     write_shard(folder.file("sub/x.safetensors"), {"a"});
-    const std::string names[] = {
-        "../x.safetensors", "/etc/x.safetensors", "a/../../x.safetensors", "..\\\\x.safetensors", "sub/x.safetensors",
-        "file://x.safetensors", "//host/x.safetensors", "/dev/stdin", "..", ".", "", "%2e%2e/x.safetensors",
-        ".hidden.safetensors", "x.bin", "x\\u0001.safetensors", "x\\u0000.safetensors",
-        std::string(244, 'n') + ".safetensors"};
+    const std::string names[] = {"../x.safetensors",
+                                 "/etc/x.safetensors",
+                                 "a/../../x.safetensors",
+                                 "..\\\\x.safetensors",
+                                 "sub/x.safetensors",
+                                 "file://x.safetensors",
+                                 "//host/x.safetensors",
+                                 "/dev/stdin",
+                                 "..",
+                                 ".",
+                                 "",
+                                 "%2e%2e/x.safetensors",
+                                 ".hidden.safetensors",
+                                 "x.bin",
+                                 "x\\u0001.safetensors",
+                                 "x\\u0000.safetensors",
+                                 std::string(244, 'n') + ".safetensors"};
     for (const std::string& name : names) {
         CAPTURE(name);
         write_folder(folder, R"({"a":")" + name + R"(","c":"two.safetensors"})");
@@ -119,7 +131,8 @@ TEST_CASE("checkpoint index: map and shards must agree") {
         {R"({"a":1})", ErrorCode::format, "weight_map.a"},
         {R"({"a":null})", ErrorCode::format, "a string"},
         {R"({"a":"one.safetensors","a":"one.safetensors"})", ErrorCode::format, "twice"},
-        {R"({"a":"one.safetensors","b":"one.safetensors","c":"gone.safetensors"})", ErrorCode::file, "gone.safetensors"},
+        {R"({"a":"one.safetensors","b":"one.safetensors","c":"gone.safetensors"})", ErrorCode::file,
+         "gone.safetensors"},
         {R"({"a":"one.safetensors","b":"one.safetensors","c":"two.safetensors","d":"two.safetensors"})",
          ErrorCode::format, "1 missing: d"},
         {R"({"a":"one.safetensors","c":"two.safetensors"})", ErrorCode::format, "1 not mapped to it: b"},
@@ -155,7 +168,8 @@ TEST_CASE("checkpoint index: strict paths refuse links") {
     std::filesystem::rename(folder.file("two.safetensors"), folder.file("blob"));
     std::filesystem::create_symlink("blob", folder.file("two.safetensors"));
     CHECK_NOTHROW(CheckpointIndex(folder.path()));
-    expect_error(ErrorCode::file, "symbolic link", [&] { CheckpointIndex index(folder.path(), Links::refuse); });
+    expect_error(ErrorCode::file, "symbolic link",
+                 [&] { CheckpointIndex index(folder.path(), Links::refuse); });
 }
 
 TEST_CASE("checkpoint index: a real sharded checkpoint") {

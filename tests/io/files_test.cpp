@@ -38,7 +38,8 @@ TEST_CASE("mapped file: what is no regular file") {
     expect_error(ErrorCode::file, "a directory", [&] { MappedFile(folder.path()); });
     expect_error(ErrorCode::file, "a device", [] { MappedFile("/dev/zero"); });
     REQUIRE(::mkfifo(folder.file("pipe").c_str(), 0600) == 0);
-    expect_error(ErrorCode::file, "pipe", [&] { MappedFile(folder.file("pipe")); });  // and does not wait for a writer
+    expect_error(ErrorCode::file, "pipe",
+                 [&] { MappedFile(folder.file("pipe")); });  // and does not wait for a writer
     expect_error(ErrorCode::file, "NUL", [&] { MappedFile(folder.path() + std::string("/a\0b", 4)); });
 }
 
@@ -102,7 +103,8 @@ TEST_CASE("atomic file: a full disk keeps the old file") {
     small.rlim_cur = 100'000;
     const auto handler = std::signal(SIGXFSZ, SIG_IGN);
     REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
-    expect_error(ErrorCode::file, "to write", [&] { write_file_atomically(path, std::string(200'000, 'x')); });
+    expect_error(ErrorCode::file, "to write",
+                 [&] { write_file_atomically(path, std::string(200'000, 'x')); });
     ::setrlimit(RLIMIT_FSIZE, &before);
     std::signal(SIGXFSZ, handler);
     CHECK(read_text(path) == "old");

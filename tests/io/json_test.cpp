@@ -14,7 +14,8 @@ using namespace moegrad;
 using io_test::expect_error;
 
 TEST_CASE("json: values and the order of keys") {
-    const Json json = parse_json(R"({"z": 1, "a": [true, null, -2.5, "x\u00e9"], "m": {"k": 18446744073709551615}})", "t");
+    const Json json =
+        parse_json(R"({"z": 1, "a": [true, null, -2.5, "x\u00e9"], "m": {"k": 18446744073709551615}})", "t");
     REQUIRE(json.members());
     CHECK(json.members()->at(0).key == "z");
     CHECK(json.members()->at(1).key == "a");
@@ -78,16 +79,19 @@ TEST_CASE("json: limits") {
     CHECK_NOTHROW(parse_json("[1,1,1,1,1]", "t", limits));
     expect_error(ErrorCode::format, "6 JSON values", [&] { parse_json("[1,1,1,1,1,1]", "t", limits); });
     CHECK_NOTHROW(parse_json(std::string(38, ' ') + "[]", "t", limits));
-    expect_error(ErrorCode::format, "40 bytes", [&] { parse_json(std::string(39, ' ') + "[]", "t", limits); });
+    expect_error(ErrorCode::format, "40 bytes",
+                 [&] { parse_json(std::string(39, ' ') + "[]", "t", limits); });
     expect_error(ErrorCode::format, "64 deep", [] { parse_json(std::string(5'000'000, '['), "t"); });
 }
 
 TEST_CASE("json: errors carry file and key path") {
     const Json json = parse_json(R"({"rope": {"factor": "8", "list": [1, -3]}})", "t");
     const JsonRef root(json, "config.json");
-    expect_error(ErrorCode::config, "config.json: rope.factor", [&] { root.at("rope").at("factor").number(0, 9); });
+    expect_error(ErrorCode::config, "config.json: rope.factor",
+                 [&] { root.at("rope").at("factor").number(0, 9); });
     expect_error(ErrorCode::config, "got:      \"8\"", [&] { root.at("rope").at("factor").number(0, 9); });
-    expect_error(ErrorCode::config, "rope.list[1]", [&] { root.at("rope").at("list").item(1).integer(0, 9); });
+    expect_error(ErrorCode::config, "rope.list[1]",
+                 [&] { root.at("rope").at("list").item(1).integer(0, 9); });
     expect_error(ErrorCode::config, "config.json: rope.gone", [&] { root.at("rope").at("gone"); });
     expect_error(ErrorCode::config, "config.json: rope.list", [&] { root.at("rope").at("list").find("x"); });
     CHECK(root.at("rope").at("list").item(1).integer(-3, 0) == -3);
@@ -114,7 +118,8 @@ TEST_CASE("json: written text reads back to the same values") {
     }
     CHECK(write_json(parse_json(R"({"b":1.0,"a":[1,"x"]})", "t")) == R"({"b":1.0,"a":[1,"x"]})");
     CHECK(write_json(Json("\x01")) == "\"\\u0001\"");
-    expect_error(ErrorCode::value, "finite", [] { write_json(Json(std::numeric_limits<double>::infinity())); });
+    expect_error(ErrorCode::value, "finite",
+                 [] { write_json(Json(std::numeric_limits<double>::infinity())); });
     expect_error(ErrorCode::value, "UTF-8", [] { write_json(Json("\xFF")); });
 }
 
@@ -131,7 +136,8 @@ TEST_CASE("json: adding a key twice is refused, a copy is its own value") {
 
 TEST_CASE("json: many keys sort, no quadratic time") {
     std::string text = "{";
-    for (int i = 0; i < 200'000; ++i) text += (i ? ",\"k" : "\"k") + std::to_string(i * 7919 % 200'000) + "\":1";
+    for (int i = 0; i < 200'000; ++i)
+        text += (i ? ",\"k" : "\"k") + std::to_string(i * 7919 % 200'000) + "\":1";
     const Json json = parse_json(text + "}", "t");
     CHECK(json.members()->size() == 200'000);
     CHECK(json.find("k199999") != nullptr);

@@ -18,13 +18,16 @@ namespace {
 
 /// The sizes that a config must have, then `more` keys, which may not repeat one of them.
 std::string small(const std::string& family, const std::string& more = "") {
-    const std::string mixture = family == "mixtral" ? R"(,"num_local_experts":8,"num_experts_per_tok":2)" : "";
+    const std::string mixture =
+        family == "mixtral" ? R"(,"num_local_experts":8,"num_experts_per_tok":2)" : "";
     return R"({"model_type":")" + family +
            R"(","hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"vocab_size":272)" +
            R"(,"num_attention_heads":16)" + mixture + (more.empty() ? "" : "," + more) + "}";
 }
 
-ModelConfig parse(const std::string& text) { return parse_model_config(parse_json(text, "config.json"), "config.json"); }
+ModelConfig parse(const std::string& text) {
+    return parse_model_config(parse_json(text, "config.json"), "config.json");
+}
 
 std::string replaced(std::string text, const std::string& from, const std::string& to) {
     const std::size_t at = text.find(from);
@@ -72,7 +75,8 @@ TEST_CASE("model config: null is not absent") {
           }());
     CHECK_FALSE(parse(small("llama", R"("bos_token_id":null)")).bos_token_id);
     CHECK(parse(small("llama", R"("eos_token_id":null)")).eos_token_ids.empty());
-    CHECK(parse(small("llama", R"("eos_token_id":[5,7,5])")).eos_token_ids == std::vector<std::int32_t>{5, 7});
+    CHECK(parse(small("llama", R"("eos_token_id":[5,7,5])")).eos_token_ids ==
+          std::vector<std::int32_t>{5, 7});
 }
 
 TEST_CASE("model config: rotary settings in the old and the new spelling") {
@@ -86,26 +90,31 @@ TEST_CASE("model config: rotary settings in the old and the new spelling") {
     CHECK(parse(small("llama", R"("rope_theta":500000.0,"rope_scaling":)" +
                                    replaced(replaced(text, "KEY", "type"), "THETA", "")))
               .rope == expected);
-    CHECK(parse(small("llama", R"("rope_parameters":)" +
-                                   replaced(replaced(text, "KEY", "rope_type"), "THETA", ",\"rope_theta\":500000")))
+    CHECK(parse(small("llama", R"("rope_parameters":)" + replaced(replaced(text, "KEY", "rope_type"), "THETA",
+                                                                  ",\"rope_theta\":500000")))
               .rope == expected);
     const RopeConfig linear = parse(small("llama", R"("rope_scaling":{"type":"linear","factor":2.5})")).rope;
     CHECK(linear.type == RopeType::linear);
     CHECK(linear.factor == 2.5);
     CHECK(linear.theta == 1e4);
     CHECK(parse(small("llama", R"("rope_scaling":null,"rope_theta":100)")).rope.theta == 100);
-    CHECK(parse(small("mixtral", R"("rope_parameters":{"rope_type":"default","rope_theta":300})")).rope.theta == 300);
+    CHECK(
+        parse(small("mixtral", R"("rope_parameters":{"rope_type":"default","rope_theta":300})")).rope.theta ==
+        300);
     CHECK(parse(small("llama", R"("rope_theta":7,"rope_parameters":{"rope_theta":7})")).rope.theta == 7);
 }
 
 TEST_CASE("model config: harmless keys pass, unknown ones do not") {
-    CHECK_NOTHROW(parse(small("llama", R"("architectures":["LlamaForCausalLM"],"use_cache":true,"torch_dtype":"bfloat16",
+    CHECK_NOTHROW(parse(
+        small("llama", R"("architectures":["LlamaForCausalLM"],"use_cache":true,"torch_dtype":"bfloat16",
         "attention_bias":false,"mlp_bias":false,"attention_dropout":0.0,"pretraining_tp":1,"transformers_version":"5.17.0",
         "pad_token_id":null,"quantization_config":null,"hidden_act":"silu","auto_map":{}, "_name_or_path":"x")")));
     CHECK(parse(small("llama", R"("dtype":"float32")")).dtype == "float32");
-    expect_error(ErrorCode::config, "config.json: qk_norm", [] { parse(small("llama", R"("qk_norm":true)")); });
+    expect_error(ErrorCode::config, "config.json: qk_norm",
+                 [] { parse(small("llama", R"("qk_norm":true)")); });
     // A key of the mixture in a dense model would be ignored, so it is unknown there.
-    expect_error(ErrorCode::config, "num_experts_per_tok", [] { parse(small("llama", R"("num_experts_per_tok":2)")); });
+    expect_error(ErrorCode::config, "num_experts_per_tok",
+                 [] { parse(small("llama", R"("num_experts_per_tok":2)")); });
 }
 
 TEST_CASE("model config: refused values") {
@@ -123,24 +132,34 @@ TEST_CASE("model config: refused values") {
         {ErrorCode::unsupported, "llama", R"("attention_dropout":0.1)", "attention_dropout"},
         {ErrorCode::unsupported, "mixtral", R"("router_jitter_noise":0.01)", "router_jitter_noise"},
         {ErrorCode::unsupported, "llama", R"("sliding_window":128)", "sliding_window"},
-        {ErrorCode::unsupported, "llama", R"("quantization_config":{"quant_method":"mxfp4"})", "quantization_config"},
-        {ErrorCode::unsupported, "llama", R"("rope_scaling":{"rope_type":"yarn","factor":4})", "rope_scaling.rope_type"},
-        {ErrorCode::unsupported, "llama", R"("rope_parameters":{"partial_rotary_factor":0.5})", "partial_rotary_factor"},
-        {ErrorCode::unsupported, "mistral", R"("layer_types":["sliding_attention","full_attention"])", "layer_types[1]"},
+        {ErrorCode::unsupported, "llama", R"("quantization_config":{"quant_method":"mxfp4"})",
+         "quantization_config"},
+        {ErrorCode::unsupported, "llama", R"("rope_scaling":{"rope_type":"yarn","factor":4})",
+         "rope_scaling.rope_type"},
+        {ErrorCode::unsupported, "llama", R"("rope_parameters":{"partial_rotary_factor":0.5})",
+         "partial_rotary_factor"},
+        {ErrorCode::unsupported, "mistral", R"("layer_types":["sliding_attention","full_attention"])",
+         "layer_types[1]"},
         {ErrorCode::config, "mistral", R"("layer_types":["sliding_attention"])", "2 entries"},
         {ErrorCode::config, "llama", R"("rope_theta":0)", "rope_theta"},
         {ErrorCode::config, "llama", R"("rope_theta":"NaN")", "rope_theta"},
         {ErrorCode::config, "llama", R"("rope_theta":-1)", "rope_theta"},
-        {ErrorCode::config, "llama", R"("rope_theta":5,"rope_parameters":{"rope_theta":6})", "the other rope_theta"},
+        {ErrorCode::config, "llama", R"("rope_theta":5,"rope_parameters":{"rope_theta":6})",
+         "the other rope_theta"},
         {ErrorCode::config, "llama", R"("rope_scaling":{"type":"linear"})", "rope_scaling.factor"},
         {ErrorCode::config, "llama", R"("rope_scaling":{"type":"linear","factor":0.5})", "factor"},
-        {ErrorCode::config, "llama", R"("rope_scaling":{"type":"linear","rope_type":"llama3","factor":2})", "the same as"},
+        {ErrorCode::config, "llama", R"("rope_scaling":{"type":"linear","rope_type":"llama3","factor":2})",
+         "the same as"},
         {ErrorCode::config, "llama", R"("rope_scaling":{"factor":2})", "rope_scaling.factor"},
-        {ErrorCode::config, "llama", R"("rope_scaling":{"type":"linear","factor":2,"beta_fast":32})", "beta_fast"},
-        {ErrorCode::config, "llama", R"("rope_scaling":{"type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4,
-            "original_max_position_embeddings":64})", "high_freq_factor above"},
+        {ErrorCode::config, "llama", R"("rope_scaling":{"type":"linear","factor":2,"beta_fast":32})",
+         "beta_fast"},
+        {ErrorCode::config, "llama",
+         R"("rope_scaling":{"type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4,
+            "original_max_position_embeddings":64})",
+         "high_freq_factor above"},
         {ErrorCode::config, "llama", R"("rope_scaling":{"type":"llama3","factor":8,"low_freq_factor":1,
-            "high_freq_factor":4})", "original_max_position_embeddings"},
+            "high_freq_factor":4})",
+         "original_max_position_embeddings"},
         {ErrorCode::config, "llama", R"("rms_norm_eps":0)", "rms_norm_eps"},
         {ErrorCode::config, "llama", R"("rms_norm_eps":1e9)", "rms_norm_eps"},
         {ErrorCode::config, "llama", R"("num_key_value_heads":3)", "a divisor of num_attention_heads = 16"},
@@ -166,15 +185,14 @@ TEST_CASE("model config: refused values") {
 }
 
 TEST_CASE("model config: sizes are required and in range, never guessed") {
-    for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
-                            "num_local_experts", "num_experts_per_tok"}) {
+    for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                            "vocab_size", "num_local_experts", "num_experts_per_tok"}) {
         CAPTURE(std::string(key));
         const std::string good = small("mixtral");
         const std::size_t begin = good.find(std::string("\"") + key), end = good.find_first_of(",}", begin);
         for (const char* value : {"0", "-1", "4294967296", "1e3", "\"4096\"", "null", "true", "2.0"}) {
             CAPTURE(std::string(value));
-            const std::string text =
-                good.substr(0, begin) + "\"" + key + "\":" + value + good.substr(end);
+            const std::string text = good.substr(0, begin) + "\"" + key + "\":" + value + good.substr(end);
             expect_error(ErrorCode::config, key, [&] { parse(text); });
         }
         const std::size_t comma = begin - 1;  // every one of them stands behind another key
@@ -186,7 +204,8 @@ TEST_CASE("model config: sizes are required and in range, never guessed") {
     expect_error(ErrorCode::config, "a multiple of the 16 heads",
                  [] { parse(replaced(small("llama"), "hidden_size\":64", "hidden_size\":72")); });
     expect_error(ErrorCode::config, "weights of all experts", [] {
-        parse(R"({"model_type":"mixtral","hidden_size":1048576,"intermediate_size":4194304,"num_hidden_layers":4096,
+        parse(
+            R"({"model_type":"mixtral","hidden_size":1048576,"intermediate_size":4194304,"num_hidden_layers":4096,
                   "num_attention_heads":1024,"vocab_size":100,"num_local_experts":65536,"num_experts_per_tok":1})");
     });
 }
@@ -259,14 +278,15 @@ TEST_CASE("model config: real files") {
         CHECK_FALSE(config.sliding_window);
         CHECK(load_generation_config(path, config).eos_token_ids == std::vector<std::int32_t>{2});
     }
-    for (const char* name : {"golden/llama", "data/models/stories260K-llama", "data/models/stories260K-llama-bf16",
-                             "data/models/stories260K-mixtral"})
+    for (const char* name : {"golden/llama", "data/models/stories260K-llama",
+                             "data/models/stories260K-llama-bf16", "data/models/stories260K-mixtral"})
         if (const std::string path = inputs.shared(name); !path.empty()) {
             const ModelConfig config = load_model_config(path);
             CHECK(parse(write_json(to_json(config))) == config);
         }
     if (const std::string path = inputs.shared("data/models/stories260K-llama"); !path.empty())
-        CHECK(load_generation_config(path, load_model_config(path)).eos_token_ids == std::vector<std::int32_t>{1, 2});
+        CHECK(load_generation_config(path, load_model_config(path)).eos_token_ids ==
+              std::vector<std::int32_t>{1, 2});
     for (const char* name : {"golden/olmoe", "golden/qwen3_moe", "golden/deepseek_v3", "golden/gpt_oss"})
         if (const std::string path = inputs.shared(name); !path.empty())
             expect_error(ErrorCode::unsupported, "model_type", [&] { load_model_config(path); });

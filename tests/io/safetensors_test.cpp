@@ -36,7 +36,9 @@ std::string with_length(std::uint64_t length, const std::string& rest) {
 }
 
 /// One tensor "t" with this entry and eight bytes of data.
-std::string one(const std::string& entry) { return raw_file("{\"t\":{" + entry + "}}", std::string(8, '\0')); }
+std::string one(const std::string& entry) {
+    return raw_file("{\"t\":{" + entry + "}}", std::string(8, '\0'));
+}
 
 struct BadFile {
     const char* what;
@@ -82,12 +84,14 @@ TEST_CASE("safetensors: malformed framing") {
         {"second document", raw_file(header + "{}", data), "valid JSON"},
         {"invalid UTF-8 name", raw_file("{\"\xFF\":{" + kGood + "}}", data), "valid JSON"},
         {"name twice", raw_file("{\"t\":{" + kGood + "},\"t\":{" + kGood + "}}", data), "\"t\" twice"},
-        {"name twice after escapes", raw_file("{\"t\":{" + kGood + "},\"\\u0074\":{" + kGood + "}}", data), "twice"},
+        {"name twice after escapes", raw_file("{\"t\":{" + kGood + "},\"\\u0074\":{" + kGood + "}}", data),
+         "twice"},
         {"dtype twice", one(R"("dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8])"), "twice"},
         {"too deep", one(kGood + ",\"x\":[[[[[[[[]]]]]]]]"), "8 deep"},
         {"only brackets", raw_file(std::string(100'000, '['), ""), "8 deep"},
         {"name with NUL", raw_file("{\"a\\u0000b\":{" + kGood + "}}", data), "without NUL"},
-        {"name of 5000 bytes", raw_file("{\"" + std::string(5000, 'n') + "\":{" + kGood + "}}", data), "4096"},
+        {"name of 5000 bytes", raw_file("{\"" + std::string(5000, 'n') + "\":{" + kGood + "}}", data),
+         "4096"},
         {"metadata number", raw_file("{\"__metadata__\":{\"a\":1}}", ""), "__metadata__.a"},
         {"metadata null", raw_file("{\"__metadata__\":null}", ""), "__metadata__"},
         {"metadata nested", raw_file("{\"__metadata__\":{\"a\":{}}}", ""), "__metadata__.a"},
@@ -106,17 +110,21 @@ TEST_CASE("safetensors: malformed entries") {
         {"negative extent", one(R"("dtype":"F32","shape":[-2],"data_offsets":[0,8])"), "t.shape[0]"},
         {"extent 2.0", one(R"("dtype":"F32","shape":[2.0],"data_offsets":[0,8])"), "an integer"},
         {"extent as text", one(R"("dtype":"F32","shape":["2"],"data_offsets":[0,8])"), "an integer"},
-        {"extent 2^64", one(R"("dtype":"F32","shape":[18446744073709551616],"data_offsets":[0,8])"), "an integer"},
-        {"extent 2^64-1", one(R"("dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8])"), "an integer"},
-        {"product wraps to 4", one(R"("dtype":"U8","shape":[4194305,4194305,211106198978564],"data_offsets":[0,4])"),
+        {"extent 2^64", one(R"("dtype":"F32","shape":[18446744073709551616],"data_offsets":[0,8])"),
+         "an integer"},
+        {"extent 2^64-1", one(R"("dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8])"),
+         "an integer"},
+        {"product wraps to 4",
+         one(R"("dtype":"U8","shape":[4194305,4194305,211106198978564],"data_offsets":[0,4])"), "2^62"},
+        {"product wraps to 0", one(R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0])"),
          "2^62"},
-        {"product wraps to 0", one(R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0])"), "2^62"},
         {"bytes wrap", one(R"("dtype":"F64","shape":[2147483648,1073741824],"data_offsets":[0,0])"), "2^62"},
-        {"wraps behind a zero", one(R"("dtype":"F32","shape":[0,200000000000000,200000000000000],"data_offsets":[0,0])"),
-         "2^62"},
-        {"wraps before a zero", one(R"("dtype":"F32","shape":[200000000000000,200000000000000,0],"data_offsets":[0,0])"),
-         "2^62"},
-        {"rank 9", one(R"("dtype":"F32","shape":[1,1,1,1,1,1,1,1,2],"data_offsets":[0,8])"), "at most 8 extents"},
+        {"wraps behind a zero",
+         one(R"("dtype":"F32","shape":[0,200000000000000,200000000000000],"data_offsets":[0,0])"), "2^62"},
+        {"wraps before a zero",
+         one(R"("dtype":"F32","shape":[200000000000000,200000000000000,0],"data_offsets":[0,0])"), "2^62"},
+        {"rank 9", one(R"("dtype":"F32","shape":[1,1,1,1,1,1,1,1,2],"data_offsets":[0,8])"),
+         "at most 8 extents"},
         {"no offsets", one(R"("dtype":"F32","shape":[2])"), "t.data_offsets"},
         {"one offset", one(R"("dtype":"F32","shape":[2],"data_offsets":[0])"), "two offsets"},
         {"three offsets", one(R"("dtype":"F32","shape":[2],"data_offsets":[0,8,8])"), "two offsets"},
@@ -124,7 +132,8 @@ TEST_CASE("safetensors: malformed entries") {
         {"negative offset", one(R"("dtype":"F32","shape":[2],"data_offsets":[-8,0])"), "data_offsets[0]"},
         {"begin after end", one(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])"), "data_offsets[1]"},
         {"end behind the file", one(R"("dtype":"F32","shape":[4],"data_offsets":[0,16])"), "data_offsets[1]"},
-        {"end 2^64-1", one(R"("dtype":"F32","shape":[2],"data_offsets":[0,18446744073709551615])"), "data_offsets[1]"},
+        {"end 2^64-1", one(R"("dtype":"F32","shape":[2],"data_offsets":[0,18446744073709551615])"),
+         "data_offsets[1]"},
         {"begin near 2^63", one(R"("dtype":"F32","shape":[2],"data_offsets":[9223372036854775807,9])"),
          "data_offsets[0]"},
         {"size too small", one(R"("dtype":"F32","shape":[1],"data_offsets":[0,8])"), "32 bits"},
@@ -135,16 +144,17 @@ TEST_CASE("safetensors: malformed entries") {
 
 TEST_CASE("safetensors: entries that do not tile the data") {
     const auto two = [](const char* a, const char* b, std::size_t bytes) {
-        return raw_file(std::string("{\"a\":{\"dtype\":\"U8\",") + a + "},\"b\":{\"dtype\":\"U8\"," + b + "}}",
-                        std::string(bytes, '\0'));
+        return raw_file(
+            std::string("{\"a\":{\"dtype\":\"U8\",") + a + "},\"b\":{\"dtype\":\"U8\"," + b + "}}",
+            std::string(bytes, '\0'));
     };
     const char* first = R"("shape":[4],"data_offsets":[0,4])";
     expect_bad({
         {"same range twice", two(first, first, 4), "overlaps"},
         {"partial overlap", two(first, R"("shape":[4],"data_offsets":[2,6])", 6), "overlaps"},
         {"hole between", two(first, R"("shape":[2],"data_offsets":[6,8])", 8), "a hole"},
-        {"hole at the start", two(R"("shape":[4],"data_offsets":[1,5])", R"("shape":[1],"data_offsets":[5,6])", 6),
-         "a hole"},
+        {"hole at the start",
+         two(R"("shape":[4],"data_offsets":[1,5])", R"("shape":[1],"data_offsets":[5,6])", 6), "a hole"},
         {"bytes at the end", two(first, R"("shape":[2],"data_offsets":[4,6])", 7), "no tensor owns"},
         {"empty tensor inside another", two(first, R"("shape":[0],"data_offsets":[2,2])", 4), "overlaps"},
         {"data without tensors", raw_file("{}", "x"), "no tensor owns"},
@@ -164,13 +174,16 @@ TEST_CASE("safetensors: the legal neighbours of those files") {
     CHECK(count(one(kGood)) == 1);
     CHECK(count(raw_file("{}", "")) == 0);
     CHECK(count(raw_file("  {\"t\":{" + kGood + "}}   ", std::string(8, '\0'))) == 1);
-    CHECK(count(raw_file(R"({"__metadata__":{"format":"pt"},"t":{)" + kGood + "}}", std::string(8, '\0'))) == 1);
+    CHECK(count(raw_file(R"({"__metadata__":{"format":"pt"},"t":{)" + kGood + "}}", std::string(8, '\0'))) ==
+          1);
     CHECK(count(one(kGood + R"(,"more":[1,{"x":2}])")) == 1);  // fields of later versions pass
-    CHECK(count(raw_file(R"({"s":{"dtype":"F32","shape":[],"data_offsets":[0,4]}})", std::string(4, '\0'))) == 1);
+    CHECK(count(raw_file(R"({"s":{"dtype":"F32","shape":[],"data_offsets":[0,4]}})", std::string(4, '\0'))) ==
+          1);
     CHECK(count(raw_file(R"({"z":{"dtype":"F32","shape":[0,5],"data_offsets":[0,0]}})", "")) == 1);
     CHECK(count(raw_file(R"({"b":{"dtype":"U8","shape":[2],"data_offsets":[4,6]},
                              "e":{"dtype":"U8","shape":[0],"data_offsets":[4,4]},
-                             "a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", std::string(6, '\0'))) == 3);
+                             "a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})",
+                         std::string(6, '\0'))) == 3);
     CHECK(count(raw_file(R"({"x":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}})", "x")) == 1);
     CHECK(count(one(R"("dtype":"F32","shape":[1,1,1,1,1,1,1,2],"data_offsets":[0,8])")) == 1);
 }
@@ -189,10 +202,11 @@ TEST_CASE("safetensors: stored numbers, at odd addresses, to float and double") 
     data.append(reinterpret_cast<const char*>(f64), 16);
     data.append(reinterpret_cast<const char*>(f32), 8);
     const TemporaryFolder folder;
-    const SafetensorsFile file(folder.write("a", raw_file(R"({"pad":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},
+    const SafetensorsFile file(
+        folder.write("a", raw_file(R"({"pad":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},
         "f16":{"dtype":"F16","shape":[2,4],"data_offsets":[1,17]},"bf16":{"dtype":"BF16","shape":[6],"data_offsets":[17,29]},
         "f64":{"dtype":"F64","shape":[2],"data_offsets":[29,45]},"f32":{"dtype":"F32","shape":[2],"data_offsets":[45,53]}})",
-                                                            data)));
+                                   data)));
     std::vector<double> wide(8);
     std::vector<float> narrow(8);
     file.read(file.at("f16"), std::span(wide));
@@ -211,10 +225,12 @@ TEST_CASE("safetensors: stored numbers, at odd addresses, to float and double") 
     file.read(file.at("f32"), std::span(wide).first(2));
     CHECK(wide[0] == static_cast<double>(0.1f));
     expect_error(ErrorCode::unsupported, "U8", [&] { file.read(file.at("pad"), std::span(wide).first(1)); });
-    expect_error(ErrorCode::shape, "room for 8", [&] { file.read(file.at("f16"), std::span(wide).first(7)); });
+    expect_error(ErrorCode::shape, "room for 8",
+                 [&] { file.read(file.at("f16"), std::span(wide).first(7)); });
     expect_error(ErrorCode::format, "no such tensor", [&] { file.at("f1"); });
     std::array<std::int32_t, 2> integers{};
-    expect_error(ErrorCode::unsupported, "F32", [&] { file.read(file.at("f32"), std::span<std::int32_t>(integers)); });
+    expect_error(ErrorCode::unsupported, "F32",
+                 [&] { file.read(file.at("f32"), std::span<std::int32_t>(integers)); });
 }
 
 TEST_CASE("safetensors: integers are exact or an error") {
@@ -238,7 +254,8 @@ TEST_CASE("safetensors: integers are exact or an error") {
             CHECK(wide[i] == values[i]);
         }
     }
-    expect_error(ErrorCode::value, "2147483648", [&] { file.read(file.at("large"), std::span(narrow).first(1)); });
+    expect_error(ErrorCode::value, "2147483648",
+                 [&] { file.read(file.at("large"), std::span(narrow).first(1)); });
     std::vector<float> reals(4);
     expect_error(ErrorCode::unsupported, "I64", [&] { file.read(file.at("a"), std::span(reals)); });
 }
@@ -282,16 +299,21 @@ TEST_CASE("safetensors: what a writer refuses") {
     const float values[] = {1, 2};
     const std::array<Index, 1> shape{2};
     writer.add<float>("a", StoredType::f32, shape, values);
-    expect_error(ErrorCode::state, "each name once", [&] { writer.add<float>("a", StoredType::f32, shape, values); });
-    expect_error(ErrorCode::value, "a name", [&] { writer.add<float>("__metadata__", StoredType::f32, shape, values); });
-    expect_error(ErrorCode::value, "UTF-8", [&] { writer.add<float>("\xFF", StoredType::f32, shape, values); });
+    expect_error(ErrorCode::state, "each name once",
+                 [&] { writer.add<float>("a", StoredType::f32, shape, values); });
+    expect_error(ErrorCode::value, "a name",
+                 [&] { writer.add<float>("__metadata__", StoredType::f32, shape, values); });
+    expect_error(ErrorCode::value, "UTF-8",
+                 [&] { writer.add<float>("\xFF", StoredType::f32, shape, values); });
     expect_error(ErrorCode::shape, "3 numbers",
                  [&] { writer.add<float>("b", StoredType::f32, std::array<Index, 1>{3}, values); });
     expect_error(ErrorCode::shape, "from 0 up",
                  [&] { writer.add<float>("c", StoredType::f32, std::array<Index, 1>{-2}, values); });
-    expect_error(ErrorCode::unsupported, "U8", [&] { writer.add<float>("d", StoredType::u8, shape, values); });
+    expect_error(ErrorCode::unsupported, "U8",
+                 [&] { writer.add<float>("d", StoredType::u8, shape, values); });
     const double wide[] = {1, 2};
-    expect_error(ErrorCode::unsupported, "BF16", [&] { writer.add<double>("e", StoredType::bf16, shape, wide); });
+    expect_error(ErrorCode::unsupported, "BF16",
+                 [&] { writer.add<double>("e", StoredType::bf16, shape, wide); });
 }
 
 TEST_CASE("safetensors: every cut and every flipped header bit of a file is read or refused, never worse") {
@@ -327,8 +349,8 @@ TEST_CASE("safetensors: every cut and every flipped header bit of a file is read
 
 TEST_CASE("safetensors: real files") {
     io_test::Inputs inputs;
-    for (const char* name : {"golden/llama", "golden/mixtral", "golden/gpt_oss", "data/models/stories260K-llama",
-                             "data/models/stories260K-llama-bf16"}) {
+    for (const char* name : {"golden/llama", "golden/mixtral", "golden/gpt_oss",
+                             "data/models/stories260K-llama", "data/models/stories260K-llama-bf16"}) {
         const std::string folder = inputs.shared(name);
         if (folder.empty()) continue;
         const SafetensorsFile file(folder + "/model.safetensors");

@@ -33,7 +33,8 @@ public:
     const std::string& path() const { return path_; }
     std::string file(const std::string& name) const { return path_ + "/" + name; }
     std::string write(const std::string& name, std::string_view content) const {
-        std::ofstream(file(name), std::ios::binary).write(content.data(), static_cast<std::streamsize>(content.size()));
+        std::ofstream(file(name), std::ios::binary)
+            .write(content.data(), static_cast<std::streamsize>(content.size()));
         return file(name);
     }
 
@@ -78,7 +79,9 @@ public:
         return look(std::getenv("MOEGRAD_SHARED"), beside, name);
     }
     /// Unpacked data at MOEGRAD_DATA; empty when absent.
-    std::string data(const std::string& name) { return look(std::getenv("MOEGRAD_DATA"), "", name); }
+    std::string data(const std::string& name) {
+        return look(std::getenv("MOEGRAD_DATA"), "", name);
+    }
 
 private:
     std::string look(const char* variable, const std::string& otherwise, const std::string& name) {

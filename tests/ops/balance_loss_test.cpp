@@ -12,7 +12,8 @@ namespace {
 
 using Options = BalanceOptions;
 
-/// Three segments, one of them empty, one all padding where there are tokens enough; padding in the others too.
+/// Three segments, one of them empty, one all padding where there are tokens enough; padding in the others
+/// too.
 Segments some_segments(Index T) {
     const Index first = T / 2, second = T > 4 ? 2 : 0;
     Segments segments = Segments::of_lengths({first, 0, second, T - first - second});

@@ -70,13 +70,13 @@ TEST_CASE("dropout: the mask is the documented function of its keys") {
     Segments segments = Segments::of_lengths({4, 2});
     segments.sample.data()[5] = 77;
     Tape tape(own);
-    const auto x = tape.input(test::random_tensor<float>({6, 10}, 1));
+    const auto x = tape.input(test::random_tensor<float>({6, 75}, 1));
     const auto y = dropout(tape, x, segments, {0.25, 9});
     const PhiloxCounter key = philox({7, 5, 9, 0}, {0x9abcdef0u, 0x12345678u});
     for (Index t = 0; t < 6; ++t) {
         const auto sample = static_cast<std::uint32_t>(segments.sample.data()[t]);
         const auto position = static_cast<std::uint32_t>(segments.position.data()[t]);
-        for (Index c = 0; c < 10; ++c) {
+        for (Index c = 0; c < 75; ++c) {
             const auto words =
                 philox({sample, position, static_cast<std::uint32_t>(c / 4), 0}, {key[0], key[1]});
             const bool keep =

@@ -40,7 +40,7 @@ Var<Real> add_slots(Tape& tape, const Var<Real>& rows, const DispatchPlan& plan)
     return combine(tape, rows, Var<Wide<Real>>(weight), plan);
 }
 
-/// Dropout is active where a tape keeps selections: inference tapes then draw the same mask as recording ones.
+/// Dropout is active where a tape keeps selections: an inference tape then draws the mask of a recording one.
 struct KeepSelections {
     Tape& tape;
     Selections selections;

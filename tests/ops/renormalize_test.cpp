@@ -64,7 +64,8 @@ TEST_CASE("renormalize: weights that sum to 0 give zeros, not NaN") {
 }
 
 TEST_CASE("renormalize: AdaMoE's weights over the true experts only (golden)") {
-    // p of the logits [2,1,0,-1], [1,-1,0,-2], [-1,-2,1,0]; choices {0,1}, {0,2}, {2,3}; true experts 0 and 1.
+    // p of the logits [2,1,0,-1], [1,-1,0,-2], [-1,-2,1,0]; choices {0,1}, {0,2}, {2,3}; true experts 0 and
+    // 1.
     const auto softmax = [](std::vector<double> z, std::size_t a, std::size_t b) {
         double sum = 0;
         for (double& v : z) sum += v = std::exp(v);

@@ -133,6 +133,18 @@ TEST_CASE("route_stats: the AdaMoE example has load 1 and one all-null token of 
     CHECK(totals.slots() == std::vector<std::int64_t>{2, 1, 2, 1});
 }
 
+TEST_CASE("route_stats: a token that lost an expert or has no slot in use is not an all-null token") {
+    Tape tape(test::context());
+    const auto choice = Tensor<std::int32_t>::from({4, 2}, {0, 1, 1, 1, -1, 1, -1, -1});
+    const auto expert =
+        Tensor<std::int32_t>::from({4, 2}, {kDropped, kNull, kNull, kNull, kUnused, kNull, kUnused, kUnused});
+    RoutingTotals totals;
+    totals.add(route_stats(tape, expert, choice, Tensor<float>::zeros({4, 2}), Segments::of_lengths({4})));
+    CHECK(totals.all_null_tokens() == 2);
+    CHECK(totals.dropped_slots() == 1);
+    CHECK(totals.experts_per_token() == std::vector<std::int64_t>{4, 0, 0});
+}
+
 TEST_CASE("route_stats: a uniform row of 8 has entropy ln 8, a certain one 0") {
     Tape tape(test::context());
     auto p = Tensor<double>::zeros({1, 8});

@@ -1,5 +1,5 @@
-// Runs last (tests are ordered by file name): every kernel seat that is filled must have been proved by then, with no
-// row, with one, and with an odd number of rows.
+// Runs last (tests are ordered by file name): every kernel seat that is filled must have been proved by then,
+// with no row, with one, and with an odd number of rows.
 
 #include "support/op_check.hpp"
 

@@ -19,28 +19,52 @@ inline double power(double x, std::uint64_t n) {
     return result;
 }
 
+/// The factors of one step, made in double.
+template <class Real>
+struct Factors {
+    Real decay, step, first, old_second, new_second, root, epsilon, clip;
+
+    Factors(const StepScalars& scalars, const AdamWOptions& o) {
+        const double rate = scalars.learning_rate * o.rate_ratio;
+        decay = Real(1 - rate * o.weight_decay);
+        step = Real(rate / (1 - power(o.beta1, scalars.step + 1)));
+        first = Real(1 - o.beta1);
+        old_second = Real(o.beta2);
+        new_second = Real(1 - o.beta2);
+        root = Real(std::sqrt(1 - power(o.beta2, scalars.step + 1)));
+        epsilon = Real(o.epsilon);
+        clip = Real(scalars.clip_scale);
+    }
+};
+
+/// `gradient` is the sum of the uses.
+template <class Real>
+void update_block(const Factors<Real> f, Index n, const Real* gradient, Real* weight, Real* first,
+                  Real* second) {
+    for (Index i = 0; i < n; ++i) {
+        const Real g = gradient[i] * f.clip;
+        const Real m = first[i] + f.first * (g - first[i]);
+        const Real v = f.old_second * second[i] + f.new_second * g * g;
+        first[i] = m;
+        second[i] = v;
+        weight[i] = weight[i] * f.decay - f.step * (m / (std::sqrt(v) / f.root + f.epsilon));
+    }
+}
+
 template <class Real>
 void update(Stream stream, const GradientUses<Real>& g, View<Real, 1> weight, View<Real, 1> first,
             View<Real, 1> second, const AdamWOptions& options) {
-    const StepScalars& scalars = stream.scalars();
-    const double rate = scalars.learning_rate * options.rate_ratio;
-    const Real decay = Real(1 - rate * options.weight_decay);
-    const Real new_first = Real(1 - options.beta1);
-    const Real old_second = Real(options.beta2), new_second = Real(1 - options.beta2);
-    const Real step = Real(rate / (1 - power(options.beta1, scalars.step + 1)));
-    const Real root_correction = Real(std::sqrt(1 - power(options.beta2, scalars.step + 1)));
-    const Real epsilon = Real(options.epsilon), clip = Real(scalars.clip_scale);
-    const Index block = 4096;
-    for_rows(stream, (g.size + block - 1) / block, block, [&](Index b) {
-        const Index end = std::min(g.size, (b + 1) * block);
-        for (Index i = b * block; i < end; ++i) {
-            const Real gradient = g(i) * clip;
-            const Real m = first(i) + new_first * (gradient - first(i));
-            const Real v = old_second * second(i) + new_second * gradient * gradient;
-            first(i) = m;
-            second(i) = v;
-            weight(i) = weight(i) * decay - step * (m / (std::sqrt(v) / root_correction + epsilon));
+    const Factors<Real> factors(stream.scalars(), options);
+    constexpr Index kBlock = 1024;
+    for_rows(stream, (g.size + kBlock - 1) / kBlock, kBlock, [&](Index b) {
+        const Index begin = b * kBlock, n = std::min(kBlock, g.size - begin);
+        Real gradient[kBlock];
+        std::copy_n(g.use[0].data + begin, n, gradient);
+        for (int use = 1; use < g.count; ++use) {
+            const Real* more = g.use[static_cast<std::size_t>(use)].data + begin;
+            for (Index i = 0; i < n; ++i) gradient[i] += more[i];
         }
+        update_block(factors, n, gradient, weight.data + begin, first.data + begin, second.data + begin);
     });
 }
 

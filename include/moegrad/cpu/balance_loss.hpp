@@ -1,6 +1,6 @@
 #pragma once
-// CPU kernels of ops/balance_loss.hpp. Segments are independent; within one the valid tokens are added in order, so
-// the bits depend neither on the other segments nor on where the padding is.
+// CPU kernels of ops/balance_loss.hpp. Segments are independent; within one the valid tokens are added in
+// order: the bits depend neither on the other segments nor on where the padding is.
 
 #include <moegrad/core/error.hpp>
 #include <moegrad/cpu/support/rows.hpp>
@@ -14,7 +14,7 @@ namespace {
 template <class Real>
 using Sum = std::conditional_t<std::is_same_v<Real, float>, double, Real>;
 
-/// slope[c] = C f_c / n over the tokens [begin, end), n of them valid. Counts are exact up to 2^24 in a float.
+/// slope[c] = C f_c / n over the tokens [begin, end), n of them valid. A float counts exactly up to 2^24.
 template <class Real>
 void write_slope(View<const std::int32_t, 2> choice, View<const std::uint8_t, 1> valid, Index begin, Index end,
                  Index C, Real* slope, const BalanceOptions& options) {

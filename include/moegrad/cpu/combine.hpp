@@ -1,5 +1,5 @@
 #pragma once
-// CPU kernels of ops/combine.hpp. Tokens are independent; a row of h belongs to one slot, so dh has one writer.
+// CPU kernels of ops/combine.hpp. Tokens are independent; a row of h is owned by one slot: dh has one writer.
 
 #include <moegrad/cpu/support/rows.hpp>
 #include <moegrad/cpu/support/seats.hpp>

@@ -1,6 +1,6 @@
 #pragma once
-// CPU kernels of ops/grouped_linear.hpp: one matrix product per expert over its contiguous rows, in expert order. The
-// product gathers by a row list, and its elements are chains that do not see the other rows.
+// CPU kernels of ops/grouped_linear.hpp: one matrix product per expert over its contiguous rows, in expert
+// order. The product gathers by a row list, and its elements are chains that do not see the other rows.
 
 #include <moegrad/cpu/support/drop_row.hpp>
 #include <moegrad/cpu/support/gemm.hpp>

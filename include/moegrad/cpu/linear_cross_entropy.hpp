@@ -11,24 +11,44 @@
 namespace moegrad::cpu::linear_cross_entropy {
 namespace {
 
-/// max and sum of exp(z - max) of one row of logits.
 template <class Real>
-struct RowSums {
-    Real max, sum;
-};
-template <class Real>
-RowSums<Real> row_sums(const Real* z, Index V) {
-    Real max = z[0];
-    for (Index v = 1; v < V; ++v) max = real_part(z[v]) > real_part(max) ? z[v] : max;
-    return {max, sum_of<Real>(V, [&](Index v) { return moegrad::exp(z[v] - max); })};
+Real larger(const Real& a, const Real& b) {
+    return real_part(b) > real_part(a) ? b : a;
 }
 
-/// z = factor (softmax(z) - onehot), in place.
+/// In eight lanes: a single chain of comparisons would wait for each before the next.
 template <class Real>
-void to_gradient(Real* z, Index V, Index target, const RowSums<Real>& row, Real factor) {
-    const Real p = moegrad::exp(z[target] - row.max) / row.sum;
-    for (Index v = 0; v < V; ++v) z[v] = factor * (moegrad::exp(z[v] - row.max) / row.sum);
-    z[target] = factor * (p - Real(1));
+Real largest(const Real* z, Index V) {
+    Real lane[8];
+    std::fill_n(lane, 8, z[0]);
+    Index v = 0;
+    for (; v + 8 <= V; v += 8) {
+        for (Index j = 0; j < 8; ++j) lane[j] = larger(lane[j], z[v + j]);
+    }
+    for (; v < V; ++v) lane[0] = larger(lane[0], z[v]);
+    for (Index j = 1; j < 8; ++j) lane[0] = larger(lane[0], lane[j]);
+    return lane[0];
+}
+
+/// z = exp(z - max) in place. Returns the sum; nll = log sum + max - z[target].
+template <class Real>
+struct RowSum {
+    Real sum, nll;
+};
+template <class Real>
+RowSum<Real> exponentials(Real* z, Index V, Index target) {
+    const Real max = largest(z, V), own = z[target];
+    for (Index v = 0; v < V; ++v) z[v] = moegrad::exp(z[v] - max);
+    const Real sum = sum_of<Real>(V, [&](Index v) { return z[v]; });
+    return {sum, moegrad::log(sum) + (max - own)};
+}
+
+/// From exponentials to factor (softmax - onehot), in place.
+template <class Real>
+void to_gradient(Real* z, Index V, Index target, Real sum, Real factor) {
+    const Real own = factor * (z[target] / sum - Real(1)), scale = factor / sum;
+    for (Index v = 0; v < V; ++v) z[v] *= scale;
+    z[target] = own;
 }
 
 /// body(first, rows, logits of these rows) for every piece of the supervised rows.
@@ -53,9 +73,9 @@ void forward(Stream stream, View<const Real, 2> x, View<const Real, 2> w, View<c
     for_pieces(stream, x, w, row, logits, [&](Index first, Index rows, View<Real, 2> z) {
         for_rows(stream, rows, 4 * V, [&](Index i) {
             const Index t = row(first + i);
-            const RowSums<Real> sums = row_sums(z.row(i), V);
-            nll(t) = moegrad::log(sums.sum) + (sums.max - z(i, target(t)));
-            if (xhat.data) to_gradient(z.row(i), V, target(t), sums, Real(1));
+            const RowSum<Real> row_sum = exponentials(z.row(i), V, target(t));
+            nll(t) = row_sum.nll;
+            if (xhat.data) to_gradient(z.row(i), V, target(t), row_sum.sum, Real(1));
         });
         if (!xhat.data) return;
         const View<Real, 2> out(xhat.row(first), {rows, D}, xhat.pitch);
@@ -85,7 +105,8 @@ void backward_weight(Stream stream, View<const Real, 2> x, View<const Real, 2> w
     for_pieces(stream, x, w, row, logits, [&](Index first, Index rows, View<Real, 2> z) {
         for_rows(stream, rows, 4 * V, [&](Index i) {
             const Index t = row(first + i);
-            to_gradient(z.row(i), V, target(t), row_sums(z.row(i), V), d(t));
+            const RowSum<Real> row_sum = exponentials(z.row(i), V, target(t));
+            to_gradient(z.row(i), V, target(t), row_sum.sum, d(t));
         });
         multiply_weight<Real>(stream, z, x, rows, dw, first == 0 ? write : Write::accumulate, nullptr,
                               row.data + first);

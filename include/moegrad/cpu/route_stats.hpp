@@ -10,7 +10,7 @@
 namespace moegrad::cpu::route_stats {
 namespace {
 
-/// x >= 0 as a whole number of 2^-32. 2^20 is far above any probability or entropy and leaves room for 2^11 of them.
+/// x >= 0 as a whole number of 2^-32. 2^20 is far above any probability or entropy.
 inline std::int64_t to_units(double x, Index t) {
     if (!(x >= 0 && x <= 0x1p20)) {
         throw Error{ErrorCode::value, "route_stats", "finite probabilities that are not negative",

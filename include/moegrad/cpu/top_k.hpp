@@ -1,5 +1,6 @@
 #pragma once
-// CPU kernel of ops/top_k.hpp. Each group of each row keeps its K best in order while it reads the columns once.
+// CPU kernel of ops/top_k.hpp. Each group of each row keeps its K best in order while it reads the columns
+// once.
 
 #include <moegrad/core/error.hpp>
 #include <moegrad/cpu/support/rows.hpp>
@@ -9,7 +10,8 @@
 namespace moegrad::cpu::top_k {
 namespace {
 
-/// best[0 .. K): columns of the K highest scores. Columns come in ascending order, so a new one goes behind its equals.
+/// best[0 .. K): columns of the K highest scores. Columns come in ascending order: a new one goes behind its
+/// equals.
 template <class Real>
 void choose(const Real* scores, Index E, std::int32_t* best, Index K) {
     for (Index e = 0; e < E; ++e) {

@@ -1,12 +1,13 @@
 #pragma once
-// balance_loss: C sum_c f_c P_c over the C columns of a router (true experts, then nulls), per sequence or micro-batch.
+// balance_loss: C sum_c f_c P_c over the C columns of a router (true experts, then nulls), per sequence or
+// micro-batch.
 //     n   = valid tokens of the sequence (micro-batch)
 //     f_c = slots of valid tokens on column c / n            (Counts::slots; sum_c f_c = K; AdaMoE Eq. 4)
 //           the same / (n K)                                 (Counts::share; sums to 1)
 //     f_c of a null column = mean of f over the null columns (Nulls::averaged; AdaMoE Eq. 6)
 //     P_c = sum of p[t,c] over valid tokens / n              (AdaMoE Eq. 5)
 // Counts are constants: dp[t,c] = dL C f_c / n for valid tokens, 0 for padding. Without a valid token L = 0.
-// A uniform router gives K (slots) or 1 (share). Sums run over the valid tokens in order, in double for float.
+// A uniform router gives K (slots) or 1 (share). Sums run over the valid tokens in order.
 // Saved: C f / n [S, C].       Fedus et al. 2021 (Switch); Zeng et al. 2024 (AdaMoE), Eq. 3 to 6.
 
 #include <moegrad/autograd/tape.hpp>

@@ -1,10 +1,10 @@
 #pragma once
 // combine: the weighted sum of what a token's experts gave, in slot order.
 //     y[t,d] = sum_{k: slot_row[t,k] >= 0} weight[t,k] h[slot_row[t,k], d]  (+ passthrough[t] x[t,d])
-// backward:   dh[row(t,k)] = weight[t,k] dy[t],   dweight[t,k] = <dy[t], h[row(t,k)]>  (0 for a slot without row),
+// backward:   dh[row(t,k)] = weight[t,k] dy[t],   dweight[t,k] = <dy[t], h[row(t,k)]>  (0 without a row),
 //             dpassthrough[t] = <dy[t], x[t]>,    dx[t] = passthrough[t] dy[t]
 // A token without experts gets exactly 0. Sums are in Wide<Real>; rows of h and dh from N on are not touched.
-// Saved: slot_row [T, K], weight [T, K]; h [N, D] when the weights learn; x [T, D], passthrough [T] when they are given.
+// Saved: slot_row, weight [T, K]; h [N, D] when weight learns; passthrough [T], x [T, D] when it learns.
 
 #include <moegrad/autograd/tape.hpp>
 #include <moegrad/core/slot.hpp>
@@ -99,7 +99,8 @@ void record_combine_passthrough(Tape& tape, const Var<Wide<Real>>& passthrough, 
 
 }  // namespace detail
 
-/// h [T K, D] of which N rows count, weight [T, K] -> [T, D]. passthrough [T] and x [T, D] come together or not at all.
+/// h [T K, D] of which N rows count, weight [T, K] -> [T, D]. passthrough [T] and x [T, D] come together or
+/// not.
 template <class Real>
 Var<Real> combine(Tape& tape, const Var<Real>& h, const Var<Wide<Real>>& weight, const DispatchPlan& plan,
                   const Var<Wide<Real>>& passthrough = {}, const Var<Real>& x = {}) {

@@ -1,8 +1,9 @@
 #pragma once
 // dispatch: from "which experts does a token use" to "which rows does an expert compute".
-// A stable counting sort of the used slots by expert: the rows of expert e are expert_begin[e] .. expert_begin[e+1]-1,
-// in (token, slot) order. Slots with a negative expert (unused, null, dropped) cost no row. The number of rows,
-// N = expert_begin[E], is known on the device only; shapes use the bound T K, and rows from N on mean nothing.
+// A stable counting sort of the used slots by expert: the rows of expert e are expert_begin[e] up to but not
+// including expert_begin[e+1], in (token, slot) order. Slots with a negative expert (unused, null, dropped)
+// cost no row. The number of rows, N = expert_begin[E], is known on the device only; shapes use the bound
+// T K, and rows from N on mean nothing.
 // Saved: nothing (the plan itself is step memory: 3 T K + E + 1 integers).
 
 #include <moegrad/autograd/tape.hpp>

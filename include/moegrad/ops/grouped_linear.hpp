@@ -1,13 +1,14 @@
 #pragma once
 // grouped_linear: the Linear of many experts over ragged rows, each expert with LoRA of its own if wanted.
-//     y[n] = x[src(n)] w[e]^T  (+ u[n] B[e]^T),   u[n] = s drop_e(x[src(n)]) A[e]^T,    n in the rows of expert e
+//     y[n] = x[src(n)] w[e]^T  (+ u[n] B[e]^T),   u[n] = s drop_e(x[src(n)]) A[e]^T,   n a row of expert e
 //     src(n) = row_token[n] when x has one row per token (gather on load), n when x is routed already
-// An element of y is one chain over D, then over R: with B = 0 the bits are those without LoRA. It depends on its own
-// row and expert alone.
-// backward:   dw[e] = sum_n dy[n]^T x[src(n)],   dB[e] = sum_n dy[n]^T u[n],   du = s dy B,   dA[e] = sum_n du^T drop_e(x)
+// An element of y is one chain over D, then over R: with B = 0 the bits are those without LoRA. It depends on
+// its own row and expert alone.
+// backward:   dw[e] = sum_n dy[n]^T x[src(n)],   dB[e] = sum_n dy[n]^T u[n],
+//             du = s dy B,   dA[e] = sum_n du[n]^T drop_e(x[src(n)]),
 //             dx = dy w + mask(du A), and with a gather dx[t] = the sum over the token's slots in order
-// Weight gradients are one chain over the rows of an expert in (token, slot) order; an expert without rows gets exact
-// zeros where the gradient is overwritten. Rows from N on are neither read nor written.
+// Weight gradients are one chain over the rows of an expert in (token, slot) order; an expert without rows
+// gets exact zeros where the gradient is overwritten. Rows from N on are neither read nor written.
 // Saved: the plan; x where w or A learns; u [N, R]. drop(x) is computed again.    Hu et al. 2021 (LoRA).
 
 #include <moegrad/autograd/tape.hpp>
@@ -21,7 +22,8 @@ namespace moegrad {
 /// What the rows of an input are.
 enum class RowSource { tokens, rows };
 
-/// LoRA of each expert over its weight [E, O, D]: A [E, R, D], B [E, O, R]. The dropout is keyed on the expert as well.
+/// LoRA of each expert over its weight [E, O, D]: A [E, R, D], B [E, O, R]. The expert enters the dropout's
+/// key.
 template <class Real>
 using LoraStack = LoraWeights<Real>;
 

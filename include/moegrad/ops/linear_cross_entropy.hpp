@@ -1,6 +1,5 @@
 #pragma once
-// linear_cross_entropy: the last Linear and its loss in one; the logits z = x w^T exist for a few rows at a
-// time.
+// linear_cross_entropy: the last Linear and its loss in one; the logits z = x w^T exist for a few rows only.
 //     nll[t] = log sum_v exp z[t,v] - z[t,target[t]]          0 for unsupervised tokens (target = -100)
 // backward, d = gradient of nll, p = softmax(z), e = one-hot of the target:
 //     dx[t] = d[t] (p[t] - e[t]) w,     dw = sum over supervised t in order of d[t] (p[t] - e[t])^T x[t]
@@ -11,6 +10,8 @@
 
 #include <moegrad/autograd/tape.hpp>
 #include <moegrad/core/slot.hpp>
+
+#include <algorithm>
 
 namespace moegrad {
 

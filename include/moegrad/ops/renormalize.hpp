@@ -1,10 +1,10 @@
 #pragma once
 // renormalize: the weights of the entries that take part, divided by their sum.
 //     u[t,k] = w[t,k] / s[t],   s[t] = sum_{j: index[t,j] >= 0} w[t,j],      u[t,k] = 0 where index[t,k] < 0
-// backward, entries that take part:   dw[t,k] = (du[t,k] - sum_j u[t,j] du[t,j]) / s[t],   0 elsewhere
-// s = 0 (no entry takes part: an all-null token) gives zeros and a zero gradient. A single entry gets exactly 1 and
-// exactly a zero gradient. In groups: each consecutive K of [T, G K] has a sum of its own.
-// Saved: w, index [T, G K].       AdaMoE (Zeng et al. 2024), weights over the true experts only; Mixtral with index >= 0.
+// backward, for those:   dw[t,k] = (du[t,k] - sum_j u[t,j] du[t,j]) / s[t],   0 elsewhere
+// s = 0 (no entry takes part: an all-null token) gives zeros and a zero gradient. A single entry gets exactly
+// 1 and exactly a zero gradient. In groups: each consecutive K of [T, G K] has a sum of its own.
+// Saved: w, index [T, G K].       Zeng et al. 2024 (AdaMoE): true experts only; Mixtral: all chosen.
 
 #include <moegrad/autograd/tape.hpp>
 #include <moegrad/core/slot.hpp>

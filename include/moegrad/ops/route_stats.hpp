@@ -1,7 +1,7 @@
 #pragma once
 // route_stats: what a router did with a batch, counted over its valid tokens.
-// Probabilities and entropies are added as whole numbers of 2^-32, so that the sums are exact in any order: batches
-// may be cut and merged freely and the totals keep their bits.
+// Probabilities and entropies are added as whole numbers of 2^-32, so that the sums are exact in any order:
+// batches may be cut and merged freely and the totals keep their bits.
 // The tensors stay on the device until somebody reads them; RoutingTotals is the host's side.
 // Saved: nothing.
 

@@ -1,8 +1,9 @@
 #pragma once
 // top_k: the K best columns of each row, best first.   scores [T, G E] -> columns within the group [T, G K]
-// Order: higher score first; equal scores (-0 equals 0): lower column first. A NaN is an error that names the token.
-// Not differentiable; the values are read with `take`. Where the tape carries selections (a checkpointed segment), the
-// first run records the choice and the replay returns it without looking at the scores.
+// Order: higher score first; equal scores (-0 equals 0): lower column first. A NaN is an error that names its
+// token. Not differentiable; the values are read with `take`. Where the tape carries selections (a
+// checkpointed segment), the first run records the choice and the replay returns it without looking at the
+// scores.
 // Saved: nothing.
 
 #include <moegrad/autograd/tape.hpp>

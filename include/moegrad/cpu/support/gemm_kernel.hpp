@@ -34,11 +34,8 @@ struct Kernels {
     Index most_rows;
     Index width;
     std::array<std::array<Kernel, 2>, kMostRows> kernel;
-    Kernel wide;  // one row, kWideVectors vectors
     TransposeRows<T> transpose;
 };
-
-inline constexpr int kWideVectors = 8;
 
 template <class T>
 struct PortableKernel {
@@ -77,8 +74,7 @@ struct PortableKernel {
 /// The table of a kernel family: Family::run<rows, vectors> for rows 1 to Family::kRows.
 template <class T, class Family>
 constexpr Kernels<T> make_kernels() {
-    Kernels<T> kernels{Family::kRows, Family::kWidth, {}, &Family::template run<1, kWideVectors>,
-                       {Family::kTransposeGroup, &Family::transpose}};
+    Kernels<T> kernels{Family::kRows, Family::kWidth, {}, {Family::kTransposeGroup, &Family::transpose}};
     auto fill = [&]<std::size_t... Row>(std::index_sequence<Row...>) {
         ((kernels.kernel[Row] = {&Family::template run<static_cast<int>(Row) + 1, 1>,
                                  &Family::template run<static_cast<int>(Row) + 1, 2>}),

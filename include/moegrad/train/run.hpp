@@ -1,0 +1,150 @@
+#pragma once
+// run_training: the whole of `moegrad train`: base checkpoint, adapter, text, steps, evaluation, saved adapter.
+// Writes to output.dir: adapter/ (PEFT layout), config.txt (every key with its value), metrics.jsonl (one object per
+// logged step). Progress goes to a callback, line by line.
+
+#include <chrono>
+#include <filesystem>
+#include <string>
+
+#include <moegrad/data/order.hpp>
+#include <moegrad/io/tokenizer_json.hpp>
+#include <moegrad/train/adapter_files.hpp>
+#include <moegrad/train/model_files.hpp>
+#include <moegrad/train/progress.hpp>
+#include <moegrad/train/run_config.hpp>
+#include <moegrad/train/trainer.hpp>
+
+namespace moegrad {
+
+struct RunSummary {
+    double nll_before = 0, nll_after = 0;  // held out, per token
+    double load = -1;                      // true experts per token on the held-out text after training
+    std::string adapter;                   // folder
+};
+
+struct TextData {
+    Dataset train, eval;
+};
+
+/// The texts as samples. Without an evaluation file the end of the training text is kept aside, by characters.
+inline TextData load_text_data(const RunConfig& config, const Tokenizer& tokenizer) {
+    const auto read = [](const std::string& path) {
+        const MappedFile file(path);
+        return std::string(file.text());
+    };
+    std::string train = read(config.train_data), eval;
+    if (!config.eval_data.empty()) {
+        eval = read(config.eval_data);
+    } else if (config.holdout > 0) {
+        std::size_t cut = static_cast<std::size_t>(static_cast<double>(train.size()) * (1 - config.holdout));
+        while (cut > 0 && cut < train.size() && (train[cut] & 0xC0) == 0x80) --cut;  // not inside a UTF-8 character
+        eval = train.substr(cut);
+        train.resize(cut);
+    }
+    std::vector<std::int32_t> prefix;
+    if (config.bos) prefix.push_back(tokenizer.bos_id());
+    const auto samples = [&](const std::string& text) {
+        return text_samples(tokenizer.encode(text, {.add_special = false}), config.max_length, prefix);
+    };
+    TextData data{samples(train), samples(eval)};
+    if (config.eval_samples > 0 && static_cast<Index>(data.eval.size()) > config.eval_samples) {
+        data.eval.resize(static_cast<std::size_t>(config.eval_samples));
+    }
+    if (data.train.empty()) {
+        throw Error{ErrorCode::data, config.train_data, "at least two tokens of text", "none"};
+    }
+    return data;
+}
+
+/// A line per kind of trainable parameter; a run that trains nothing of a kind it was asked for never gets here.
+template <class Real>
+std::string trainable_table(Decoder<Real>& model) {
+    Index base = 0, trained = 0;
+    for (auto* p : model.base_parameters()) base += p->size();
+    std::string text;
+    for (const auto& layer_of : {std::string("self_attn"), std::string("mlp.experts"), std::string("mlp.gate"),
+                                 std::string("router"), std::string("mlp.")}) {
+        Index count = 0, tensors = 0;
+        for (auto* p : trainable_parameters(model)) {
+            const std::string& name = p->name();
+            const auto first = [&] {
+                for (const char* kind : {"router", "mlp.experts", "mlp.gate", "self_attn", "mlp."}) {
+                    if (name.find(kind) != std::string::npos) return std::string(kind);
+                }
+                return std::string();
+            }();
+            if (first != layer_of) continue;
+            count += p->size();
+            ++tensors;
+        }
+        if (tensors > 0) text += format("  {:<12} {:>4} tensors {:>12} parameters\n", layer_of, tensors, count);
+        trained += count;
+    }
+    return text + format("  trainable {} of {} ({:.2f} %)\n", trained, base, 100.0 * static_cast<double>(trained) /
+                                                                                static_cast<double>(base));
+}
+
+namespace detail {
+
+/// Steps whose load is always worth a line: ties of a fresh null-expert router break in the first few.
+inline bool is_logged(Index step, Index last, Index every) {
+    return step <= 2 || step == 5 || step == 10 || step == last || (every > 0 && step % every == 0);
+}
+
+inline void check_run(const RunConfig& config) {
+    const auto require = [](const std::string& value, const char* key, const char* flag) {
+        if (value.empty()) throw Error{ErrorCode::config, key, "a value", "nothing", format("pass {} PATH", flag)};
+    };
+    require(config.model, "model.path", "--model");
+    require(config.train_data, "data.train", "--data");
+    if (config.batch < 1) throw Error{ErrorCode::config, "train.batch", "at least 1", format("{}", config.batch)};
+}
+
+}  // namespace detail
+
+/// Runs the configuration in number type Real. `say` gets every line of progress.
+template <class Real, class Say>
+RunSummary run_training(const RunConfig& config, Say say) {
+    detail::check_run(config);
+    auto model = load_model<Real>(config.model);
+    AdapterSpec spec = config.adapter;
+    spec.seed = config.seed;
+    attach(*model, spec);
+    model->activations = config.checkpointing ? Activations::recomputed : Activations::kept;
+    const auto data = load_text_data(config, load_tokenizer(config.model));
+    Context context({.device = Device::cpu, .threads = config.threads});
+    const Index micro = config.micro_batch > 0 ? config.micro_batch : config.batch;
+    Trainer<Real> trainer(context, *model, {"balance", "z"},
+                          {.adamw = config.adamw, .clip = config.clip, .micro_batch = micro, .seed = config.seed});
+    SampleOrder order(static_cast<Index>(data.train.size()), config.batch, config.seed);
+    const Index steps = config.steps > 0 ? config.steps : order.steps(config.epochs);
+    say(format("{} on {}: {} samples, {} held out, {} steps of {} x {}\n{}", name(spec.method), config.model,
+               data.train.size(), data.eval.size(), steps, config.batch, config.max_length, trainable_table(*model)));
+
+    RunLog log(config, steps);
+    RunSummary summary;
+    const auto evaluate = [&](Index step) {
+        std::map<std::string, RoutingTotals> routers;
+        const double nll = trainer.evaluate(data.eval, &routers);
+        say(log.evaluation(step, nll, mean_load(routers)));
+        summary.load = mean_load(routers);
+        return nll;
+    };
+    if (!data.eval.empty()) summary.nll_before = evaluate(0);
+    for (Index n = 0; n < steps; ++n) {
+        const std::map<std::string, double> coefficients{
+            {"balance", config.balance_coefficient().at(order.epoch(n))}, {"z", config.z_coefficient}};
+        const auto report = trainer.step(data.train, order.step(n), config.rate.at(n, steps), coefficients);
+        const std::string line = log.step(report);
+        if (detail::is_logged(n, steps - 1, config.log_every)) say(line);
+        if (config.eval_every > 0 && (n + 1) % config.eval_every == 0 && n + 1 < steps) evaluate(n + 1);
+    }
+    if (!data.eval.empty()) summary.nll_after = evaluate(steps);
+    summary.adapter = config.output + "/adapter";
+    save_adapter(*model, spec, summary.adapter);
+    log.save();
+    return summary;
+}
+
+}  // namespace moegrad
