@@ -5,8 +5,8 @@
 #include <moegrad/core/thread_pool.hpp>
 #include <moegrad/cpu/support/gemm.hpp>
 
-#include <Eigen/Core>
 #include <fmt/core.h>
+#include <Eigen/Core>
 
 #include <algorithm>
 #include <chrono>
@@ -59,21 +59,24 @@ double eigen_seconds(Transpose ta, Transpose tb, Index M, Index N, Index K, cons
 }
 
 template <class T>
-void line(const char* type, ThreadPool& one, ThreadPool& many, Transpose ta, Transpose tb, Index M, Index N, Index K) {
+void line(const char* type, ThreadPool& one, ThreadPool& many, Transpose ta, Transpose tb, Index M, Index N,
+          Index K) {
     std::vector<T> a = random_values<T>(M * K, 1), b = random_values<T>(K * N, 2);
     std::vector<T> c(static_cast<std::size_t>(M * N));
     Index lda = ta == Transpose::yes ? M : K, ldb = tb == Transpose::yes ? K : N;
     auto ours = [&](ThreadPool& pool) {
         return best_seconds([&] {
-            moegrad::cpu::gemm(pool, ta, tb, M, N, K, a.data(), lda, b.data(), ldb, c.data(), N, Write::overwrite);
+            moegrad::cpu::gemm(pool, ta, tb, M, N, K, a.data(), lda, b.data(), ldb, c.data(), N,
+                               Write::overwrite);
         });
     };
     double single = ours(one), all = ours(many);
     double eigen = eigen_seconds(ta, tb, M, N, K, a.data(), b.data(), c.data());
     double gflop = 2e-9 * static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K);
-    fmt::print("{:6} {}{} {:5}x{:5}x{:5}  {:8.2f} GFLOP/s  {:5.2f} x Eigen ({:7.2f})  {:8.2f} on {} threads\n", type,
-               ta == Transpose::yes ? 'T' : 'N', tb == Transpose::yes ? 'T' : 'N', M, N, K, gflop / single,
-               eigen / single, gflop / eigen, gflop / all, many.size());
+    fmt::print(
+        "{:6} {}{} {:5}x{:5}x{:5}  {:8.2f} GFLOP/s  {:5.2f} x Eigen ({:7.2f})  {:8.2f} on {} threads\n", type,
+        ta == Transpose::yes ? 'T' : 'N', tb == Transpose::yes ? 'T' : 'N', M, N, K, gflop / single,
+        eigen / single, gflop / eigen, gflop / all, many.size());
 }
 
 }  // namespace
@@ -86,13 +89,15 @@ int main(int argc, char** argv) {
         Transpose a, b;
         Index M, N, K;
     } cases[] = {
-        {no, no, 64, 64, 64},      {no, no, 128, 128, 128},   {no, no, 256, 256, 256},  {no, no, 512, 512, 512},
-        {no, no, 1024, 1024, 1024}, {no, yes, 64, 64, 64},     {no, yes, 256, 256, 256}, {no, yes, 1024, 1024, 1024},
-        {yes, no, 256, 256, 256},  {yes, no, 1024, 1024, 1024}, {no, yes, 2048, 64, 172}, {no, yes, 2048, 172, 64},
-        {no, no, 2048, 64, 172},   {yes, no, 172, 64, 2048},  {no, yes, 2048, 8, 64},   {no, yes, 2048, 64, 8},
-        {no, yes, 32, 172, 64},    {no, yes, 32, 32, 32},     {no, no, 32, 32, 32},     {no, yes, 1, 172, 64},
-        {no, yes, 1, 1024, 1024},  {no, yes, 1, 4096, 1000},  {no, no, 1, 1024, 1024},  {no, yes, 4, 1024, 1024},
-        {no, yes, 16, 1024, 1024}, {no, yes, 64, 1024, 1024},
+        {no, no, 64, 64, 64},        {no, no, 128, 128, 128},     {no, no, 256, 256, 256},
+        {no, no, 512, 512, 512},     {no, no, 1024, 1024, 1024},  {no, yes, 64, 64, 64},
+        {no, yes, 256, 256, 256},    {no, yes, 1024, 1024, 1024}, {yes, no, 256, 256, 256},
+        {yes, no, 1024, 1024, 1024}, {no, yes, 2048, 64, 172},    {no, yes, 2048, 172, 64},
+        {no, no, 2048, 64, 172},     {yes, no, 172, 64, 2048},    {no, yes, 2048, 8, 64},
+        {no, yes, 2048, 64, 8},      {no, yes, 32, 172, 64},      {no, yes, 32, 32, 32},
+        {no, no, 32, 32, 32},        {no, yes, 1, 172, 64},       {no, yes, 1, 1024, 1024},
+        {no, yes, 1, 4096, 1000},    {no, no, 1, 1024, 1024},     {no, yes, 4, 1024, 1024},
+        {no, yes, 16, 1024, 1024},   {no, yes, 64, 1024, 1024},
     };
     for (const auto& c : cases) line<float>("float", one, many, c.a, c.b, c.M, c.N, c.K);
     for (const auto& c : cases) {

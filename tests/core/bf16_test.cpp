@@ -21,8 +21,8 @@ static_assert(!std::is_convertible_v<float, bf16> && !std::is_convertible_v<bf16
 
 namespace {
 
-/// Nearest multiple of the spacing at |x|, ties to even, from the definition of the format: p bits of precision,
-/// smallest exponent emin, largest finite value `largest`. nearbyint rounds ties to even.
+/// Nearest multiple of the spacing at |x|, ties to even, from the definition of the format: p bits of
+/// precision, smallest exponent emin, largest finite value `largest`. nearbyint rounds ties to even.
 double rounded(double x, int precision, int smallest_exponent, double largest) {
     if (x == 0.0 || !std::isfinite(x)) return x;
     int exponent = std::max(std::ilogb(x), smallest_exponent);
@@ -42,7 +42,8 @@ template <class Check>
 void for_many_floats(Check&& check) {
     for (std::uint64_t u = 0; u < 0x100000000u; u += 40503) check(from_bits(static_cast<std::uint32_t>(u)));
     for (std::uint64_t u = 0; u < 0x100000000u; u += 0x8000) {
-        for (int d = -1; d <= 1; ++d) check(from_bits(static_cast<std::uint32_t>(u) + static_cast<std::uint32_t>(d)));
+        for (int d = -1; d <= 1; ++d)
+            check(from_bits(static_cast<std::uint32_t>(u) + static_cast<std::uint32_t>(d)));
     }
     for (std::uint64_t u = 0; u < 0x100000000u; u += 0x10000) {
         for (std::uint32_t d : {0xfffu, 0x1000u, 0x1001u, 0x2fffu, 0x3000u, 0x3001u}) {
@@ -74,7 +75,8 @@ TEST_CASE("bf16: rounds to nearest, ties to even, against the definition") {
         float got = static_cast<float>(bf16(x));
         if (std::isnan(x)) {
             if (!std::isnan(got)) ++wrong;
-        } else if (static_cast<double>(got) != rounded(x, 8, -126, largest) || std::signbit(got) != std::signbit(x)) {
+        } else if (static_cast<double>(got) != rounded(x, 8, -126, largest) ||
+                   std::signbit(got) != std::signbit(x)) {
             ++wrong;
         }
     });
@@ -96,7 +98,8 @@ TEST_CASE("half: every value goes to float and back") {
         float wide = moegrad::half_to_float(half);
         int exponent = static_cast<int>((u >> 10) & 31);
         double mantissa = static_cast<double>(u & 1023);
-        double expected = exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024.0 + mantissa, exponent - 25);
+        double expected =
+            exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024.0 + mantissa, exponent - 25);
         if (exponent == 31) expected = std::numeric_limits<double>::infinity();
         if ((u & 0x8000u) != 0) expected = -expected;
         if (exponent == 31 && mantissa != 0.0) {
@@ -115,7 +118,8 @@ TEST_CASE("half: rounds to nearest, ties to even, against the definition") {
         float got = moegrad::half_to_float(moegrad::float_to_half(x));
         if (std::isnan(x)) {
             if (!std::isnan(got)) ++wrong;
-        } else if (static_cast<double>(got) != rounded(x, 11, -14, 65504.0) || std::signbit(got) != std::signbit(x)) {
+        } else if (static_cast<double>(got) != rounded(x, 11, -14, 65504.0) ||
+                   std::signbit(got) != std::signbit(x)) {
             ++wrong;
         }
     });

@@ -102,7 +102,8 @@ TEST_CASE("normals: moments and distribution function") {
 
 TEST_CASE("next_below: in range and without bias") {
     Random random(7);
-    // With words cut to their remainder, a bound of 3 * 2^62 would make the first 2^62 values twice as likely.
+    // With words cut to their remainder, a bound of 3 * 2^62 would make the first 2^62 values twice as
+    // likely.
     std::uint64_t bound = std::uint64_t{3} << 62, third = std::uint64_t{1} << 62;
     int low = 0;
     for (int i = 0; i < 30000; ++i) {

@@ -22,11 +22,19 @@ using moegrad::cpu::GemmOptions;
 using moegrad::cpu::InstructionSet;
 using moegrad::cpu::Transpose;
 
-double step(double a, double b, double c) { return std::fma(a, b, c); }
-float step(float a, float b, float c) { return std::fma(a, b, c); }
-std::complex<double> step(std::complex<double> a, std::complex<double> b, std::complex<double> c) { return c + a * b; }
+double step(double a, double b, double c) {
+    return std::fma(a, b, c);
+}
+float step(float a, float b, float c) {
+    return std::fma(a, b, c);
+}
+std::complex<double> step(std::complex<double> a, std::complex<double> b, std::complex<double> c) {
+    return c + a * b;
+}
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+std::size_t at(Index i) {
+    return static_cast<std::size_t>(i);
+}
 
 template <class T>
 std::vector<T> normals(Index count, std::uint64_t stream) {
@@ -36,7 +44,8 @@ std::vector<T> normals(Index count, std::uint64_t stream) {
     return values;
 }
 
-/// Stored operands with spare columns and spare rows, a C with spare columns, and the product by the definition.
+/// Stored operands with spare columns and spare rows, a C with spare columns, and the product by the
+/// definition.
 template <class T>
 struct Case {
     Transpose ta, tb;
@@ -107,7 +116,8 @@ std::vector<InstructionSet> instruction_sets() {
 
 constexpr Transpose kTransposes[] = {Transpose::no, Transpose::yes};
 
-/// All transposes, both ways of writing, with and without lists, on one shape, for every pool and instruction set.
+/// All transposes, both ways of writing, with and without lists, on one shape, for every pool and instruction
+/// set.
 template <class T>
 int wrong_products(std::vector<ThreadPool*> pools, Index M, Index N, Index K) {
     int wrong = 0;
@@ -151,8 +161,8 @@ TEST_CASE_TEMPLATE("gemm: the bits of the definition, over block borders, 1 to 4
         Index M, N, K;
     };
     ThreadPool one(1), two(2), three(3), four(4);
-    for (Shape s : {Shape{1, 70, 300}, Shape{70, 1, 300}, Shape{61, 150, 257}, Shape{130, 65, 520}, Shape{3, 2100, 64},
-                    Shape{2100, 3, 40}, Shape{64, 64, 600}}) {
+    for (Shape s : {Shape{1, 70, 300}, Shape{70, 1, 300}, Shape{61, 150, 257}, Shape{130, 65, 520},
+                    Shape{3, 2100, 64}, Shape{2100, 3, 40}, Shape{64, 64, 600}}) {
         CAPTURE(s.M);
         CAPTURE(s.N);
         CAPTURE(s.K);
@@ -163,7 +173,8 @@ TEST_CASE_TEMPLATE("gemm: the bits of the definition, over block borders, 1 to 4
 TEST_CASE("gemm: rows a multiple of 4 KiB apart") {
     ThreadPool pool(3);
     const Index M = 33, N = 70, K = 1024;
-    std::vector<float> A = normals<float>(M * K, 1), B = normals<float>(N * K, 2), C(at(M * N)), expected(at(M * N));
+    std::vector<float> A = normals<float>(M * K, 1), B = normals<float>(N * K, 2), C(at(M * N)),
+                       expected(at(M * N));
     for (Index m = 0; m < M; ++m) {
         for (Index n = 0; n < N; ++n) {
             float sum = 0.0f;
@@ -171,7 +182,8 @@ TEST_CASE("gemm: rows a multiple of 4 KiB apart") {
             expected[at(m * N + n)] = sum;
         }
     }
-    gemm<float>(pool, Transpose::no, Transpose::yes, M, N, K, A.data(), K, B.data(), K, C.data(), N, Write::overwrite);
+    gemm<float>(pool, Transpose::no, Transpose::yes, M, N, K, A.data(), K, B.data(), K, C.data(), N,
+                Write::overwrite);
     CHECK(same_bits(C, expected));
 }
 
@@ -181,7 +193,8 @@ TEST_CASE("gemm: whole numbers are exact") {
     std::vector<float> A(at(M * K)), B(at(K * N)), C(at(M * N), 7.0f);
     for (Index i = 0; i < M * K; ++i) A[at(i)] = static_cast<float>(i % 13 - 6);
     for (Index i = 0; i < K * N; ++i) B[at(i)] = static_cast<float>(i % 11 - 5);
-    gemm<float>(pool, Transpose::no, Transpose::no, M, N, K, A.data(), K, B.data(), N, C.data(), N, Write::overwrite);
+    gemm<float>(pool, Transpose::no, Transpose::no, M, N, K, A.data(), K, B.data(), N, C.data(), N,
+                Write::overwrite);
     bool exact = true;
     for (Index m = 0; m < M; ++m) {
         for (Index n = 0; n < N; ++n) {
@@ -199,8 +212,8 @@ TEST_CASE_TEMPLATE("gemm: a row has the same bits alone and in any batch", T, fl
     std::vector<T> A = normals<T>(200 * K, 1), B = normals<T>(N * K, 2);
     auto product = [&](Index first, Index rows) {
         std::vector<T> C(at(rows * N));
-        gemm<T>(pool, Transpose::no, Transpose::yes, rows, N, K, A.data() + first * K, K, B.data(), K, C.data(), N,
-                Write::overwrite);
+        gemm<T>(pool, Transpose::no, Transpose::yes, rows, N, K, A.data() + first * K, K, B.data(), K,
+                C.data(), N, Write::overwrite);
         return C;
     };
     std::vector<T> all = product(0, 200);
@@ -216,12 +229,13 @@ TEST_CASE_TEMPLATE("gemm: cutting the sum over k into calls changes nothing", T,
     ThreadPool pool(2);
     const Index M = 64, N = 80, K = 600;
     std::vector<T> A = normals<T>(K * M, 1), B = normals<T>(K * N, 2), whole(at(M * N)), parts(at(M * N));
-    gemm<T>(pool, Transpose::yes, Transpose::no, M, N, K, A.data(), M, B.data(), N, whole.data(), N, Write::overwrite);
+    gemm<T>(pool, Transpose::yes, Transpose::no, M, N, K, A.data(), M, B.data(), N, whole.data(), N,
+            Write::overwrite);
     for (Index cut : {1, 75, 256, 300, 599}) {
         gemm<T>(pool, Transpose::yes, Transpose::no, M, N, cut, A.data(), M, B.data(), N, parts.data(), N,
                 Write::overwrite);
-        gemm<T>(pool, Transpose::yes, Transpose::no, M, N, K - cut, A.data() + cut * M, M, B.data() + cut * N, N,
-                parts.data(), N, Write::accumulate);
+        gemm<T>(pool, Transpose::yes, Transpose::no, M, N, K - cut, A.data() + cut * M, M, B.data() + cut * N,
+                N, parts.data(), N, Write::accumulate);
         CHECK(same_bits(whole, parts));
     }
 }
@@ -229,7 +243,8 @@ TEST_CASE_TEMPLATE("gemm: cutting the sum over k into calls changes nothing", T,
 TEST_CASE("gemm: what stands in C does not matter when it is overwritten, and empty sums are zero") {
     ThreadPool pool(2);
     const double nan = std::numeric_limits<double>::quiet_NaN();
-    std::vector<double> A = normals<double>(20 * 20, 1), B = normals<double>(20 * 20, 2), C(400, nan), D(400, 0.0);
+    std::vector<double> A = normals<double>(20 * 20, 1), B = normals<double>(20 * 20, 2), C(400, nan),
+                        D(400, 0.0);
     gemm<double>(pool, Transpose::no, Transpose::no, 20, 20, 20, A.data(), 20, B.data(), 20, C.data(), 20,
                  Write::overwrite);
     gemm<double>(pool, Transpose::no, Transpose::no, 20, 20, 20, A.data(), 20, B.data(), 20, D.data(), 20,
@@ -247,11 +262,12 @@ TEST_CASE("gemm: a NaN or infinity stays in its row and column") {
     ThreadPool pool(1);
     const Index size = 21;
     for (InstructionSet set : instruction_sets()) {
-        std::vector<float> A = normals<float>(size * size, 1), B = normals<float>(size * size, 2), C(at(size * size));
+        std::vector<float> A = normals<float>(size * size, 1), B = normals<float>(size * size, 2),
+                           C(at(size * size));
         A[at(4 * size + 7)] = std::numeric_limits<float>::infinity();
         B[at(3 * size + 20)] = std::numeric_limits<float>::quiet_NaN();
-        gemm<float>(pool, Transpose::no, Transpose::no, size, size, size, A.data(), size, B.data(), size, C.data(), size,
-                    Write::overwrite, {.instructions = set});
+        gemm<float>(pool, Transpose::no, Transpose::no, size, size, size, A.data(), size, B.data(), size,
+                    C.data(), size, Write::overwrite, {.instructions = set});
         for (Index m = 0; m < size; ++m) {
             for (Index n = 0; n < size; ++n) CHECK(std::isfinite(C[at(m * size + n)]) == (m != 4 && n != 20));
         }
@@ -266,7 +282,8 @@ TEST_CASE("gemm: complex numbers, for complex-step checks") {
     std::vector<double> parts = normals<double>(2 * (M + N) * K, 4);
     for (Index i = 0; i < M * K; ++i) A[at(i)] = {parts[at(2 * i)], parts[at(2 * i + 1)]};
     for (Index i = 0; i < N * K; ++i) B[at(i)] = {parts[at(2 * (M * K + i))], parts[at(2 * (M * K + i) + 1)]};
-    gemm<Complex>(pool, Transpose::no, Transpose::yes, M, N, K, A.data(), K, B.data(), K, C.data(), N, Write::accumulate);
+    gemm<Complex>(pool, Transpose::no, Transpose::yes, M, N, K, A.data(), K, B.data(), K, C.data(), N,
+                  Write::accumulate);
     for (Index m = 0; m < M; ++m) {
         for (Index n = 0; n < N; ++n) {
             Complex sum(1, 2);

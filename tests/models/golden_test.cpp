@@ -138,8 +138,8 @@ std::map<std::string, std::vector<double>> gradients_by_hand(const Golden& golde
     tape.backward();
     std::map<std::string, std::vector<double>> all;
     for (const auto& stored : model->stored_tensors()) {
-        const auto values = stored.part(total_gradient(*stored.parameter)).values();
-        all["grad." + stored.name] = {values.begin(), values.end()};
+        const auto gradient = stored.part(total_gradient(*stored.parameter));
+        all["grad." + stored.name] = {gradient.values().begin(), gradient.values().end()};
     }
     return all;
 }
@@ -207,8 +207,8 @@ TEST_CASE("golden: AdaMoE with copied nulls and k = 3 is plain top-2 before the 
     const auto logits = [&](Decoder<double>& model) {
         Tape tape(context, Mode::inference);
         Forward<double> forward{tape, batch.token, batch.segments};
-        const auto values = model.logits(forward, model.hidden(forward)).value().values();
-        return std::vector<double>(values.begin(), values.end());
+        const auto y = model.logits(forward, model.hidden(forward));
+        return std::vector<double>(y.value().values().begin(), y.value().values().end());
     };
     const auto want = logits(*plain);
     CHECK(distance_to_largest(logits(*nulls), want) <= 1e-12);

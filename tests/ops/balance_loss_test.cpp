@@ -25,7 +25,8 @@ Segments some_segments(Index T) {
 
 Tensor<std::int32_t> some_choice(Index T, Index K, Index C) {
     auto choice = Tensor<std::int32_t>::zeros({T, K});
-    for (Index i = 0; i < T * K; ++i) choice.data()[i] = static_cast<std::int32_t>((7 * i + i / 3) % (C + 1) - 1);
+    for (Index i = 0; i < T * K; ++i)
+        choice.data()[i] = static_cast<std::int32_t>((7 * i + i / 3) % (C + 1) - 1);
     return choice;
 }
 
@@ -89,7 +90,10 @@ TEST_CASE("balance_loss: gradients and float against double, every definition") 
         for (auto counts : {Options::Counts::slots, Options::Counts::share}) {
             for (auto nulls : {Options::Nulls::separate, Options::Nulls::averaged}) {
                 for (Index C : {1, 5}) {
-                    test::check_op({&balance_loss_slot}, [&](Index T) { return std::vector{Shape{T, C}}; },
+                    test::check_op({&balance_loss_slot},
+                                   [&](Index T) {
+                                       return std::vector{Shape{T, C}};
+                                   },
                                    op({scope, counts, nulls, C / 2}), {.rows = {0, 1, 7, 15}});
                 }
             }
@@ -138,9 +142,9 @@ TEST_CASE("balance_loss: AdaMoE f, averaged f and P (golden)") {
 
 TEST_CASE("balance_loss: AdaMoE Eq 6, gradient of the logits (golden)") {
     const auto dz = Golden().logit_gradient(kNull);
-    const std::vector<double> want{.084849,  -.074067, -.007882, -.002900,  //
-                                   .063423,  -.030147, -.029309, -.003967,  //
-                                   .018299,  -.007517, -.007882, -.002900};
+    const std::vector<double> want{.084849, -.074067, -.007882, -.002900,  //
+                                   .063423, -.030147, -.029309, -.003967,  //
+                                   .018299, -.007517, -.007882, -.002900};
     for (std::size_t i = 0; i < want.size(); ++i) CHECK(std::abs(dz.values()[i] - want[i]) < 1e-6);
 }
 
@@ -158,7 +162,8 @@ TEST_CASE("balance_loss: a uniform router gives K, a collapsed one C; shares giv
     }
     Tape tape(test::context());
     const auto segments = Segments::of_lengths({T});
-    const auto value = [&](const Tensor<double>& p, const Tensor<std::int32_t>& choice, Options::Counts counts) {
+    const auto value = [&](const Tensor<double>& p, const Tensor<std::int32_t>& choice,
+                           Options::Counts counts) {
         const Options options{Options::Scope::micro, counts, Options::Nulls::separate, 0};
         return balance_loss(tape, Var<double>(p), choice, segments, options).value().values()[0];
     };
@@ -184,7 +189,8 @@ TEST_CASE("balance_loss: padding changes no bit, wherever it stands") {
             const Index source = from[static_cast<std::size_t>(t)];
             padded.valid.data()[t] = source >= 0;
             for (Index c = 0; c < C; ++c) wide.view<2>()(t, c) = source < 0 ? 9 : p.view<2>()(source, c);
-            for (Index k = 0; k < 2; ++k) chosen.view<2>()(t, k) = source < 0 ? 1 : choice.view<2>()(source, k);
+            for (Index k = 0; k < 2; ++k)
+                chosen.view<2>()(t, k) = source < 0 ? 1 : choice.view<2>()(source, k);
         }
         const auto input = tape.input(wide);
         const auto got = balance_loss(tape, input, chosen, padded, options);
@@ -197,7 +203,8 @@ TEST_CASE("balance_loss: padding changes no bit, wherever it stands") {
         tape.backward();
         for (Index t = 0; t < 10; ++t) {
             for (Index c = 0; c < C; ++c) {
-                if (from[static_cast<std::size_t>(t)] < 0) CHECK(input.gradient()->tensor().view<2>()(t, c) == 0);
+                if (from[static_cast<std::size_t>(t)] < 0)
+                    CHECK(input.gradient()->tensor().view<2>()(t, c) == 0);
             }
         }
     }
@@ -212,8 +219,8 @@ TEST_CASE("balance_loss: per sequence the others do not matter; without a valid 
     const Options options{};
     const auto all = balance_loss(tape, Var<double>(p), choice, segments, options);
     REQUIRE(all.shape() == Shape{4});
-    const auto alone = balance_loss(tape, Var<double>(p.rows(5, 7)), choice.rows(5, 7), Segments::of_lengths({2}),
-                                    options);
+    const auto alone =
+        balance_loss(tape, Var<double>(p.rows(5, 7)), choice.rows(5, 7), Segments::of_lengths({2}), options);
     CHECK(all.value().values()[3] == alone.value().values()[0]);
     CHECK(all.value().values()[1] == 0);
     CHECK(all.value().values()[2] == 0);
@@ -225,8 +232,9 @@ TEST_CASE("balance_loss: columns out of range and shapes that do not fit are err
     const auto segments = Segments::of_lengths({2});
     CHECK_THROWS_WITH_AS(balance_loss(tape, p, Tensor<std::int32_t>::from({2, 1}, {0, 3}), segments, {}),
                          doctest::Contains("3 for token 1, slot 0"), Error);
-    CHECK_THROWS_WITH_AS(balance_loss(tape, p, Tensor<std::int32_t>::zeros({2, 1}), Segments::of_lengths({3}), {}),
-                         doctest::Contains("segments of 3"), Error);
+    CHECK_THROWS_WITH_AS(
+        balance_loss(tape, p, Tensor<std::int32_t>::zeros({2, 1}), Segments::of_lengths({3}), {}),
+        doctest::Contains("segments of 3"), Error);
     Options options = kNull;
     options.true_experts = 4;
     CHECK_THROWS_AS(balance_loss(tape, p, Tensor<std::int32_t>::zeros({2, 1}), segments, options), Error);

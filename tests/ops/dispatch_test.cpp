@@ -27,11 +27,13 @@ void check_against_sort(const Tensor<std::int32_t>& expert, Index E) {
         const std::int32_t e = expert.data()[i];
         if (e >= 0) used.push_back({e, static_cast<std::int32_t>(i / K), static_cast<std::int32_t>(i)});
     }
-    std::stable_sort(used.begin(), used.end(), [](const Slot& a, const Slot& b) { return a.expert < b.expert; });
+    std::stable_sort(used.begin(), used.end(),
+                     [](const Slot& a, const Slot& b) { return a.expert < b.expert; });
 
     REQUIRE(plan.expert_begin.data()[E] == static_cast<std::int32_t>(used.size()));
     for (Index e = 0; e <= E; ++e) {
-        const auto begin = std::count_if(used.begin(), used.end(), [&](const Slot& s) { return s.expert < e; });
+        const auto begin =
+            std::count_if(used.begin(), used.end(), [&](const Slot& s) { return s.expert < e; });
         CHECK(plan.expert_begin.data()[e] == begin);
     }
     std::vector<std::int32_t> slot_row(static_cast<std::size_t>(T * K), -1);

@@ -1,4 +1,5 @@
 #include <moegrad/core/math_complex.hpp>
+#include <moegrad/cpu/combine.hpp>
 #include <moegrad/cpu/grouped_linear.hpp>
 #include <moegrad/ops/combine.hpp>
 #include <moegrad/ops/grouped_linear.hpp>
@@ -11,6 +12,7 @@
 using namespace moegrad;
 
 MOEGRAD_TEST_COMPLEX_SEAT(grouped_linear);
+MOEGRAD_TEST_COMPLEX_SEAT(combine);
 
 namespace {
 
@@ -28,15 +30,13 @@ Tensor<std::int32_t> some_experts(Index T, bool all_used) {
     return expert;
 }
 
-Segments some_segments(Index T) {
-    return Segments::of_lengths({T / 2, 0, T - T / 2});
-}
+const auto some_segments = [](Index T) { return Segments::of_lengths({T / 2, 0, T - T / 2}); };
 
 /// Sum of the slots of each token: hides the rows from N on, which nobody writes.
 template <class Real>
 Var<Real> add_slots(Tape& tape, const Var<Real>& rows, const DispatchPlan& plan) {
     auto weight = tape.make<Wide<Real>>({plan.tokens, plan.slots});
-    for (Index i = 0; i < weight.size(); ++i) weight.data()[i] = Wide<Real>(1.0 + 0.25 * static_cast<double>(i % plan.slots));
+    for (Index i = 0; i < weight.size(); ++i) weight.data()[i] = Wide<Real>(i % plan.slots == 0 ? 1.0 : 1.25);
     return combine(tape, rows, Var<Wide<Real>>(weight), plan);
 }
 
@@ -85,6 +85,10 @@ bool same_bits(const Real* a, const Real* b, Index n) {
     return std::memcmp(a, b, static_cast<std::size_t>(n) * sizeof(Real)) == 0;
 }
 
+bool same_gradient(const Var<float>& a, const Var<float>& b) {
+    return same_bits(a.gradient()->tensor().data(), b.gradient()->tensor().data(), a.value().size());
+}
+
 /// One batch with every weight learning: outputs and lasting gradients.
 struct Run {
     Context context;
@@ -120,7 +124,7 @@ struct Run {
         for (Index n = 0; n < plan.expert_begin.data()[E]; ++n) {
             const Index slot = begin * K + plan.row_slot.data()[n];
             for (Index o = 0; o < dy.columns(); ++o) {
-                dy.matrix().row(n)[o] = static_cast<float>(moegrad::detail::projection(slot * dy.columns() + o)) - 1;
+                dy.view<2>()(n, o) = float(moegrad::detail::projection(slot * dy.columns() + o)) - 1;
             }
         }
         tape.backward();
@@ -141,7 +145,8 @@ TEST_CASE("grouped_linear: LoRA per expert, with and without dropout, with slots
     for (RowSource source : {RowSource::tokens, RowSource::rows}) {
         for (double rate : {0.0, 0.4}) {
             for (bool all_used : {true, false}) {
-                test::check_op({&grouped_linear_slot}, shapes(source, 5, 3, true), with_lora(source, rate, all_used));
+                test::check_op({&grouped_linear_slot}, shapes(source, 5, 3, true),
+                               with_lora(source, rate, all_used));
             }
         }
         test::check_complex_step(with_lora(source, 0.4, false),
@@ -162,26 +167,27 @@ TEST_CASE("grouped_linear: each row is its token times its expert, plus the adap
     const auto A = test::random_tensor({E, R, D}, 3), B = test::random_tensor({E, O, R}, 4);
     const LoraStack<double> lora{tape.input(A), tape.input(B), scale, {rate, 5}};
     const Segments segments = some_segments(T);
-    const auto y = grouped_linear(tape, Var<double>(x), Var<double>(w), plan, RowSource::tokens, &lora, segments);
-    Index rows = 0;
+    const auto y =
+        grouped_linear(tape, Var<double>(x), Var<double>(w), plan, RowSource::tokens, &lora, segments);
     for (Index i = 0; i < T * K; ++i) {
         const Index t = i / K, e = expert.data()[i];
         if (e < 0) continue;
-        ++rows;
-        const auto mask = dropout_mask(test::context().scalars(), lora.dropout, static_cast<std::uint32_t>(e));
+        const auto mask =
+            dropout_mask(test::context().scalars(), lora.dropout, static_cast<std::uint32_t>(e));
         for (Index o = 0; o < O; ++o) {
             double want = 0;
             for (Index d = 0; d < D; ++d) want += x.view<2>()(t, d) * w.view<3>()(e, o, d);
             for (Index r = 0; r < R; ++r) {
                 for (Index d = 0; d < D; ++d) {
-                    if (!dropout_keep(mask, segments.sample.data()[t], segments.position.data()[t], d)) continue;
-                    want += scale * B.view<3>()(e, o, r) * A.view<3>()(e, r, d) * x.view<2>()(t, d) / (1 - rate);
+                    if (!dropout_keep(mask, segments.sample.data()[t], segments.position.data()[t], d))
+                        continue;
+                    want +=
+                        scale * B.view<3>()(e, o, r) * A.view<3>()(e, r, d) * x.view<2>()(t, d) / (1 - rate);
                 }
             }
             CHECK(std::abs(y.value().matrix().row(plan.slot_row.data()[i])[o] - want) < 1e-12);
         }
     }
-    CHECK(rows == plan.expert_begin.data()[E]);
 }
 
 TEST_CASE("grouped_linear: an adapter with B = 0 leaves every bit") {
@@ -189,8 +195,8 @@ TEST_CASE("grouped_linear: an adapter with B = 0 leaves every bit") {
     Tape tape(test::context());
     const auto plan = dispatch(tape, some_experts(T, true), E);
     const Var<float> x(test::random_tensor<float>({T, D}, 1)), w(test::random_tensor<float>({E, O, D}, 2));
-    const LoraStack<float> lora{tape.input(test::random_tensor<float>({E, R, D}, 3)),
-                                tape.input(Tensor<float>::zeros({E, O, R})), 2, {}};
+    const auto A = tape.input(test::random_tensor<float>({E, R, D}, 3));
+    const LoraStack<float> lora{A, tape.input(Tensor<float>::zeros({E, O, R})), 2, {}};
     const auto base = grouped_linear(tape, x, w, plan, RowSource::tokens);
     const auto adapted = grouped_linear(tape, x, w, plan, RowSource::tokens, &lora);
     CHECK(same_bits(base.value().data(), adapted.value().data(), base.value().size()));
@@ -213,12 +219,9 @@ TEST_CASE("grouped_linear: one expert for every token is lora_linear, to the bit
         moegrad::detail::seed_projection<float>({y});
         moegrad::detail::seed_projection<float>({z});
         tape.backward();
-        const auto equal = [](const Var<float>& a, const Var<float>& b) {
-            return same_bits(a.gradient()->tensor().data(), b.gradient()->tensor().data(), a.value().size());
-        };
-        CHECK(equal(stack.A, single.A));
-        CHECK(equal(stack.B, single.B));
-        CHECK(equal(from, same));
+        CHECK(same_gradient(stack.A, single.A));
+        CHECK(same_gradient(stack.B, single.B));
+        CHECK(same_gradient(from, same));
     }
 }
 
@@ -226,8 +229,7 @@ TEST_CASE("grouped_linear: the bits depend on neither threads nor the cut into m
     const Index T = 40, D = 24, O = 33;
     for (double rate : {0.0, 0.25}) {
         Run whole(1, T, D, O), threads(4, T, D, O), cut(3, T, D, O);
-        whole.step(0, T, rate);
-        threads.step(0, T, rate);
+        for (Run* run : {&whole, &threads}) run->step(0, T, rate);
         CHECK(same_bits(whole.y.data(), threads.y.data(), whole.y.size()));
         Index begin = 0;
         for (Index end : {1, 2, 17, 17, 40}) {
@@ -236,13 +238,10 @@ TEST_CASE("grouped_linear: the bits depend on neither threads nor the cut into m
             begin = end;
         }
         for (const Run* other : {&threads, &cut}) {
-            const auto same = [&](const Var<float>& a, const Var<float>& b) {
-                return same_bits(a.gradient()->tensor().data(), b.gradient()->tensor().data(), a.value().size());
-            };
-            CHECK(same(whole.x, other->x));
-            CHECK(same(whole.w, other->w));
-            CHECK(same(whole.A, other->A));
-            CHECK(same(whole.B, other->B));
+            CHECK(same_gradient(whole.x, other->x));
+            CHECK(same_gradient(whole.w, other->w));
+            CHECK(same_gradient(whole.A, other->A));
+            CHECK(same_gradient(whole.B, other->B));
         }
     }
 }
@@ -254,7 +253,6 @@ TEST_CASE("grouped_linear: an expert without rows gets exact zeros, or keeps wha
             for (float& value : parameter->gradient()->tensor().values()) value = 77;
         }
         run.step(0, T, 0);
-        // some_experts never chooses expert 2 unless a slot is free; with T = 0 nobody is chosen.
         for (const Var<float>* parameter : {&run.w, &run.A, &run.B}) {
             const auto gradient = parameter->gradient()->tensor();
             for (float value : gradient.slice(2).values()) CHECK(value == 0);
@@ -275,7 +273,6 @@ TEST_CASE("grouped_linear: frozen weights record nothing; gradient rows from N o
     const Var<float> w(test::random_tensor<float>({E, 3, 4}, 1)), x(test::random_tensor<float>({6, 4}, 2));
     CHECK_FALSE(grouped_linear(tape, x, w, plan, RowSource::tokens).needs_gradient());
     CHECK(tape.size() == 0);
-
     auto lasting = Tensor<float>::zeros({plan.bound, 4});
     for (float& value : lasting.values()) value = 77;
     const Var<float> rows(test::random_tensor<float>({plan.bound, 4}, 3),
@@ -287,16 +284,15 @@ TEST_CASE("grouped_linear: frozen weights record nothing; gradient rows from N o
 }
 
 TEST_CASE("grouped_linear: shapes that do not fit are errors that name them") {
+    using doctest::Contains;
+    const auto zeros = [](const Shape& shape) { return Var<float>(Tensor<float>::zeros(shape)); };
     Tape tape(test::context());
     const auto plan = dispatch(tape, some_experts(3, true), E);
-    const Var<float> x(Tensor<float>::zeros({3, 4})), w(Tensor<float>::zeros({E, 5, 4}));
-    CHECK_THROWS_WITH_AS(grouped_linear(tape, x, w, plan, RowSource::rows), doctest::Contains("x [3, 4]"), Error);
-    CHECK_THROWS_WITH_AS(grouped_linear(tape, x, Var<float>(Tensor<float>::zeros({E, 5, 3})), plan, RowSource::tokens),
-                         doctest::Contains("w [4, 5, 3]"), Error);
-    CHECK_THROWS_AS(grouped_linear(tape, x, Var<float>(Tensor<float>::zeros({3, 5, 4})), plan, RowSource::tokens),
-                    Error);
-    const LoraStack<float> lora{Var<float>(Tensor<float>::zeros({E, 2, 4})), Var<float>(Tensor<float>::zeros({E, 5, 3})),
-                                1, {}};
-    CHECK_THROWS_WITH_AS(grouped_linear(tape, x, w, plan, RowSource::tokens, &lora),
-                         doctest::Contains("A [4, 2, 4], B [4, 5, 3]"), Error);
+    const auto x = zeros({3, 4}), w = zeros({E, 5, 4}), narrow = zeros({E, 5, 3}), few = zeros({3, 5, 4});
+    const RowSource tokens = RowSource::tokens;
+    CHECK_THROWS_WITH_AS(grouped_linear(tape, x, w, plan, RowSource::rows), Contains("x [3, 4]"), Error);
+    CHECK_THROWS_WITH_AS(grouped_linear(tape, x, narrow, plan, tokens), Contains("w [4, 5, 3]"), Error);
+    CHECK_THROWS_WITH_AS(grouped_linear(tape, x, few, plan, tokens), Contains("w [3, 5, 4]"), Error);
+    const LoraStack<float> lora{zeros({E, 2, 4}), narrow, 1, {}};
+    CHECK_THROWS_WITH_AS(grouped_linear(tape, x, w, plan, tokens, &lora), Contains("B [4, 5, 3]"), Error);
 }

@@ -32,9 +32,24 @@ auto op(Index groups) {
 TEST_CASE("renormalize: gradients and float against double") {
     // Weights near 2: no sum close to 0.
     const test::OpCheckOptions options{.rows = {0, 1, 9}, .scale = {0.3}, .shift = {2}};
-    test::check_op({&renormalize_slot}, [](Index T) { return std::vector{Shape{T, 3}}; }, op(1), options);
-    test::check_op({&renormalize_slot}, [](Index T) { return std::vector{Shape{T, 1}}; }, op(1), options);
-    test::check_op({&renormalize_slot}, [](Index T) { return std::vector{Shape{T, 10}}; }, op(2), options);
+    test::check_op(
+        {&renormalize_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 3}};
+        },
+        op(1), options);
+    test::check_op(
+        {&renormalize_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 1}};
+        },
+        op(1), options);
+    test::check_op(
+        {&renormalize_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 10}};
+        },
+        op(2), options);
     test::check_complex_step(op(1), {test::random_tensor({8, 3}, 1, 0.3, 2)});
 }
 
@@ -71,7 +86,8 @@ TEST_CASE("renormalize: AdaMoE's weights over the true experts only (golden)") {
         for (double& v : z) sum += v = std::exp(v);
         return std::pair{z[a] / sum, z[b] / sum};
     };
-    const auto t0 = softmax({2, 1, 0, -1}, 0, 1), t1 = softmax({1, -1, 0, -2}, 0, 2), t2 = softmax({-1, -2, 1, 0}, 2, 3);
+    const auto t0 = softmax({2, 1, 0, -1}, 0, 1), t1 = softmax({1, -1, 0, -2}, 0, 2),
+               t2 = softmax({-1, -2, 1, 0}, 2, 3);
     Tape tape(test::context());
     const Var<double> w(
         Tensor<double>::from({3, 2}, {t0.first, t0.second, t1.first, t1.second, t2.first, t2.second}));

@@ -21,12 +21,13 @@ struct Batch {
         for (Index t = 0; t < T; ++t) {
             segments.valid.data()[t] = t % 4 != 1;
             double sum = 0;
-            for (Index c = 0; c < kColumns; ++c) sum += p.view<2>()(t, c) = static_cast<double>((3 * t + c) % 7);
+            for (Index c = 0; c < kColumns; ++c)
+                sum += p.view<2>()(t, c) = static_cast<double>((3 * t + c) % 7);
             for (Index c = 0; c < kColumns; ++c) p.view<2>()(t, c) /= sum;
             for (Index k = 0; k < kSlots; ++k) {
                 const auto column = static_cast<std::int32_t>((t * t + k * (t % 3)) % (kColumns + 1) - 1);
                 choice.view<2>()(t, k) = column;
-                expert.view<2>()(t, k) = column < 0 ? kUnused
+                expert.view<2>()(t, k) = column < 0           ? kUnused
                                          : column >= kExperts ? kNull
                                          : (t + k) % 6 == 5   ? kDropped
                                                               : column;
@@ -86,14 +87,16 @@ void check_totals(const Batch& batch, const RoutingTotals& totals) {
     CHECK(std::abs(totals.entropy() - entropy / n) < 1e-6);
     for (std::size_t c = 0; c < mass.size(); ++c) CHECK(std::abs(totals.probability(c) - mass[c] / n) < 1e-6);
     double load = 0;
-    for (std::size_t i = 0; i < histogram.size(); ++i) load += static_cast<double>(i) * static_cast<double>(histogram[i]);
+    for (std::size_t i = 0; i < histogram.size(); ++i)
+        load += static_cast<double>(i) * static_cast<double>(histogram[i]);
     CHECK(totals.load() == load / n);
     CHECK(totals.all_null_share() == static_cast<double>(all_null) / n);
 }
 
 bool equal(const RoutingTotals& a, const RoutingTotals& b) {
-    bool same = a.tokens() == b.tokens() && a.slots() == b.slots() && a.experts_per_token() == b.experts_per_token() &&
-                a.entropy() == b.entropy() && a.all_null_tokens() == b.all_null_tokens();
+    bool same = a.tokens() == b.tokens() && a.slots() == b.slots() &&
+                a.experts_per_token() == b.experts_per_token() && a.entropy() == b.entropy() &&
+                a.all_null_tokens() == b.all_null_tokens();
     for (std::size_t c = 0; c < kColumns; ++c) same = same && a.probability(c) == b.probability(c);
     return same;
 }
@@ -164,10 +167,11 @@ TEST_CASE("route_stats: probabilities that are no numbers and shapes that do not
     const auto none = Tensor<std::int32_t>::zeros({2, 1});
     auto p = Tensor<float>::zeros({2, 3});
     p.values()[4] = std::nanf("");
-    CHECK_THROWS_WITH_AS(route_stats(tape, none, none, p, Segments::of_lengths({2})), doctest::Contains("token 1"),
-                         Error);
+    CHECK_THROWS_WITH_AS(route_stats(tape, none, none, p, Segments::of_lengths({2})),
+                         doctest::Contains("token 1"), Error);
     CHECK_THROWS_WITH_AS(route_stats(tape, none, none, p, Segments::of_lengths({3})),
                          doctest::Contains("segments of 3"), Error);
     const auto beyond = Tensor<std::int32_t>::from({2, 1}, {0, 3});
-    CHECK_THROWS_AS(route_stats(tape, none, beyond, Tensor<float>::zeros({2, 3}), Segments::of_lengths({2})), Error);
+    CHECK_THROWS_AS(route_stats(tape, none, beyond, Tensor<float>::zeros({2, 3}), Segments::of_lengths({2})),
+                    Error);
 }

@@ -26,16 +26,32 @@ Tensor<std::int32_t> some_columns(Index T, Index K, Index E, Index groups) {
 auto op(Index K, Index E, Index groups) {
     return [=]<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
         const auto index = some_columns(in[0].extent(0), K, E, groups);
-        return std::vector{scatter(tape, in[0], index, E, groups), scatter(tape, in[0], index, E + 1, groups)};
+        return std::vector{scatter(tape, in[0], index, E, groups),
+                           scatter(tape, in[0], index, E + 1, groups)};
     };
 }
 
 }  // namespace
 
 TEST_CASE("scatter: gradients and float against double") {
-    test::check_op({&scatter_slot}, [](Index T) { return std::vector{Shape{T, 3}}; }, op(3, 5, 1));
-    test::check_op({&scatter_slot}, [](Index T) { return std::vector{Shape{T, 1}}; }, op(1, 1, 1));
-    test::check_op({&scatter_slot}, [](Index T) { return std::vector{Shape{T, 12}}; }, op(4, 7, 3));
+    test::check_op(
+        {&scatter_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 3}};
+        },
+        op(3, 5, 1));
+    test::check_op(
+        {&scatter_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 1}};
+        },
+        op(1, 1, 1));
+    test::check_op(
+        {&scatter_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 12}};
+        },
+        op(4, 7, 3));
     test::check_complex_step(op(3, 5, 1), {test::random_tensor({7, 3}, 1)});
 }
 
@@ -61,6 +77,6 @@ TEST_CASE("scatter: an index out of range and shapes that do not fit are errors"
     const Var<float> w(Tensor<float>::zeros({2, 2}));
     CHECK_THROWS_WITH_AS(scatter(tape, w, Tensor<std::int32_t>::from({2, 2}, {0, 1, 0, 3}), 3),
                          doctest::Contains("3 for token 1, slot 1"), Error);
-    CHECK_THROWS_WITH_AS(scatter(tape, w, Tensor<std::int32_t>::zeros({2, 3}), 3), doctest::Contains("index [2, 3]"),
-                         Error);
+    CHECK_THROWS_WITH_AS(scatter(tape, w, Tensor<std::int32_t>::zeros({2, 3}), 3),
+                         doctest::Contains("index [2, 3]"), Error);
 }

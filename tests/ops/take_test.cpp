@@ -33,9 +33,24 @@ auto op(Index K, Index E, Index groups) {
 }  // namespace
 
 TEST_CASE("take: gradients and float against double") {
-    test::check_op({&take_slot}, [](Index T) { return std::vector{Shape{T, 5}}; }, op(3, 5, 1));
-    test::check_op({&take_slot}, [](Index T) { return std::vector{Shape{T, 1}}; }, op(1, 1, 1));
-    test::check_op({&take_slot}, [](Index T) { return std::vector{Shape{T, 21}}; }, op(4, 7, 3));
+    test::check_op(
+        {&take_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 5}};
+        },
+        op(3, 5, 1));
+    test::check_op(
+        {&take_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 1}};
+        },
+        op(1, 1, 1));
+    test::check_op(
+        {&take_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 21}};
+        },
+        op(4, 7, 3));
     test::check_complex_step(op(3, 5, 1), {test::random_tensor({7, 5}, 1)});
 }
 
@@ -59,6 +74,7 @@ TEST_CASE("take: an index out of range and shapes that do not fit are errors") {
     const Var<float> p(Tensor<float>::zeros({2, 4}));
     CHECK_THROWS_WITH_AS(take(tape, p, Tensor<std::int32_t>::from({2, 1}, {0, 4})),
                          doctest::Contains("4 for token 1, slot 0"), Error);
-    CHECK_THROWS_WITH_AS(take(tape, p, Tensor<std::int32_t>::zeros({3, 1})), doctest::Contains("index [3, 1]"), Error);
+    CHECK_THROWS_WITH_AS(take(tape, p, Tensor<std::int32_t>::zeros({3, 1})),
+                         doctest::Contains("index [3, 1]"), Error);
     CHECK_THROWS_AS(take(tape, p, Tensor<std::int32_t>::zeros({2, 1}), 3), Error);
 }

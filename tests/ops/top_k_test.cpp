@@ -62,9 +62,9 @@ TEST_CASE("top_k: equal scores go to the lowest columns; -0 equals 0; -infinity 
     const float infinity = std::numeric_limits<float>::infinity();
     Tape tape(test::context());
     const auto choice = top_k(tape,
-                              Tensor<float>::from({4, 4}, {2, 2, 2, 2,                                     //
-                                                           -0.0f, 0.0f, -0.0f, 0.0f,                       //
-                                                           -infinity, -infinity, -3, -infinity,            //
+                              Tensor<float>::from({4, 4}, {2, 2, 2, 2,                           //
+                                                           -0.0f, 0.0f, -0.0f, 0.0f,             //
+                                                           -infinity, -infinity, -3, -infinity,  //
                                                            -4, -1, -1, infinity}),
                               3);
     const std::vector<std::int32_t> want{0, 1, 2, 0, 1, 2, 2, 0, 1, 3, 1, 2};

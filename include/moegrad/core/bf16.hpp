@@ -1,7 +1,7 @@
 #pragma once
-// bf16: the upper half of a float (1 sign, 8 exponent, 7 mantissa bits), for storage; arithmetic happens in Wide<T>.
-// float -> bf16 rounds to nearest, ties to even; NaN stays NaN (quiet), values beyond the largest bf16 become infinity.
-// Also IEEE half (1, 5, 10) to and from float, for reading and writing files.
+// bf16: the upper half of a float (1 sign, 8 exponent, 7 mantissa bits), for storage; arithmetic happens in
+// Wide<T>. float -> bf16 rounds to nearest, ties to even; NaN stays NaN (quiet), values beyond the largest
+// bf16 become infinity. Also IEEE half (1, 5, 10) to and from float, for reading and writing files.
 
 #include <moegrad/core/config.hpp>
 
@@ -39,7 +39,8 @@ private:
     }
 };
 
-static_assert(sizeof(bf16) == 2 && std::is_trivially_copyable_v<bf16> && std::is_trivially_default_constructible_v<bf16>);
+static_assert(sizeof(bf16) == 2 && std::is_trivially_copyable_v<bf16> &&
+              std::is_trivially_default_constructible_v<bf16>);
 
 template <class T>
 struct WideOf {
@@ -71,7 +72,8 @@ MOEGRAD_HD constexpr float half_to_float(std::uint16_t half) {
     return __builtin_bit_cast(float, sign | ((exponent + 112u) << 23) | (mantissa << 13));
 }
 
-/// float -> IEEE binary16 bits: to nearest, ties to even; beyond 65504 (after rounding) infinity; NaN stays NaN.
+/// float -> IEEE binary16 bits: to nearest, ties to even; beyond 65504 (after rounding) infinity; NaN stays
+/// NaN.
 MOEGRAD_HD constexpr std::uint16_t float_to_half(float value) {
     std::uint32_t u = __builtin_bit_cast(std::uint32_t, value);
     std::uint32_t sign = (u >> 16) & 0x8000u;

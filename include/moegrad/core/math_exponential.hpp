@@ -1,11 +1,11 @@
 #pragma once
 // exp, expm1, log, log1p, sigmoid, silu, tanh, softplus, sqrt for float and double.
 //
-// Built from IEEE add, multiply, divide and integer bit moves only, so that the bits depend on neither libm nor CPU
-// (as long as the compiler contracts nothing: -ffp-contract=off, --fmad=false). No tables and no data-dependent
-// branches in the float exp family: loops over it vectorise.
-// Method: exp(x) = 2^n exp(r), |r| <= ln2 / 2;  log(x) = k ln2 + 2 atanh(f / (2 + f)), m = 1 + f in [1/sqrt2, sqrt2).
-// The series are the Taylor series, cut where the next term is below a quarter of an ulp.
+// Built from IEEE add, multiply, divide and integer bit moves only, so that the bits depend on neither libm
+// nor CPU (as long as the compiler contracts nothing: -ffp-contract=off, --fmad=false). No tables and no
+// data-dependent branches in the float exp family: loops over it vectorise.
+// Method: exp(x) = 2^n exp(r), |r| <= ln2 / 2;  log(x) = k ln2 + 2 atanh(f / (2 + f)), m = 1 + f in [1/sqrt2,
+// sqrt2). The series are the Taylor series, cut where the next term is below a quarter of an ulp.
 // Largest errors seen against long double (ulp): see tests/core/math_test.cpp.
 
 #include <moegrad/core/config.hpp>
@@ -37,14 +37,26 @@ inline constexpr float kLn2LowFloat = 0x1.2fefa4p-17f;
 inline constexpr double kRound = 0x1.8p52;
 inline constexpr float kRoundFloat = 0x1.8p23f;
 
-MOEGRAD_HD constexpr std::uint64_t to_bits(double x) { return __builtin_bit_cast(std::uint64_t, x); }
-MOEGRAD_HD constexpr std::uint32_t to_bits(float x) { return __builtin_bit_cast(std::uint32_t, x); }
-MOEGRAD_HD constexpr double from_bits(std::uint64_t u) { return __builtin_bit_cast(double, u); }
-MOEGRAD_HD constexpr float from_bits(std::uint32_t u) { return __builtin_bit_cast(float, u); }
+MOEGRAD_HD constexpr std::uint64_t to_bits(double x) {
+    return __builtin_bit_cast(std::uint64_t, x);
+}
+MOEGRAD_HD constexpr std::uint32_t to_bits(float x) {
+    return __builtin_bit_cast(std::uint32_t, x);
+}
+MOEGRAD_HD constexpr double from_bits(std::uint64_t u) {
+    return __builtin_bit_cast(double, u);
+}
+MOEGRAD_HD constexpr float from_bits(std::uint32_t u) {
+    return __builtin_bit_cast(float, u);
+}
 
 /// -|x|
-MOEGRAD_HD constexpr double minus_magnitude(double x) { return from_bits(to_bits(x) | 0x8000000000000000u); }
-MOEGRAD_HD constexpr float minus_magnitude(float x) { return from_bits(to_bits(x) | 0x80000000u); }
+MOEGRAD_HD constexpr double minus_magnitude(double x) {
+    return from_bits(to_bits(x) | 0x8000000000000000u);
+}
+MOEGRAD_HD constexpr float minus_magnitude(float x) {
+    return from_bits(to_bits(x) | 0x80000000u);
+}
 
 /// exp(r) - 1 - r for |r| <= ln2 / 2 (1 + 2^-20).
 MOEGRAD_HD constexpr double exp_tail(double r) {
@@ -72,8 +84,8 @@ MOEGRAD_HD constexpr float exp_tail(float r) {
     return p * (r * r);
 }
 
-/// p * 2^n for |n| <= 1100 (300), n as an unsigned two's complement; two steps, so that overflow and underflow round
-/// once and at the end.
+/// p * 2^n for |n| <= 1100 (300), n as an unsigned two's complement; two steps, so that overflow and
+/// underflow round once and at the end.
 MOEGRAD_HD constexpr double scale(double p, std::uint64_t n) {
     std::uint64_t half = static_cast<std::uint64_t>(static_cast<std::int64_t>(n) >> 1);
     return p * from_bits((half + 1023u) << 52) * from_bits((n - half + 1023u) << 52);
@@ -139,11 +151,13 @@ MOEGRAD_HD constexpr LogParts log_parts(double x) {
 }  // namespace math_detail
 
 /// e^x. Underflows through the subnormals to 0, overflows to infinity, keeps NaN.
-MOEGRAD_HD constexpr double exp(double x) { return math_detail::exp_sum(x, 0.0); }
+MOEGRAD_HD constexpr double exp(double x) {
+    return math_detail::exp_sum(x, 0.0);
+}
 MOEGRAD_HD constexpr float exp(float x) {
     using namespace math_detail;
-    // |x| is cut at 104, where the result is 0 or infinity, by integers: float comparisons become branches (they may
-    // trap on NaN) and keep a loop from being vectorised. NaN passes.
+    // |x| is cut at 104, where the result is 0 or infinity, by integers: float comparisons become branches
+    // (they may trap on NaN) and keep a loop from being vectorised. NaN passes.
     std::uint32_t sign = to_bits(x) & 0x80000000u;
     std::uint32_t magnitude = to_bits(x) & 0x7fffffffu;
     std::uint32_t cut = magnitude < 0x42d00000u ? magnitude : 0x42d00000u;
@@ -169,7 +183,9 @@ MOEGRAD_HD constexpr double expm1(double x) {
     double e = r + (exp_tail(r) + lost);
     return n == 0.0 ? e : power * e + (power - 1.0);
 }
-MOEGRAD_HD constexpr float expm1(float x) { return static_cast<float>(expm1(static_cast<double>(x))); }
+MOEGRAD_HD constexpr float expm1(float x) {
+    return static_cast<float>(expm1(static_cast<double>(x)));
+}
 
 /// Natural logarithm: log(0) = -infinity, log(x < 0) = NaN.
 MOEGRAD_HD constexpr double log(double x) {
@@ -204,30 +220,30 @@ MOEGRAD_HD constexpr double log1p(double x) {
     double sum = 1.0 + x;
     double lost = (sum - 1.0) - x;
     double result = log(sum);
-    // The rounding of 1 + x, carried over by the derivative of log; meaningless where the result is not finite.
+    // The rounding of 1 + x, carried over by the derivative of log; meaningless where the result is not
+    // finite.
     return sum > 0.0 && sum <= 0x1p60 ? result - lost / sum : result;
 }
-MOEGRAD_HD constexpr float log1p(float x) { return static_cast<float>(log1p(static_cast<double>(x))); }
+MOEGRAD_HD constexpr float log1p(float x) {
+    return static_cast<float>(log1p(static_cast<double>(x)));
+}
 
 /// 1 / (1 + e^-x), with full relative accuracy in the lower tail.
 template <class Real>
-    requires std::is_floating_point_v<Real>
-MOEGRAD_HD constexpr Real sigmoid(Real x) {
+requires std::is_floating_point_v<Real> MOEGRAD_HD constexpr Real sigmoid(Real x) {
     Real z = exp(math_detail::minus_magnitude(x));
     return (x < Real(0) ? z : Real(1)) / (Real(1) + z);
 }
 
 /// x sigmoid(x).
 template <class Real>
-    requires std::is_floating_point_v<Real>
-MOEGRAD_HD constexpr Real silu(Real x) {
+requires std::is_floating_point_v<Real> MOEGRAD_HD constexpr Real silu(Real x) {
     return x * sigmoid(x);
 }
 
 /// log(1 + e^x), without overflow.
 template <class Real>
-    requires std::is_floating_point_v<Real>
-MOEGRAD_HD constexpr Real softplus(Real x) {
+requires std::is_floating_point_v<Real> MOEGRAD_HD constexpr Real softplus(Real x) {
     return (x > Real(0) ? x : Real(0)) + log1p(exp(math_detail::minus_magnitude(x)));
 }
 
@@ -238,9 +254,15 @@ MOEGRAD_HD constexpr double tanh(double x) {
     double result = t / (t + 2.0);
     return x < 0.0 ? -result : (x == 0.0 ? x : result);
 }
-MOEGRAD_HD constexpr float tanh(float x) { return static_cast<float>(tanh(static_cast<double>(x))); }
+MOEGRAD_HD constexpr float tanh(float x) {
+    return static_cast<float>(tanh(static_cast<double>(x)));
+}
 
-MOEGRAD_HD inline double sqrt(double x) { return std::sqrt(x); }
-MOEGRAD_HD inline float sqrt(float x) { return std::sqrt(x); }
+MOEGRAD_HD inline double sqrt(double x) {
+    return std::sqrt(x);
+}
+MOEGRAD_HD inline float sqrt(float x) {
+    return std::sqrt(x);
+}
 
 }  // namespace moegrad

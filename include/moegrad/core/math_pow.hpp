@@ -1,6 +1,7 @@
 #pragma once
-// pow(x, y) = exp(y log x), with log x kept as high + low: relative error about 2^-58 before exp, that is below 2 ulp
-// while |y log x| <= 40, and some tens of ulp at the far ends of the range (1e300). Special values as in IEEE 754 (pow(x, 0) = 1, pow(1, y) = 1, negative x only with whole y).
+// pow(x, y) = exp(y log x), with log x kept as high + low: relative error about 2^-58 before exp, that is
+// below 2 ulp while |y log x| <= 40, and some tens of ulp at the far ends of the range (1e300). Special
+// values as in IEEE 754 (pow(x, 0) = 1, pow(1, y) = 1, negative x only with whole y).
 
 #include <moegrad/core/math_exponential.hpp>
 

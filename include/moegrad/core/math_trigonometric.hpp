@@ -1,9 +1,10 @@
 #pragma once
-// sin, cos, sincos for float and double: |x| <= 1.6e6 to the last bit or two; NaN beyond (an angle that large has lost
-// its meaning long before, and a wrong value would be silent).
+// sin, cos, sincos for float and double: |x| <= 1.6e6 to the last bit or two; NaN beyond (an angle that large
+// has lost its meaning long before, and a wrong value would be silent).
 //
-// x = n pi/2 + r, |r| <= pi/4, with pi/2 in four pieces: 33 + 33 + 33 + 53 bits. n has at most 20 bits, so the first
-// three products are exact; r is kept as high + low (Cody & Waite 1980, with the roundings carried along).
+// x = n pi/2 + r, |r| <= pi/4, with pi/2 in four pieces: 33 + 33 + 33 + 53 bits. n has at most 20 bits, so
+// the first three products are exact; r is kept as high + low (Cody & Waite 1980, with the roundings carried
+// along).
 
 #include <moegrad/core/math_exponential.hpp>
 
@@ -95,15 +96,23 @@ MOEGRAD_HD constexpr SinCos<double> sincos(double x) {
     double cosine = swap ? s : c;
     return {(turn.quarter & 2u) != 0 ? -sine : sine, ((turn.quarter + 1u) & 2u) != 0 ? -cosine : cosine};
 }
-MOEGRAD_HD constexpr double sin(double x) { return sincos(x).sin; }
-MOEGRAD_HD constexpr double cos(double x) { return sincos(x).cos; }
+MOEGRAD_HD constexpr double sin(double x) {
+    return sincos(x).sin;
+}
+MOEGRAD_HD constexpr double cos(double x) {
+    return sincos(x).cos;
+}
 
 // A float is reduced and evaluated in double: one rounding more, and no second set of constants to trust.
 MOEGRAD_HD constexpr SinCos<float> sincos(float x) {
     SinCos<double> wide = sincos(static_cast<double>(x));
     return {static_cast<float>(wide.sin), static_cast<float>(wide.cos)};
 }
-MOEGRAD_HD constexpr float sin(float x) { return sincos(x).sin; }
-MOEGRAD_HD constexpr float cos(float x) { return sincos(x).cos; }
+MOEGRAD_HD constexpr float sin(float x) {
+    return sincos(x).sin;
+}
+MOEGRAD_HD constexpr float cos(float x) {
+    return sincos(x).cos;
+}
 
 }  // namespace moegrad

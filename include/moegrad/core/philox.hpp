@@ -1,9 +1,9 @@
 #pragma once
 // Philox4x32-10: ten rounds of multiply, swap and xor turn (counter, key) into four independent 32-bit words.
-// Stateless: the same counter and key give the same words anywhere. Salmon, Moraes, Dror & Shaw, "Parallel random
-// numbers: as easy as 1, 2, 3", SC 2011.
+// Stateless: the same counter and key give the same words anywhere. Salmon, Moraes, Dror & Shaw, "Parallel
+// random numbers: as easy as 1, 2, 3", SC 2011.
 //
-//   round:  (c0, c1, c2, c3) -> (hi(M1 c2) ^ c1 ^ k0, lo(M1 c2), hi(M0 c0) ^ c3 ^ k1, lo(M0 c0)),   k += W each round
+//   round:  (c0, c1, c2, c3) -> (hi(M1 c2) ^ c1 ^ k0, lo(M1 c2), hi(M0 c0) ^ c3 ^ k1, lo(M0 c0)),  k += W
 //
 // Plus the distributions made from the words, and Random: a counter that runs on, for weights and shuffles.
 
@@ -42,7 +42,9 @@ MOEGRAD_HD constexpr PhiloxKey philox_key(std::uint64_t seed) {
 }
 
 /// A multiple of 2^-24 in [0, 1).
-MOEGRAD_HD constexpr float uniform(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
+MOEGRAD_HD constexpr float uniform(std::uint32_t word) {
+    return static_cast<float>(word >> 8) * 0x1p-24f;
+}
 
 /// An odd multiple of 2^-24 in (0, 1): never 0, never 1, mean exactly 1/2. Safe under log.
 MOEGRAD_HD constexpr float uniform_open(std::uint32_t word) {
@@ -55,7 +57,8 @@ MOEGRAD_HD constexpr double uniform_open(std::uint32_t high, std::uint32_t low) 
     return static_cast<double>(((word >> 12) << 1) | 1u) * 0x1p-53;
 }
 
-/// Two independent standard normals (Box & Muller 1958), in double: a word of 32 bits alone would cut the tail at 6.7.
+/// Two independent standard normals (Box & Muller 1958), in double: a word of 32 bits alone would cut the
+/// tail at 6.7.
 struct NormalPair {
     double first, second;
 };
@@ -92,7 +95,8 @@ public:
         return pair.first;
     }
 
-    /// Uniform in [0, bound), bound > 0, without bias: draws beyond the last whole multiple of bound are rejected.
+    /// Uniform in [0, bound), bound > 0, without bias: draws beyond the last whole multiple of bound are
+    /// rejected.
     constexpr std::uint64_t next_below(std::uint64_t bound) {
         if (bound <= 1) return 0;
         std::uint64_t rejected = (0 - bound) % bound;  // 2^64 mod bound

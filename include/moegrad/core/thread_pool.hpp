@@ -1,10 +1,12 @@
 #pragma once
-// ThreadPool: parallel_for(count, body) calls body(i) once for every i in [0, count), on all threads of the pool.
+// ThreadPool: parallel_for(count, body) calls body(i) once for every i in [0, count), on all threads of the
+// pool.
 //
-// The calling thread takes part. Indices are handed out by a counter, in any order and to any thread: a body must not
-// let its result depend on that, so callers cut work into tiles by shape only (same bits for any thread count).
-// A body that throws does not stop lower indices; the caller gets the exception of the lowest index that threw, as a
-// plain loop would. A call from inside a body, or while another thread uses the pool, runs as a plain loop.
+// The calling thread takes part. Indices are handed out by a counter, in any order and to any thread: a body
+// must not let its result depend on that, so callers cut work into tiles by shape only (same bits for any
+// thread count). A body that throws does not stop lower indices; the caller gets the exception of the lowest
+// index that threw, as a plain loop would. A call from inside a body, or while another thread uses the pool,
+// runs as a plain loop.
 
 #include <moegrad/core/error.hpp>
 #include <moegrad/core/view.hpp>
@@ -36,10 +38,11 @@ inline int default_threads() {
         std::string_view value = text;
         int threads = 0;
         auto [end, problem] = std::from_chars(value.data(), value.data() + value.size(), threads);
-        if (problem != std::errc{} || end != value.data() + value.size() || threads < 1 || threads > kMaxThreads) {
+        if (problem != std::errc{} || end != value.data() + value.size() || threads < 1 ||
+            threads > kMaxThreads) {
             throw Error{ErrorCode::config, "environment variable MOEGRAD_THREADS",
-                        "a whole number from 1 to " + std::to_string(kMaxThreads), "\"" + std::string(value) + "\"",
-                        "unset it to use all hardware threads"};
+                        "a whole number from 1 to " + std::to_string(kMaxThreads),
+                        "\"" + std::string(value) + "\"", "unset it to use all hardware threads"};
         }
         return threads;
     }
@@ -84,8 +87,9 @@ public:
     }
 
 private:
-    // state_ = [generation : 32][open : 1][workers inside : 31]. A worker enters each generation at most once and
-    // only while it is open; the caller closes it and waits until nobody is inside before it touches the job again.
+    // state_ = [generation : 32][open : 1][workers inside : 31]. A worker enters each generation at most once
+    // and only while it is open; the caller closes it and waits until nobody is inside before it touches the
+    // job again.
     static constexpr std::uint64_t kOpen = std::uint64_t{1} << 31;
     static constexpr std::uint64_t kInside = kOpen - 1;
     static constexpr int kSpins = 1000;  // some tens of microseconds
@@ -104,7 +108,8 @@ private:
         failed_.store(count, std::memory_order_relaxed);
         std::uint64_t previous = state_.load(std::memory_order_relaxed);
         state_.store(((generation(previous) + 1) << 32) | kOpen);
-        // Sequentially consistent on both sides: either a worker that falls asleep sees the open state, or we see it.
+        // Sequentially consistent on both sides: either a worker that falls asleep sees the open state, or we
+        // see it.
         if (sleepers_.load() > 0) {
             { std::lock_guard lock(mutex_); }
             wake_.notify_all();

@@ -16,8 +16,8 @@ using Sum = std::conditional_t<std::is_same_v<Real, float>, double, Real>;
 
 /// slope[c] = C f_c / n over the tokens [begin, end), n of them valid. A float counts exactly up to 2^24.
 template <class Real>
-void write_slope(View<const std::int32_t, 2> choice, View<const std::uint8_t, 1> valid, Index begin, Index end,
-                 Index C, Real* slope, const BalanceOptions& options) {
+void write_slope(View<const std::int32_t, 2> choice, View<const std::uint8_t, 1> valid, Index begin,
+                 Index end, Index C, Real* slope, const BalanceOptions& options) {
     const Index K = choice.extent(1);
     for (Index c = 0; c < C; ++c) slope[c] = Real(0);
     Index n = 0;
@@ -36,7 +36,8 @@ void write_slope(View<const std::int32_t, 2> choice, View<const std::uint8_t, 1>
             slope[c] = nulls / Real(static_cast<double>(C - options.true_experts));
         }
     }
-    const double per = static_cast<double>(n) * (options.counts == BalanceOptions::Counts::share ? static_cast<double>(K) : 1.0);
+    const double per = static_cast<double>(n) *
+                       (options.counts == BalanceOptions::Counts::share ? static_cast<double>(K) : 1.0);
     for (Index c = 0; c < C; ++c) slope[c] *= Real(static_cast<double>(C) / per / static_cast<double>(n));
 }
 
@@ -57,18 +58,19 @@ void forward(Stream stream, View<const Real, 2> p, View<const std::int32_t, 2> c
     const Index T = p.extent(0), C = p.extent(1);
     const bool sequence = options.scope == BalanceOptions::Scope::sequence;
     check_choice(choice, C);
-    for_rows(stream, loss.extent(0), sequence ? T * C / std::max<Index>(1, loss.extent(0)) : T * C, [&](Index s) {
-        const Index from = sequence ? begin(s) : 0, to = sequence ? begin(s + 1) : T;
-        write_slope(choice, valid, from, to, C, slope.row(s), options);
-        Sum<Real> total{};
-        for (Index t = from; t < to; ++t) {
-            if (valid(t) == 0) continue;
-            Sum<Real> token{};
-            for (Index c = 0; c < C; ++c) token += Sum<Real>(slope(s, c)) * Sum<Real>(p(t, c));
-            total += token;
-        }
-        loss(s) = Real(total);
-    });
+    for_rows(stream, loss.extent(0), sequence ? T * C / std::max<Index>(1, loss.extent(0)) : T * C,
+             [&](Index s) {
+                 const Index from = sequence ? begin(s) : 0, to = sequence ? begin(s + 1) : T;
+                 write_slope(choice, valid, from, to, C, slope.row(s), options);
+                 Sum<Real> total{};
+                 for (Index t = from; t < to; ++t) {
+                     if (valid(t) == 0) continue;
+                     Sum<Real> token{};
+                     for (Index c = 0; c < C; ++c) token += Sum<Real>(slope(s, c)) * Sum<Real>(p(t, c));
+                     total += token;
+                 }
+                 loss(s) = Real(total);
+             });
 }
 
 template <class Real>

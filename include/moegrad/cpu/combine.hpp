@@ -10,8 +10,8 @@ namespace {
 
 template <class Real>
 void forward(Stream stream, View<const Real, 2> h, View<const Wide<Real>, 2> weight,
-             View<const std::int32_t, 2> slot_row, View<const Wide<Real>, 1> passthrough, View<const Real, 2> x,
-             View<Real, 2> y) {
+             View<const std::int32_t, 2> slot_row, View<const Wide<Real>, 1> passthrough,
+             View<const Real, 2> x, View<Real, 2> y) {
     static_assert(std::is_same_v<Real, Wide<Real>>, "y is the accumulator");
     const Index D = y.extent(1), K = slot_row.extent(1);
     for_rows(stream, y.extent(0), D * K, [&](Index t) {
@@ -71,8 +71,8 @@ void backward_passthrough(Stream stream, View<const Real, 2> x, View<const Real,
 }
 
 template <class Real>
-void backward_input(Stream stream, View<const Wide<Real>, 1> passthrough, View<const Real, 2> dy, View<Real, 2> dx,
-                    Write write) {
+void backward_input(Stream stream, View<const Wide<Real>, 1> passthrough, View<const Real, 2> dy,
+                    View<Real, 2> dx, Write write) {
     const Index D = dy.extent(1);
     for_rows(stream, dy.extent(0), D, [&](Index t) {
         const Real* dyt = dy.row(t);

@@ -26,7 +26,8 @@ inline void count(View<const std::int32_t, 2> expert, View<std::int32_t, 1> expe
 }
 
 inline void sort(Stream, View<const std::int32_t, 2> expert, View<std::int32_t, 1> expert_begin,
-                 View<std::int32_t, 1> row_token, View<std::int32_t, 1> row_slot, View<std::int32_t, 2> slot_row) {
+                 View<std::int32_t, 1> row_token, View<std::int32_t, 1> row_slot,
+                 View<std::int32_t, 2> slot_row) {
     const Index T = expert.extent(0), K = expert.extent(1), E = expert_begin.extent(0) - 1;
     count(expert, expert_begin);
     for (Index row = expert_begin(E); row < T * K; ++row) row_token(row) = row_slot(row) = -1;

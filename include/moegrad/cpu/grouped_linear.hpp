@@ -20,7 +20,9 @@ void for_experts(const DispatchView& plan, Body&& body) {
     }
 }
 
-inline Index routed_rows(const DispatchView& plan) { return plan.expert_begin(plan.expert_begin.extent(0) - 1); }
+inline Index routed_rows(const DispatchView& plan) {
+    return plan.expert_begin(plan.expert_begin.extent(0) - 1);
+}
 
 /// Where the rows from `begin` on are found in x: by the list of tokens, or in place.
 template <class Real>
@@ -34,8 +36,8 @@ struct RowsOf {
 };
 
 template <class Real>
-void multiply(Stream stream, View<const Real, 2> x, View<const Real, 3> w, DispatchView plan, RowSource source,
-              View<Real, 2> y, Write write) {
+void multiply(Stream stream, View<const Real, 2> x, View<const Real, 3> w, DispatchView plan,
+              RowSource source, View<Real, 2> y, Write write) {
     for_experts(plan, [&](Index e, Index begin, Index rows) {
         const RowsOf<Real> from(x, plan, source, begin);
         gemm(stream.pool(), Transpose::no, Transpose::yes, rows, w.extent(1), w.extent(2), from.data, x.pitch,
@@ -44,27 +46,27 @@ void multiply(Stream stream, View<const Real, 2> x, View<const Real, 3> w, Dispa
 }
 
 template <class Real>
-void multiply_back(Stream stream, View<const Real, 2> dy, View<const Real, 3> w, DispatchView plan, View<Real, 2> dx,
-                   Write write) {
+void multiply_back(Stream stream, View<const Real, 2> dy, View<const Real, 3> w, DispatchView plan,
+                   View<Real, 2> dx, Write write) {
     for_experts(plan, [&](Index e, Index begin, Index rows) {
-        gemm(stream.pool(), Transpose::no, Transpose::no, rows, w.extent(2), w.extent(1), dy.row(begin), dy.pitch,
-             w.slice(e).data, w.pitch, dx.row(begin), dx.pitch, write);
+        gemm(stream.pool(), Transpose::no, Transpose::no, rows, w.extent(2), w.extent(1), dy.row(begin),
+             dy.pitch, w.slice(e).data, w.pitch, dx.row(begin), dx.pitch, write);
     });
 }
 
 template <class Real>
-void weight_gradient(Stream stream, View<const Real, 2> dy, View<const Real, 2> x, DispatchView plan, RowSource source,
-                     View<Real, 3> dw, Write write) {
+void weight_gradient(Stream stream, View<const Real, 2> dy, View<const Real, 2> x, DispatchView plan,
+                     RowSource source, View<Real, 3> dw, Write write) {
     for_experts(plan, [&](Index e, Index begin, Index rows) {
         const RowsOf<Real> from(x, plan, source, begin);
-        gemm(stream.pool(), Transpose::yes, Transpose::no, dw.extent(1), dw.extent(2), rows, dy.row(begin), dy.pitch,
-             from.data, x.pitch, dw.slice(e).data, dw.pitch, write, {.b_rows = from.list});
+        gemm(stream.pool(), Transpose::yes, Transpose::no, dw.extent(1), dw.extent(2), rows, dy.row(begin),
+             dy.pitch, from.data, x.pitch, dw.slice(e).data, dw.pitch, write, {.b_rows = from.list});
     });
 }
 
 template <class Real>
-void drop(Stream stream, View<const Real, 2> x, DispatchView plan, RowSource source, TokenKeys keys, Dropout dropout,
-          View<Real, 2> y, Write write) {
+void drop(Stream stream, View<const Real, 2> x, DispatchView plan, RowSource source, TokenKeys keys,
+          Dropout dropout, View<Real, 2> y, Write write) {
     for_experts(plan, [&](Index e, Index begin, Index rows) {
         const DropoutMask mask = dropout_mask(stream.scalars(), dropout, static_cast<std::uint32_t>(e));
         for_rows(stream, rows, 8 * x.extent(1), [&](Index i) {

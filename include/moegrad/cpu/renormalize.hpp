@@ -26,7 +26,8 @@ struct Group {
 };
 
 template <class Real>
-void forward(Stream stream, View<const Real, 2> w, View<const std::int32_t, 2> index, View<Real, 2> u, Index groups) {
+void forward(Stream stream, View<const Real, 2> w, View<const std::int32_t, 2> index, View<Real, 2> u,
+             Index groups) {
     const Index K = w.extent(1) / groups;
     for_rows(stream, w.extent(0), w.extent(1), [&](Index t) {
         for (Index g = 0; g < groups; ++g) {

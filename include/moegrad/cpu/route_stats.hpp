@@ -48,8 +48,8 @@ void count_probabilities(const Real* p, Index C, Index t, const RoutingStatsView
 }
 
 template <class Real>
-void count(Stream, View<const std::int32_t, 2> expert, View<const std::int32_t, 2> choice, View<const Real, 2> p,
-           View<const std::uint8_t, 1> valid, RoutingStatsView stats) {
+void count(Stream, View<const std::int32_t, 2> expert, View<const std::int32_t, 2> choice,
+           View<const Real, 2> p, View<const std::uint8_t, 1> valid, RoutingStatsView stats) {
     for (const auto& v : {stats.tokens, stats.slots, stats.mass, stats.entropy, stats.experts_per_token,
                           stats.all_null, stats.dropped}) {
         clear(v);

@@ -10,7 +10,8 @@ namespace moegrad::cpu::take {
 namespace {
 
 template <class Real>
-void forward(Stream stream, View<const Real, 2> p, View<const std::int32_t, 2> index, View<Real, 2> w, Index groups) {
+void forward(Stream stream, View<const Real, 2> p, View<const std::int32_t, 2> index, View<Real, 2> w,
+             Index groups) {
     const Index E = p.extent(1) / groups, K = index.extent(1) / groups;
     for_rows(stream, index.extent(0), index.extent(1), [&](Index t) {
         for (Index j = 0; j < groups * K; ++j) {
@@ -25,8 +26,8 @@ void forward(Stream stream, View<const Real, 2> p, View<const std::int32_t, 2> i
 }
 
 template <class Real>
-void backward(Stream stream, View<const std::int32_t, 2> index, View<const Real, 2> dw, View<Real, 2> dp, Index groups,
-              Write write) {
+void backward(Stream stream, View<const std::int32_t, 2> index, View<const Real, 2> dw, View<Real, 2> dp,
+              Index groups, Write write) {
     const Index E = dp.extent(1) / groups, K = index.extent(1) / groups;
     for_rows(stream, dp.extent(0), dp.extent(1), [&](Index t) {
         if (write == Write::overwrite) {

@@ -101,7 +101,7 @@ private:
                 .sub = {}, .main = {}, .kind = spec_.mixture, .k = k, .penalties = spec_.penalties()};
             if (spec_.gate_mode() == GateMode::full) moe.gate->set_trainable(true);
             for (Index j = 0; j < spec_.routers; ++j) {
-                Gate<Wide<Real>> sub(moe.gate);
+                Gate<Wide<Real>> sub(moe.gate, static_cast<int>(j));
                 add_lora(sub, moe.name + ".router.sub." + std::to_string(j));
                 router.sub.push_back(std::move(sub));
             }

@@ -17,6 +17,9 @@
 
 namespace moegrad {
 
+/// The largest head dimension: kernels keep a block of keys close by.
+inline constexpr Index kLargestHead = 256;
+
 struct AttentionOptions {
     Index heads = 0;     // H
     Index kv_heads = 0;  // Hkv, divides H
@@ -24,9 +27,6 @@ struct AttentionOptions {
     double scale = 0;    // of the scores; 0 means 1 / sqrt(head)
     Index window = 0;    // how many tokens a token sees, itself included; 0 means all
 };
-
-/// Kernels keep a block of keys of one head on the stack.
-inline constexpr Index kLargestHead = 256;
 
 /// What kernels need of Segments.
 struct AttentionRows {

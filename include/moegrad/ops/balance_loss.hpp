@@ -17,7 +17,10 @@
 namespace moegrad {
 
 struct BalanceOptions {
-    enum class Scope { sequence, micro };  // sequence: does not depend on how a step is cut into micro-batches
+    enum class Scope {
+        sequence,
+        micro
+    };  // sequence: does not depend on how a step is cut into micro-batches
     enum class Counts { slots, share };
     enum class Nulls { separate, averaged };
 
@@ -63,22 +66,25 @@ void check_balance_loss(const Var<Real>& p, const Tensor<std::int32_t>& choice, 
 /// p [T, C] probabilities before the choice, choice [T, K] columns of p (negative: unused slot).
 /// Result: [S], one value per segment (Scope::sequence), or [1] (Scope::micro).
 template <class Real>
-Var<Real> balance_loss(Tape& tape, const Var<Real>& p, const Tensor<std::int32_t>& choice, const Segments& segments,
-                       const BalanceOptions& options) {
+Var<Real> balance_loss(Tape& tape, const Var<Real>& p, const Tensor<std::int32_t>& choice,
+                       const Segments& segments, const BalanceOptions& options) {
     detail::check_balance_loss(p, choice, segments, options);
     const auto& kernels = balance_loss_slot.get<Real>(tape.device());
     const Index groups = options.scope == BalanceOptions::Scope::sequence ? segments.count() : 1;
     auto loss = tape.output<Real>({groups}, p.needs_gradient());
     auto slope = tape.make<Real>({groups, p.extent(1)});
     kernels.forward(tape.stream(), p.template view<2>(), choice.view<2>(), segments.begin.view<1>(),
-                    segments.valid.view<1>(), loss.value().template view<1>(), slope.template view<2>(), options);
+                    segments.valid.view<1>(), loss.value().template view<1>(), slope.template view<2>(),
+                    options);
     if (!loss.needs_gradient()) return loss;
-    tape.record(loss.gradient(), [&kernels, stream = tape.stream(), slope, segment = segments.segment,
-                                  valid = segments.valid, options, gradient = p.gradient(), dloss = loss.gradient()] {
-        auto dp = gradient->target();
-        kernels.backward(stream, slope.template view<2>(), segment.template view<1>(), valid.template view<1>(),
-                         dloss->tensor().template view<1>(), dp.tensor.template view<2>(), dp.write, options);
-    });
+    tape.record(loss.gradient(),
+                [&kernels, stream = tape.stream(), slope, segment = segments.segment, valid = segments.valid,
+                 options, gradient = p.gradient(), dloss = loss.gradient()] {
+                    auto dp = gradient->target();
+                    kernels.backward(stream, slope.template view<2>(), segment.template view<1>(),
+                                     valid.template view<1>(), dloss->tensor().template view<1>(),
+                                     dp.tensor.template view<2>(), dp.write, options);
+                });
     return loss;
 }
 

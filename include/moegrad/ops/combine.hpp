@@ -16,16 +16,16 @@ template <class Real>
 struct CombineKernels {
     /// passthrough and x may be empty.
     void (*forward)(Stream, View<const Real, 2> h, View<const Wide<Real>, 2> weight,
-                    View<const std::int32_t, 2> slot_row, View<const Wide<Real>, 1> passthrough, View<const Real, 2> x,
-                    View<Real, 2> y);
+                    View<const std::int32_t, 2> slot_row, View<const Wide<Real>, 1> passthrough,
+                    View<const Real, 2> x, View<Real, 2> y);
     void (*backward_rows)(Stream, View<const Wide<Real>, 2> weight, View<const std::int32_t, 2> slot_row,
                           View<const Real, 2> dy, View<Real, 2> dh, Write);
     void (*backward_weight)(Stream, View<const Real, 2> h, View<const std::int32_t, 2> slot_row,
                             View<const Real, 2> dy, View<Wide<Real>, 2> dweight, Write);
     void (*backward_passthrough)(Stream, View<const Real, 2> x, View<const Real, 2> dy,
                                  View<Wide<Real>, 1> dpassthrough, Write);
-    void (*backward_input)(Stream, View<const Wide<Real>, 1> passthrough, View<const Real, 2> dy, View<Real, 2> dx,
-                           Write);
+    void (*backward_input)(Stream, View<const Wide<Real>, 1> passthrough, View<const Real, 2> dy,
+                           View<Real, 2> dx, Write);
 };
 
 inline constinit KernelSlot<CombineKernels> combine_slot{"combine"};
@@ -53,8 +53,8 @@ void check_combine(const Var<Real>& h, const Var<Wide<Real>>& weight, const Disp
 
 /// Gradients of h and of the weights.
 template <class Real>
-void record_combine_rows(Tape& tape, const Var<Real>& h, const Var<Wide<Real>>& weight, const DispatchPlan& plan,
-                         const Var<Real>& y) {
+void record_combine_rows(Tape& tape, const Var<Real>& h, const Var<Wide<Real>>& weight,
+                         const DispatchPlan& plan, const Var<Real>& y) {
     if (!h.needs_gradient() && !weight.needs_gradient()) return;
     const auto& kernels = combine_slot.get<Real>(tape.device());
     const Tensor<Real> kept = weight.needs_gradient() ? h.value() : Tensor<Real>();
@@ -81,8 +81,8 @@ void record_combine_passthrough(Tape& tape, const Var<Wide<Real>>& passthrough, 
     if (!x.needs_gradient() && !passthrough.needs_gradient()) return;
     const auto& kernels = combine_slot.get<Real>(tape.device());
     const Tensor<Real> kept = passthrough.needs_gradient() ? x.value() : Tensor<Real>();
-    tape.record(y.gradient(), [&kernels, stream = tape.stream(), kept, input_gradient = x.gradient(), passthrough,
-                               dy = y.gradient()] {
+    tape.record(y.gradient(), [&kernels, stream = tape.stream(), kept, input_gradient = x.gradient(),
+                               passthrough, dy = y.gradient()] {
         const View<const Real, 2> dy_view = dy->tensor().template view<2>();
         if (passthrough.needs_gradient()) {
             auto dpassthrough = passthrough.gradient()->target();
@@ -91,8 +91,8 @@ void record_combine_passthrough(Tape& tape, const Var<Wide<Real>>& passthrough, 
         }
         if (input_gradient) {
             auto dx = input_gradient->target();
-            kernels.backward_input(stream, passthrough.template view<1>(), dy_view, dx.tensor.template view<2>(),
-                                   dx.write);
+            kernels.backward_input(stream, passthrough.template view<1>(), dy_view,
+                                   dx.tensor.template view<2>(), dx.write);
         }
     });
 }
@@ -105,8 +105,9 @@ template <class Real>
 Var<Real> combine(Tape& tape, const Var<Real>& h, const Var<Wide<Real>>& weight, const DispatchPlan& plan,
                   const Var<Wide<Real>>& passthrough = {}, const Var<Real>& x = {}) {
     detail::check_combine(h, weight, plan, passthrough, x);
-    auto y = tape.output<Real>({plan.tokens, h.extent(1)}, h.needs_gradient() || weight.needs_gradient() ||
-                                                               passthrough.needs_gradient() || x.needs_gradient());
+    auto y =
+        tape.output<Real>({plan.tokens, h.extent(1)}, h.needs_gradient() || weight.needs_gradient() ||
+                                                          passthrough.needs_gradient() || x.needs_gradient());
     const bool given = x.defined();
     combine_slot.get<Real>(tape.device())
         .forward(tape.stream(), h.template view<2>(), weight.template view<2>(), plan.slot_row.view<2>(),

@@ -35,7 +35,8 @@ struct DispatchView {
 template <class Real>
 struct DispatchKernels {
     void (*sort)(Stream, View<const std::int32_t, 2> expert, View<std::int32_t, 1> expert_begin,
-                 View<std::int32_t, 1> row_token, View<std::int32_t, 1> row_slot, View<std::int32_t, 2> slot_row);
+                 View<std::int32_t, 1> row_token, View<std::int32_t, 1> row_slot,
+                 View<std::int32_t, 2> slot_row);
 };
 
 /// Integers only: the one seat of a device is that of float32.

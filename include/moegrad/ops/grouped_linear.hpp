@@ -30,15 +30,17 @@ using LoraStack = LoraWeights<Real>;
 template <class Real>
 struct GroupedLinearKernels {
     /// y[n] (+)= x[src(n)] w[e]^T
-    void (*multiply)(Stream, View<const Real, 2> x, View<const Real, 3> w, DispatchView, RowSource, View<Real, 2> y,
-                     Write);
+    void (*multiply)(Stream, View<const Real, 2> x, View<const Real, 3> w, DispatchView, RowSource,
+                     View<Real, 2> y, Write);
     /// dx[n] (+)= dy[n] w[e]
-    void (*multiply_back)(Stream, View<const Real, 2> dy, View<const Real, 3> w, DispatchView, View<Real, 2> dx, Write);
+    void (*multiply_back)(Stream, View<const Real, 2> dy, View<const Real, 3> w, DispatchView,
+                          View<Real, 2> dx, Write);
     /// dw[e] (+)= sum_n dy[n]^T x[src(n)]
     void (*weight_gradient)(Stream, View<const Real, 2> dy, View<const Real, 2> x, DispatchView, RowSource,
                             View<Real, 3> dw, Write);
     /// y[n] (+)= mask_e(x[src(n)])
-    void (*drop)(Stream, View<const Real, 2> x, DispatchView, RowSource, TokenKeys, Dropout, View<Real, 2> y, Write);
+    void (*drop)(Stream, View<const Real, 2> x, DispatchView, RowSource, TokenKeys, Dropout, View<Real, 2> y,
+                 Write);
     /// y[n] *= factor
     void (*scale)(Stream, DispatchView, double factor, View<Real, 2> y);
     /// dx[t] (+)= sum_k rows[slot_row[t,k]]
@@ -53,16 +55,18 @@ template <class Real>
 void check_grouped_linear(const Var<Real>& x, const Var<Real>& w, const DispatchPlan& plan, RowSource source,
                           const LoraStack<Real>* lora) {
     const Index rows = source == RowSource::tokens ? plan.tokens : plan.bound;
-    if (x.shape().rank() != 2 || w.shape().rank() != 3 || x.extent(0) != rows || w.extent(0) != plan.experts ||
-        x.extent(1) != w.extent(2)) {
-        throw Error{ErrorCode::shape, "grouped_linear", format("x [{}, D] and w [{}, O, D]", rows, plan.experts),
+    if (x.shape().rank() != 2 || w.shape().rank() != 3 || x.extent(0) != rows ||
+        w.extent(0) != plan.experts || x.extent(1) != w.extent(2)) {
+        throw Error{ErrorCode::shape, "grouped_linear",
+                    format("x [{}, D] and w [{}, O, D]", rows, plan.experts),
                     format("x {}, w {}", x.shape().text(), w.shape().text())};
     }
     if (lora == nullptr) return;
     const Shape &a = lora->A.shape(), &b = lora->B.shape();
     if (a.rank() != 3 || b.rank() != 3 || !(a == Shape{w.extent(0), a[1], w.extent(2)}) ||
         !(b == Shape{w.extent(0), w.extent(1), a[1]})) {
-        throw Error{ErrorCode::shape, "grouped_linear", "A [E, R, D] and B [E, O, R] for w " + w.shape().text(),
+        throw Error{ErrorCode::shape, "grouped_linear",
+                    "A [E, R, D] and B [E, O, R] for w " + w.shape().text(),
                     format("A {}, B {}", a.text(), b.text())};
     }
 }
@@ -75,12 +79,12 @@ struct GroupedLinear {
     DispatchPlan plan;
     RowSource source;
     Segments segments;
-    Dropout dropout;              // as active in this call
-    Var<Real> w;                  // [E, O, D]
-    Var<Real> A, B;               // undefined without LoRA
+    Dropout dropout;  // as active in this call
+    Var<Real> w;      // [E, O, D]
+    Var<Real> A, B;   // undefined without LoRA
     double scale = 1;
-    Tensor<Real> x = {};          // kept only where a weight gradient reads it
-    Tensor<Real> u = {};          // [N, R]
+    Tensor<Real> x = {};  // kept only where a weight gradient reads it
+    Tensor<Real> u = {};  // [N, R]
     std::shared_ptr<Gradient<Real>> input_gradient = {};
 
     /// drop(x) as rows, or x itself without dropout: `from` says which.
@@ -88,8 +92,8 @@ struct GroupedLinear {
         from = source;
         if (dropout.rate == 0) return input;
         auto rows = stream.context().template make<Real>({plan.bound, input.extent(1)});
-        kernels->drop(stream, input.template view<2>(), DispatchView(plan), source, token_keys(dropout, segments),
-                      dropout, rows.template view<2>(), Write::overwrite);
+        kernels->drop(stream, input.template view<2>(), DispatchView(plan), source,
+                      token_keys(dropout, segments), dropout, rows.template view<2>(), Write::overwrite);
         from = RowSource::rows;
         return rows;
     }
@@ -99,8 +103,8 @@ struct GroupedLinear {
         RowSource from;
         const Tensor<Real> rows = dropped(input, from);
         u = stream.context().template make<Real>({plan.bound, A.extent(1)});
-        kernels->multiply(stream, rows.template view<2>(), A.template view<3>(), view, from, u.template view<2>(),
-                          Write::overwrite);
+        kernels->multiply(stream, rows.template view<2>(), A.template view<3>(), view, from,
+                          u.template view<2>(), Write::overwrite);
         kernels->scale(stream, view, scale, u.template view<2>());
         kernels->multiply(stream, u.template view<2>(), B.template view<3>(), view, RowSource::rows,
                           y.template view<2>(), Write::accumulate);
@@ -128,15 +132,16 @@ private:
     void write_weight(const Tensor<Real>& rows, const Tensor<Real>& input, RowSource from,
                       const Var<Real>& weight) const {
         auto target = weight.gradient()->target();
-        kernels->weight_gradient(stream, rows.template view<2>(), input.template view<2>(), DispatchView(plan), from,
-                                 target.tensor.template view<3>(), target.write);
+        kernels->weight_gradient(stream, rows.template view<2>(), input.template view<2>(),
+                                 DispatchView(plan), from, target.tensor.template view<3>(), target.write);
     }
 
     void write_input(const Tensor<Real>& dy, const Tensor<Real>& du) const {
         const DispatchView view(plan);
         auto dx = input_gradient->target();
         const bool direct = source == RowSource::rows;
-        const auto rows = direct ? dx.tensor : stream.context().template make<Real>({plan.bound, w.extent(2)});
+        const auto rows =
+            direct ? dx.tensor : stream.context().template make<Real>({plan.bound, w.extent(2)});
         const auto rows_view = rows.template view<2>();
         kernels->multiply_back(stream, dy.template view<2>(), w.template view<3>(), view, rows_view,
                                direct ? dx.write : Write::overwrite);
@@ -147,8 +152,8 @@ private:
             auto through = stream.context().template make<Real>(rows.shape());
             kernels->multiply_back(stream, du.template view<2>(), A.template view<3>(), view,
                                    through.template view<2>(), Write::overwrite);
-            kernels->drop(stream, through.template view<2>(), view, RowSource::rows, token_keys(dropout, segments),
-                          dropout, rows_view, Write::accumulate);
+            kernels->drop(stream, through.template view<2>(), view, RowSource::rows,
+                          token_keys(dropout, segments), dropout, rows_view, Write::accumulate);
         }
         if (!direct) kernels->sum_slots(stream, rows_view, view, dx.tensor.template view<2>(), dx.write);
     }
@@ -160,11 +165,19 @@ private:
 /// `lora` may be null; the segments are read where its dropout is active.
 template <class Real>
 Var<Real> grouped_linear(Tape& tape, const Var<Real>& x, const Var<Real>& w, const DispatchPlan& plan,
-                         RowSource source, const LoraStack<Real>* lora = nullptr, const Segments& segments = {}) {
+                         RowSource source, const LoraStack<Real>* lora = nullptr,
+                         const Segments& segments = {}) {
     detail::check_grouped_linear(x, w, plan, source, lora);
     const Dropout dropout = lora ? active_dropout(tape, lora->dropout, segments, plan.tokens) : Dropout{};
-    detail::GroupedLinear<Real> call{&grouped_linear_slot.get<Real>(tape.device()), tape.stream(), plan, source,
-                                     segments, dropout, w, {}, {}};
+    detail::GroupedLinear<Real> call{&grouped_linear_slot.get<Real>(tape.device()),
+                                     tape.stream(),
+                                     plan,
+                                     source,
+                                     segments,
+                                     dropout,
+                                     w,
+                                     {},
+                                     {}};
     if (lora != nullptr) {
         call.A = lora->A;
         call.B = lora->B;
@@ -173,8 +186,8 @@ Var<Real> grouped_linear(Tape& tape, const Var<Real>& x, const Var<Real>& w, con
     const bool weights_learn = w.needs_gradient() || call.A.needs_gradient();
     auto y = tape.output<Real>({plan.bound, w.extent(1)},
                                x.needs_gradient() || weights_learn || call.B.needs_gradient());
-    call.kernels->multiply(tape.stream(), x.template view<2>(), w.template view<3>(), DispatchView(plan), source,
-                           y.value().template view<2>(), Write::overwrite);
+    call.kernels->multiply(tape.stream(), x.template view<2>(), w.template view<3>(), DispatchView(plan),
+                           source, y.value().template view<2>(), Write::overwrite);
     if (lora != nullptr) call.add_lora(x.value(), y.value());
     if (!y.needs_gradient()) return y;
     if (weights_learn) call.x = x.value();

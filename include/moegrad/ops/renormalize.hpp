@@ -13,7 +13,8 @@ namespace moegrad {
 
 template <class Real>
 struct RenormalizeKernels {
-    void (*forward)(Stream, View<const Real, 2> w, View<const std::int32_t, 2> index, View<Real, 2> u, Index groups);
+    void (*forward)(Stream, View<const Real, 2> w, View<const std::int32_t, 2> index, View<Real, 2> u,
+                    Index groups);
     void (*backward)(Stream, View<const Real, 2> w, View<const std::int32_t, 2> index, View<const Real, 2> du,
                      View<Real, 2> dw, Index groups, Write);
 };
@@ -29,7 +30,8 @@ Var<Real> renormalize(Tape& tape, const Var<Real>& w, const Tensor<std::int32_t>
     }
     const auto& kernels = renormalize_slot.get<Real>(tape.device());
     auto u = tape.output<Real>(w.shape(), w.needs_gradient());
-    kernels.forward(tape.stream(), w.template view<2>(), index.view<2>(), u.value().template view<2>(), groups);
+    kernels.forward(tape.stream(), w.template view<2>(), index.view<2>(), u.value().template view<2>(),
+                    groups);
     if (!u.needs_gradient()) return u;
     tape.record(u.gradient(), [&kernels, stream = tape.stream(), w, index, groups, du = u.gradient()] {
         auto dw = w.gradient()->target();

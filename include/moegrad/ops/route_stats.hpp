@@ -47,16 +47,20 @@ template <class Real>
 RoutingStats route_stats(Tape& tape, const Tensor<std::int32_t>& expert, const Tensor<std::int32_t>& choice,
                          const Tensor<Real>& p, const Segments& segments) {
     if (p.shape().rank() != 2 || choice.shape().rank() != 2 || expert.shape().rank() != 2 ||
-        p.extent(0) != choice.extent(0) || p.extent(0) != expert.extent(0) || p.extent(0) != segments.tokens()) {
-        throw Error{ErrorCode::shape, "route_stats", "expert [T, K], choice [T, K], p [T, C] and segments of T tokens",
+        p.extent(0) != choice.extent(0) || p.extent(0) != expert.extent(0) ||
+        p.extent(0) != segments.tokens()) {
+        throw Error{ErrorCode::shape, "route_stats",
+                    "expert [T, K], choice [T, K], p [T, C] and segments of T tokens",
                     format("expert {}, choice {}, p {}, segments of {}", expert.shape().text(),
                            choice.shape().text(), p.shape().text(), segments.tokens())};
     }
     const auto make = [&](Index n) { return tape.make<std::int64_t>({n}); };
     const Index C = p.extent(1);
-    const RoutingStats stats{make(1), make(C), make(C), make(1), make(expert.extent(1) + 1), make(1), make(1)};
+    const RoutingStats stats{make(1), make(C), make(C), make(1), make(expert.extent(1) + 1),
+                             make(1), make(1)};
     route_stats_slot.get<Real>(tape.device())
-        .count(tape.stream(), expert.view<2>(), choice.view<2>(), p.template view<2>(), segments.valid.view<1>(),
+        .count(tape.stream(), expert.view<2>(), choice.view<2>(), p.template view<2>(),
+               segments.valid.view<1>(),
                {stats.tokens.view<1>(), stats.slots.view<1>(), stats.mass.view<1>(), stats.entropy.view<1>(),
                 stats.experts_per_token.view<1>(), stats.all_null.view<1>(), stats.dropped.view<1>()});
     return stats;

@@ -11,9 +11,10 @@ namespace moegrad {
 
 template <class Real>
 struct TakeKernels {
-    void (*forward)(Stream, View<const Real, 2> p, View<const std::int32_t, 2> index, View<Real, 2> w, Index groups);
-    void (*backward)(Stream, View<const std::int32_t, 2> index, View<const Real, 2> dw, View<Real, 2> dp, Index groups,
-                     Write);
+    void (*forward)(Stream, View<const Real, 2> p, View<const std::int32_t, 2> index, View<Real, 2> w,
+                    Index groups);
+    void (*backward)(Stream, View<const std::int32_t, 2> index, View<const Real, 2> dw, View<Real, 2> dp,
+                     Index groups, Write);
 };
 
 inline constinit KernelSlot<TakeKernels> take_slot{"take"};
@@ -28,14 +29,15 @@ Var<Real> take(Tape& tape, const Var<Real>& p, const Tensor<std::int32_t>& index
     }
     const auto& kernels = take_slot.get<Real>(tape.device());
     auto w = tape.output<Real>(index.shape(), p.needs_gradient());
-    kernels.forward(tape.stream(), p.template view<2>(), index.view<2>(), w.value().template view<2>(), groups);
+    kernels.forward(tape.stream(), p.template view<2>(), index.view<2>(), w.value().template view<2>(),
+                    groups);
     if (!w.needs_gradient()) return w;
-    tape.record(w.gradient(),
-                [&kernels, stream = tape.stream(), index, groups, gradient = p.gradient(), dw = w.gradient()] {
-                    auto dp = gradient->target();
-                    kernels.backward(stream, index.view<2>(), dw->tensor().template view<2>(),
-                                     dp.tensor.template view<2>(), groups, dp.write);
-                });
+    tape.record(w.gradient(), [&kernels, stream = tape.stream(), index, groups, gradient = p.gradient(),
+                               dw = w.gradient()] {
+        auto dp = gradient->target();
+        kernels.backward(stream, index.view<2>(), dw->tensor().template view<2>(),
+                         dp.tensor.template view<2>(), groups, dp.write);
+    });
     return w;
 }
 

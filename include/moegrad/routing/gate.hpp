@@ -16,17 +16,18 @@ template <class Real>
 struct Gate {
     std::shared_ptr<Parameter<Real>> weight;  // [C, D]
     LoraParameters<Real> lora;                // A [R, D], B [C, R]; undefined without LoRA
+    int place = 0;                            // which use of the weight this is, where gates share one
 
     Gate() = default;
-    explicit Gate(std::shared_ptr<Parameter<Real>> w) : weight(std::move(w)) {}
+    explicit Gate(std::shared_ptr<Parameter<Real>> w, int place_ = 0) : weight(std::move(w)), place(place_) {}
 
     bool defined() const { return weight != nullptr; }
     Index columns() const { return weight->shape()[0]; }
 
     /// x [T, D] -> [T, C].
     Var<Real> logits(Tape& tape, const Var<Real>& x, const Segments& segments) {
-        if (!lora.defined()) return linear(tape, x, weight->use());
-        return lora_linear(tape, x, weight->use(),
+        if (!lora.defined()) return linear(tape, x, weight->use(place));
+        return lora_linear(tape, x, weight->use(place),
                            LoraWeights<Real>{lora.A.use(), lora.B.use(), lora.scale, {lora.dropout, lora.module}}, segments);
     }
 

@@ -1,6 +1,6 @@
 #pragma once
-// The register tiles of the matrix product: portable here, AVX2 and AVX-512 in gemm_x86.hpp, chosen at run time.
-// All give the same bits: one fused multiply-add per step, in order of depth.
+// The register tiles of the matrix product: portable here, AVX2 and AVX-512 in gemm_x86.hpp, chosen at run
+// time. All give the same bits: one fused multiply-add per step, in order of depth.
 
 #include <moegrad/cpu/support/gemm_operand.hpp>
 
@@ -17,8 +17,12 @@ enum class InstructionSet { automatic, portable, avx2, avx512 };
 
 namespace gemm_detail {
 
-inline float multiply_add(float a, float b, float c) { return std::fma(a, b, c); }
-inline double multiply_add(double a, double b, double c) { return std::fma(a, b, c); }
+inline float multiply_add(float a, float b, float c) {
+    return std::fma(a, b, c);
+}
+inline double multiply_add(double a, double b, double c) {
+    return std::fma(a, b, c);
+}
 inline std::complex<double> multiply_add(const std::complex<double>& a, const std::complex<double>& b,
                                          const std::complex<double>& c) {
     return {c.real() + (a.real() * b.real() - a.imag() * b.imag()),
@@ -62,7 +66,8 @@ struct PortableKernel {
             const T* b = tile.b + k * tile.b_depth;
             for (int row = 0; row < Rows; ++row) {
                 T a = tile.a[row * tile.a_row + k * tile.a_depth];
-                for (int lane = 0; lane < lanes; ++lane) sum[row][lane] = multiply_add(a, b[lane], sum[row][lane]);
+                for (int lane = 0; lane < lanes; ++lane)
+                    sum[row][lane] = multiply_add(a, b[lane], sum[row][lane]);
             }
         }
         for (int row = 0; row < Rows; ++row) {

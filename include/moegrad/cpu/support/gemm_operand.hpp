@@ -1,9 +1,10 @@
 #pragma once
 // The two operands of a matrix product as the micro-kernel sees them, and how they are brought into its form.
 //
-// Each operand is a matrix [i, k]: i is the row of C for A, the column of C for B; k is the contraction. In memory
-// either k runs along a stored row (A [M, K], B transposed [N, K]) or i does (A transposed [K, M], B [K, N]); stored
-// rows may be picked through a list. One operand is read as scalars ("rows"), the other as vectors ("lanes").
+// Each operand is a matrix [i, k]: i is the row of C for A, the column of C for B; k is the contraction. In
+// memory either k runs along a stored row (A [M, K], B transposed [N, K]) or i does (A transposed [K, M], B
+// [K, N]); stored rows may be picked through a list. One operand is read as scalars ("rows"), the other as
+// vectors ("lanes").
 
 #include <moegrad/core/view.hpp>
 
@@ -72,7 +73,9 @@ void copy_run(const T* from, Index count, T* to) {
 inline constexpr Index kScalarPad = 16;  // keeps copied rows out of each other's cache sets
 
 /// Elements of scratch that scalars() needs for `rows` rows.
-inline Index scalar_scratch(Index rows, Index depth) { return rows * (depth + kScalarPad); }
+inline Index scalar_scratch(Index rows, Index depth) {
+    return rows * (depth + kScalarPad);
+}
 
 /// Brings rows [begin, end), depth [k, k + depth) into scratch, or points at them where they are.
 template <class T>
@@ -86,7 +89,8 @@ ScalarBlock<T> scalars(const Operand<T>& a, Index begin, Index end, Index k, Ind
         return {scratch, pitch, 1};
     }
     Index rows = end - begin;
-    for (Index step = 0; step < depth; ++step) copy_run(a.stored_row(k + step) + begin, rows, scratch + step * rows);
+    for (Index step = 0; step < depth; ++step)
+        copy_run(a.stored_row(k + step) + begin, rows, scratch + step * rows);
     return {scratch, 1, rows};
 }
 
@@ -101,8 +105,8 @@ inline constexpr Index kMostGroup = 8;
 
 /// Packs lanes [begin, end), depth [k, k + depth) as [depth, width], zero beyond end.
 template <class T>
-void pack_lanes(const Operand<T>& b, const TransposeRows<T>& transpose, Index begin, Index end, Index k, Index depth,
-                Index width, T* packed) {
+void pack_lanes(const Operand<T>& b, const TransposeRows<T>& transpose, Index begin, Index end, Index k,
+                Index depth, Index width, T* packed) {
     Index lanes = end - begin;
     if (!b.depth_contiguous) {
         for (Index step = 0; step < depth; ++step) {

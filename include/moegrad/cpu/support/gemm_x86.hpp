@@ -1,7 +1,7 @@
 #pragma once
-// Register tiles for x86: AVX2 + FMA (6 rows x 2 vectors) and AVX-512F (14 rows x 2 vectors), float and double.
-// Each function names its instruction set, so that this compiles in a translation unit for plain x86-64; nothing here
-// may run before supported() has said yes.
+// Register tiles for x86: AVX2 + FMA (6 rows x 2 vectors) and AVX-512F (14 rows x 2 vectors), float and
+// double. Each function names its instruction set, so that this compiles in a translation unit for plain
+// x86-64; nothing here may run before supported() has said yes.
 
 #include <moegrad/cpu/support/gemm_kernel.hpp>
 
@@ -19,9 +19,15 @@ struct Avx2Float {
     using Vector = __m256;
     static constexpr int kWidth = 8;
     [[gnu::target("avx2,fma"), gnu::always_inline]] static Vector zero() { return _mm256_setzero_ps(); }
-    [[gnu::target("avx2,fma"), gnu::always_inline]] static Vector load(const float* p) { return _mm256_loadu_ps(p); }
-    [[gnu::target("avx2,fma"), gnu::always_inline]] static Vector all(const float* p) { return _mm256_set1_ps(*p); }
-    [[gnu::target("avx2,fma"), gnu::always_inline]] static void store(float* p, Vector v) { _mm256_storeu_ps(p, v); }
+    [[gnu::target("avx2,fma"), gnu::always_inline]] static Vector load(const float* p) {
+        return _mm256_loadu_ps(p);
+    }
+    [[gnu::target("avx2,fma"), gnu::always_inline]] static Vector all(const float* p) {
+        return _mm256_set1_ps(*p);
+    }
+    [[gnu::target("avx2,fma"), gnu::always_inline]] static void store(float* p, Vector v) {
+        _mm256_storeu_ps(p, v);
+    }
     [[gnu::target("avx2,fma"), gnu::always_inline]] static Vector fma(Vector a, Vector b, Vector c) {
         return _mm256_fmadd_ps(a, b, c);
     }
@@ -32,9 +38,15 @@ struct Avx2Double {
     using Vector = __m256d;
     static constexpr int kWidth = 4;
     [[gnu::target("avx2,fma"), gnu::always_inline]] static Vector zero() { return _mm256_setzero_pd(); }
-    [[gnu::target("avx2,fma"), gnu::always_inline]] static Vector load(const double* p) { return _mm256_loadu_pd(p); }
-    [[gnu::target("avx2,fma"), gnu::always_inline]] static Vector all(const double* p) { return _mm256_set1_pd(*p); }
-    [[gnu::target("avx2,fma"), gnu::always_inline]] static void store(double* p, Vector v) { _mm256_storeu_pd(p, v); }
+    [[gnu::target("avx2,fma"), gnu::always_inline]] static Vector load(const double* p) {
+        return _mm256_loadu_pd(p);
+    }
+    [[gnu::target("avx2,fma"), gnu::always_inline]] static Vector all(const double* p) {
+        return _mm256_set1_pd(*p);
+    }
+    [[gnu::target("avx2,fma"), gnu::always_inline]] static void store(double* p, Vector v) {
+        _mm256_storeu_pd(p, v);
+    }
     [[gnu::target("avx2,fma"), gnu::always_inline]] static Vector fma(Vector a, Vector b, Vector c) {
         return _mm256_fmadd_pd(a, b, c);
     }
@@ -45,9 +57,15 @@ struct Avx512Float {
     using Vector = __m512;
     static constexpr int kWidth = 16;
     [[gnu::target("avx512f"), gnu::always_inline]] static Vector zero() { return _mm512_setzero_ps(); }
-    [[gnu::target("avx512f"), gnu::always_inline]] static Vector load(const float* p) { return _mm512_loadu_ps(p); }
-    [[gnu::target("avx512f"), gnu::always_inline]] static Vector all(const float* p) { return _mm512_set1_ps(*p); }
-    [[gnu::target("avx512f"), gnu::always_inline]] static void store(float* p, Vector v) { _mm512_storeu_ps(p, v); }
+    [[gnu::target("avx512f"), gnu::always_inline]] static Vector load(const float* p) {
+        return _mm512_loadu_ps(p);
+    }
+    [[gnu::target("avx512f"), gnu::always_inline]] static Vector all(const float* p) {
+        return _mm512_set1_ps(*p);
+    }
+    [[gnu::target("avx512f"), gnu::always_inline]] static void store(float* p, Vector v) {
+        _mm512_storeu_ps(p, v);
+    }
     [[gnu::target("avx512f"), gnu::always_inline]] static Vector fma(Vector a, Vector b, Vector c) {
         return _mm512_fmadd_ps(a, b, c);
     }
@@ -58,9 +76,15 @@ struct Avx512Double {
     using Vector = __m512d;
     static constexpr int kWidth = 8;
     [[gnu::target("avx512f"), gnu::always_inline]] static Vector zero() { return _mm512_setzero_pd(); }
-    [[gnu::target("avx512f"), gnu::always_inline]] static Vector load(const double* p) { return _mm512_loadu_pd(p); }
-    [[gnu::target("avx512f"), gnu::always_inline]] static Vector all(const double* p) { return _mm512_set1_pd(*p); }
-    [[gnu::target("avx512f"), gnu::always_inline]] static void store(double* p, Vector v) { _mm512_storeu_pd(p, v); }
+    [[gnu::target("avx512f"), gnu::always_inline]] static Vector load(const double* p) {
+        return _mm512_loadu_pd(p);
+    }
+    [[gnu::target("avx512f"), gnu::always_inline]] static Vector all(const double* p) {
+        return _mm512_set1_pd(*p);
+    }
+    [[gnu::target("avx512f"), gnu::always_inline]] static void store(double* p, Vector v) {
+        _mm512_storeu_pd(p, v);
+    }
     [[gnu::target("avx512f"), gnu::always_inline]] static Vector fma(Vector a, Vector b, Vector c) {
         return _mm512_fmadd_pd(a, b, c);
     }
@@ -70,8 +94,10 @@ struct Avx512Double {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
 }
 
-/// Eight rows of float to columns, 8 x 8 at a time. Halves are joined on load, which leaves 16 shuffles for 64 values.
-[[gnu::target("avx2")]] inline void transpose_rows(const float* const* rows, Index depth, Index width, float* packed) {
+/// Eight rows of float to columns, 8 x 8 at a time. Halves are joined on load, which leaves 16 shuffles for
+/// 64 values.
+[[gnu::target("avx2")]] inline void transpose_rows(const float* const* rows, Index depth, Index width,
+                                                   float* packed) {
     Index step = 0;
     for (; step + 8 <= depth; step += 8) {
         for (Index half = 0; half < 8; half += 4) {
@@ -109,9 +135,9 @@ struct Avx512Double {
     }
 }
 
-// In both kernels sum[I] belongs to row I / Vectors and vector I % Vectors; the packs keep every index constant, so
-// that the array lives in registers. Rows are addressed from every third one: base, base + stride, base + 2 stride
-// are address modes, and the bases of 14 rows fit the integer registers.
+// In both kernels sum[I] belongs to row I / Vectors and vector I % Vectors; the packs keep every index
+// constant, so that the array lives in registers. Rows are addressed from every third one: base, base +
+// stride, base + 2 stride are address modes, and the bases of 14 rows fit the integer registers.
 
 template <class V>
 struct Avx2Kernel {

@@ -1,0 +1,37 @@
+#pragma once
+// All CPU kernels, for programs built without CMake: include this in exactly one .cpp. With CMake link
+// moegrad::moegrad instead, which compiles every kernel header once; having both is an error of the linker.
+
+#include <moegrad/cpu/adamw.hpp>
+#include <moegrad/cpu/add.hpp>
+#include <moegrad/cpu/attention.hpp>
+#include <moegrad/cpu/balance_loss.hpp>
+#include <moegrad/cpu/combine.hpp>
+#include <moegrad/cpu/concat.hpp>
+#include <moegrad/cpu/dispatch.hpp>
+#include <moegrad/cpu/dropout.hpp>
+#include <moegrad/cpu/embedding.hpp>
+#include <moegrad/cpu/entropy.hpp>
+#include <moegrad/cpu/grouped_linear.hpp>
+#include <moegrad/cpu/linear.hpp>
+#include <moegrad/cpu/linear_cross_entropy.hpp>
+#include <moegrad/cpu/lora_linear.hpp>
+#include <moegrad/cpu/mix.hpp>
+#include <moegrad/cpu/molora_linear.hpp>
+#include <moegrad/cpu/null_slots.hpp>
+#include <moegrad/cpu/renormalize.hpp>
+#include <moegrad/cpu/rms_norm.hpp>
+#include <moegrad/cpu/rope.hpp>
+#include <moegrad/cpu/route_stats.hpp>
+#include <moegrad/cpu/scatter.hpp>
+#include <moegrad/cpu/seed.hpp>
+#include <moegrad/cpu/softmax.hpp>
+#include <moegrad/cpu/sum_squares.hpp>
+#include <moegrad/cpu/swiglu.hpp>
+#include <moegrad/cpu/take.hpp>
+#include <moegrad/cpu/top_k.hpp>
+#include <moegrad/cpu/z_loss.hpp>
+
+extern "C" {
+int moegrad_cpu_kernels_linked_twice_see_docs = 1;
+}
