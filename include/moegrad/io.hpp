@@ -9,7 +9,7 @@
 #include <moegrad/io/json_value.hpp>
 #include <moegrad/io/json_writer.hpp>
 #include <moegrad/io/mapped_file.hpp>
-#include <moegrad/io/model_config.hpp>
+#include <moegrad/core/model_config.hpp>
 #include <moegrad/io/model_config_json.hpp>
 #include <moegrad/io/model_config_keys.hpp>
 #include <moegrad/io/model_config_writer.hpp>

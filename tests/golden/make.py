@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Makes every golden file of this folder with PyTorch, transformers and PEFT: the numbers that the C++ tests compare with.
 
+Length: one file, so that one command with one seed and one set of versions remakes every number.
+
     python3 -m venv venv && venv/bin/pip install "torch>=2.11" "transformers>=5.0" "peft>=0.19.1" safetensors numpy
     venv/bin/python tests/golden/make.py [FOLDER]          (FOLDER: where to write; default: the folder of this file)
 

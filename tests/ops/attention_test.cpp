@@ -50,7 +50,8 @@ std::vector<Tensor<double>> random_inputs(const AttentionOptions& o, Index T) {
 }
 
 /// Brute force: a full mask, a full row of probabilities.
-Tensor<double> reference(const std::vector<Tensor<double>>& in, const Segments& segments, const AttentionOptions& o) {
+Tensor<double> reference(const std::vector<Tensor<double>>& in, const Segments& segments,
+                         const AttentionOptions& o) {
     const Index T = segments.tokens(), head = o.head_dim;
     const auto q = in[0].view<2>(), k = in[1].view<2>(), v = in[2].view<2>();
     auto y = Tensor<double>::zeros(in[0].shape());
@@ -80,8 +81,8 @@ Tensor<double> reference(const std::vector<Tensor<double>>& in, const Segments& 
 }
 
 /// y and the gradients of q, k, v, all bytes in one line, in float.
-std::vector<Tensor<float>> run(Context& context, const std::vector<Tensor<float>>& in, const Segments& segments,
-                               const AttentionOptions& options) {
+std::vector<Tensor<float>> run(Context& context, const std::vector<Tensor<float>>& in,
+                               const Segments& segments, const AttentionOptions& options) {
     Tape tape(context);
     Inputs<float> variables;
     for (const auto& tensor : in) variables.push_back(tape.input(tensor));
@@ -90,7 +91,8 @@ std::vector<Tensor<float>> run(Context& context, const std::vector<Tensor<float>
     for (Index t = 0; t < dy.tensor.rows(); ++t) {
         // By position in its segment, so that a segment alone gets the same.
         const Index p = segments.position.data()[t];
-        for (Index c = 0; c < dy.tensor.columns(); ++c) dy.tensor.view<2>()(t, c) = float((p * 7 + c * 3) % 11) - 4.f;
+        for (Index c = 0; c < dy.tensor.columns(); ++c)
+            dy.tensor.view<2>()(t, c) = float((p * 7 + c * 3) % 11) - 4.f;
     }
     tape.backward();
     std::vector<Tensor<float>> out{y.value()};
@@ -138,12 +140,23 @@ TEST_CASE("attention: agrees with a full mask") {
                     .heads = 6, .kv_heads = 2, .head_dim = 10, .scale = 0.3, .window = window};
                 const auto in = random_inputs(options, T);
                 Tape tape(test::context(), Mode::inference);
-                const auto y = attention(tape, Var<double>(in[0]), Var<double>(in[1]), Var<double>(in[2]), segments,
-                                         options);
+                const auto y = attention(tape, Var<double>(in[0]), Var<double>(in[1]), Var<double>(in[2]),
+                                         segments, options);
                 CHECK(test::relative_error(y.value(), reference(in, segments, options)) < 1e-13);
             }
         }
     }
+}
+
+TEST_CASE("attention: the largest head") {
+    const AttentionOptions options{
+        .heads = 2, .kv_heads = 1, .head_dim = kLargestHead, .scale = 0.06, .window = 40};
+    const auto in = random_inputs(options, 70);
+    Tape tape(test::context(), Mode::inference);
+    const auto segments = padded(70);
+    const auto y =
+        attention(tape, Var<double>(in[0]), Var<double>(in[1]), Var<double>(in[2]), segments, options);
+    CHECK(test::relative_error(y.value(), reference(in, segments, options)) < 1e-13);
 }
 
 TEST_CASE("attention: a window of one and a first row return their own value") {
@@ -164,7 +177,8 @@ TEST_CASE("attention: the same bits for any number of threads and in any batch")
     auto segments = Segments::of_lengths(lengths);
     segments.valid.data()[20] = 0;
     std::vector<Tensor<float>> in;
-    for (const auto& tensor : random_inputs(options, segments.tokens())) in.push_back(test::convert<float>(tensor));
+    for (const auto& tensor : random_inputs(options, segments.tokens()))
+        in.push_back(test::convert<float>(tensor));
     const auto want = run(test::context(), in, segments, options);
     for (int threads : {1, 3, 4}) {
         Context context({.device = Device::cpu, .threads = threads, .fill = Arena::Fill::poison});
@@ -214,9 +228,12 @@ TEST_CASE("attention: padding changes nothing, and nothing of it is read") {
 TEST_CASE("attention: large scores stay finite") {
     const AttentionOptions options{.heads = 1, .kv_heads = 1, .head_dim = 1};
     Context context({.device = Device::cpu, .threads = 1, .fill = Arena::Fill::poison});
-    const auto column = [](std::initializer_list<float> values) { return Tensor<float>::from({3, 1}, values); };
-    const auto out = run(context, {column({1e4f, 1e4f, -1e4f}), column({1e4f, -1e4f, 9e3f}), column({1, 2, 3})},
-                         Segments::of_lengths({3}), options);
+    const auto column = [](std::initializer_list<float> values) {
+        return Tensor<float>::from({3, 1}, values);
+    };
+    const auto out =
+        run(context, {column({1e4f, 1e4f, -1e4f}), column({1e4f, -1e4f, 9e3f}), column({1, 2, 3})},
+            Segments::of_lengths({3}), options);
     CHECK(out[0].values()[0] == 1);
     CHECK(out[0].values()[1] == 1);
     CHECK(out[0].values()[2] == 2);
@@ -252,9 +269,9 @@ TEST_CASE("attention: shapes and settings that do not fit are errors that say so
     CHECK_THROWS_WITH_AS(
         attention(tape, zeros(6), zeros(4), zeros(4), segments, {.heads = 3, .kv_heads = 2, .head_dim = 2}),
         doctest::Contains("H = 3, Hkv = 2"), Error);
-    CHECK_THROWS_WITH_AS(
-        attention(tape, zeros(257), zeros(257), zeros(257), segments, {.heads = 1, .kv_heads = 1, .head_dim = 257}),
-        doctest::Contains("257"), Error);
+    CHECK_THROWS_WITH_AS(attention(tape, zeros(257), zeros(257), zeros(257), segments,
+                                   {.heads = 1, .kv_heads = 1, .head_dim = 257}),
+                         doctest::Contains("257"), Error);
     CHECK_THROWS_AS(attention(tape, zeros(2), zeros(2), zeros(2), Segments::of_lengths({3}),
                               {.heads = 1, .kv_heads = 1, .head_dim = 2}),
                     Error);

@@ -17,7 +17,12 @@ const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
 TEST_CASE("concat: gradients and float against double") {
     const Index sizes[][2] = {{1, 1}, {5, 3}, {67, 0}, {0, 2}, {9, 40}};
     for (const auto& [A, B] : sizes) {
-        test::check_op({&concat_slot}, [A = A, B = B](Index T) { return std::vector{Shape{T, A}, Shape{T, B}}; }, op);
+        test::check_op(
+            {&concat_slot},
+            [A = A, B = B](Index T) {
+                return std::vector{Shape{T, A}, Shape{T, B}};
+            },
+            op);
     }
 }
 

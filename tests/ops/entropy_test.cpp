@@ -16,19 +16,24 @@ const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
 
 TEST_CASE("entropy: gradients and float against double") {
     for (Index E : {1, 5, 67}) {
-        test::check_op({&entropy_slot}, [E](Index T) { return std::vector{Shape{T, E}}; }, op,
-                       {.scale = {0.05}, .shift = {0.4}});
+        test::check_op({&entropy_slot},
+                       [E](Index T) {
+                           return std::vector{Shape{T, E}};
+                       },
+                       op, {.scale = {0.05}, .shift = {0.4}});
     }
 }
 
-TEST_CASE("entropy: complex step") { test::check_complex_step(op, {test::random_tensor({3, 9}, 1, 0.1, 1)}); }
+TEST_CASE("entropy: complex step") {
+    test::check_complex_step(op, {test::random_tensor({3, 9}, 1, 0.1, 1)});
+}
 
 TEST_CASE("entropy: known values, and 0 log 0") {
     // Row 0: softmax(2, 1, 0, -1), computed with Python's math.
     Tape tape(test::context());
     auto p = tape.input(Tensor<double>::from(
         {3, 4}, {0.6439142598879724, 0.23688281808991013, 0.08714431874203257, 0.03205860328008499,  //
-                 .25, .25, .25, .25,                                                                  //
+                 .25, .25, .25, .25,                                                                 //
                  0, 1, 0, 0}));
     const auto h = entropy(tape, p);
     auto dh = h.gradient()->target();
@@ -46,5 +51,6 @@ TEST_CASE("entropy: known values, and 0 log 0") {
 TEST_CASE("entropy: NaN is not taken for 0, and rank is checked") {
     Tape tape(test::context());
     CHECK(std::isnan(entropy(tape, Var<float>(Tensor<float>::from({1, 2}, {NAN, 1}))).value().data()[0]));
-    CHECK_THROWS_WITH_AS(entropy(tape, Var<float>(Tensor<float>::zeros({3}))), doctest::Contains("p [3]"), Error);
+    CHECK_THROWS_WITH_AS(entropy(tape, Var<float>(Tensor<float>::zeros({3}))), doctest::Contains("p [3]"),
+                         Error);
 }

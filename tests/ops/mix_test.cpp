@@ -18,8 +18,12 @@ const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
 TEST_CASE("mix: gradients and float against double") {
     const Index sizes[][2] = {{1, 1}, {1, 5}, {3, 1}, {4, 7}, {2, 67}};
     for (const auto& [J, E] : sizes) {
-        test::check_op({&mix_slot}, [J = J, E = E](Index T) { return std::vector{Shape{T, J}, Shape{T, J * E}}; },
-                       op);
+        test::check_op(
+            {&mix_slot},
+            [J = J, E = E](Index T) {
+                return std::vector{Shape{T, J}, Shape{T, J * E}};
+            },
+            op);
     }
 }
 

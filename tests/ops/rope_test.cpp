@@ -27,12 +27,29 @@ constexpr auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in)
 }  // namespace
 
 TEST_CASE("rope: gradients and float against double") {
-    test::check_op({&rope_slot}, [](Index T) { return std::vector{Shape{T, 2}}; }, op<2>);
-    test::check_op({&rope_slot}, [](Index T) { return std::vector{Shape{T, 18}}; }, op<6>);
-    test::check_op({&rope_slot}, [](Index T) { return std::vector{Shape{T, 68}}; }, op<34>);
+    test::check_op(
+        {&rope_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 2}};
+        },
+        op<2>);
+    test::check_op(
+        {&rope_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 18}};
+        },
+        op<6>);
+    test::check_op(
+        {&rope_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 68}};
+        },
+        op<34>);
 }
 
-TEST_CASE("rope: complex step") { test::check_complex_step(op<4>, {test::random_tensor({5, 8}, 1)}); }
+TEST_CASE("rope: complex step") {
+    test::check_complex_step(op<4>, {test::random_tensor({5, 8}, 1)});
+}
 
 TEST_CASE("rope: pairs are the columns i and i + head/2, turned by position times frequency") {
     Tape tape(test::context());
@@ -135,9 +152,11 @@ TEST_CASE("rope: errors") {
     Tape tape(test::context());
     const RopeTable<float> table(4, 10000);
     Var<float> x(Tensor<float>::zeros({2, 6}));
-    CHECK_THROWS_WITH_AS(rope(tape, x, table, Segments::of_lengths({2})), doctest::Contains("x [2, 6]"), Error);
+    CHECK_THROWS_WITH_AS(rope(tape, x, table, Segments::of_lengths({2})), doctest::Contains("x [2, 6]"),
+                         Error);
     Var<float> y(Tensor<float>::zeros({2, 4}));
-    CHECK_THROWS_WITH_AS(rope(tape, y, table, Segments::of_lengths({3})), doctest::Contains("x [2, 4]"), Error);
+    CHECK_THROWS_WITH_AS(rope(tape, y, table, Segments::of_lengths({3})), doctest::Contains("x [2, 4]"),
+                         Error);
     auto negative = Segments::of_lengths({2});
     negative.position.data()[1] = -5;
     CHECK_THROWS_WITH_AS(rope(tape, y, table, negative), doctest::Contains("-5"), Error);

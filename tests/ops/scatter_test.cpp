@@ -5,6 +5,8 @@
 
 #include "support/op_check.hpp"
 
+#include <algorithm>
+
 using namespace moegrad;
 
 MOEGRAD_TEST_COMPLEX_SEAT(scatter);

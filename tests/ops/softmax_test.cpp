@@ -18,10 +18,30 @@ constexpr auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in)
 }  // namespace
 
 TEST_CASE("softmax: gradients and float against double") {
-    test::check_op({&softmax_slot}, [](Index T) { return std::vector{Shape{T, 1}}; }, op<1>);
-    test::check_op({&softmax_slot}, [](Index T) { return std::vector{Shape{T, 67}}; }, op<1>);
-    test::check_op({&softmax_slot}, [](Index T) { return std::vector{Shape{T, 15}}; }, op<3>);
-    test::check_op({&softmax_slot}, [](Index T) { return std::vector{Shape{T, 4}}; }, op<4>);
+    test::check_op(
+        {&softmax_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 1}};
+        },
+        op<1>);
+    test::check_op(
+        {&softmax_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 67}};
+        },
+        op<1>);
+    test::check_op(
+        {&softmax_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 15}};
+        },
+        op<3>);
+    test::check_op(
+        {&softmax_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 4}};
+        },
+        op<4>);
 }
 
 TEST_CASE("softmax: complex step") {
@@ -42,9 +62,9 @@ TEST_CASE("softmax: large logits, switched off logits, NaN and infinity") {
     Tape tape(test::context());
     const float inf = INFINITY;
     auto x = tape.input(Tensor<float>::from({5, 3}, {1000, 999, -1000,  //
-                                                     -inf, 0, 0,         //
-                                                     -inf, -inf, -inf,   //
-                                                     0, NAN, 0,          //
+                                                     -inf, 0, 0,        //
+                                                     -inf, -inf, -inf,  //
+                                                     0, NAN, 0,         //
                                                      inf, 0, 0}));
     const auto y = softmax(tape, x);
     auto dy = y.gradient()->target();

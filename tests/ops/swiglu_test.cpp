@@ -22,8 +22,18 @@ const auto fused = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) 
 
 TEST_CASE("swiglu: gradients and float against double") {
     for (Index F : {1, 5, 67}) {
-        test::check_op({&swiglu_slot}, [F](Index N) { return std::vector{Shape{N, F}, Shape{N, F}}; }, op);
-        test::check_op({&swiglu_slot}, [F](Index N) { return std::vector{Shape{N, 2 * F}}; }, fused);
+        test::check_op(
+            {&swiglu_slot},
+            [F](Index N) {
+                return std::vector{Shape{N, F}, Shape{N, F}};
+            },
+            op);
+        test::check_op(
+            {&swiglu_slot},
+            [F](Index N) {
+                return std::vector{Shape{N, 2 * F}};
+            },
+            fused);
     }
 }
 
@@ -37,7 +47,8 @@ TEST_CASE("swiglu: known values") {
     Tape tape(test::context());
     const auto gate = Var<double>(Tensor<double>::from({1, 5}, {-3, -1, 0, .5, 2}));
     const auto up = Var<double>(Tensor<double>::from({1, 5}, {1, 2, 1, 1, -1}));
-    const double want[] = {-0.14227761953270035, -0.53788284273999, 0, 0.3112296656009273, -1.7615941559557646};
+    const double want[] = {-0.14227761953270035, -0.53788284273999, 0, 0.3112296656009273,
+                           -1.7615941559557646};
     const auto y = swiglu(tape, gate, up);
     for (Index f = 0; f < 5; ++f) CHECK(y.value().data()[f] == doctest::Approx(want[f]).epsilon(1e-14));
 }
@@ -95,7 +106,8 @@ TEST_CASE("swiglu: rows beyond the device count are neither read nor written") {
         for (float& value : dy.tensor.values()) value = 1;
         tape.backward();
         for (Index i = 0; i < N * F; ++i) CHECK(std::isnan(y.value().data()[i]) == (i >= exist * F));
-        for (Index i = 0; i < N * 2 * F; ++i) CHECK((gradient->tensor().data()[i] == 77) == (i >= exist * 2 * F));
+        for (Index i = 0; i < N * 2 * F; ++i)
+            CHECK((gradient->tensor().data()[i] == 77) == (i >= exist * 2 * F));
     }
 }
 

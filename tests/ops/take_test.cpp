@@ -4,6 +4,8 @@
 
 #include "support/op_check.hpp"
 
+#include <algorithm>
+
 using namespace moegrad;
 
 MOEGRAD_TEST_COMPLEX_SEAT(take);

@@ -19,11 +19,18 @@ const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
 
 TEST_CASE("z_loss: gradients and float against double") {
     for (Index E : {1, 5, 67}) {
-        test::check_op({&z_loss_slot}, [E](Index T) { return std::vector{Shape{T, E}}; }, op);
+        test::check_op(
+            {&z_loss_slot},
+            [E](Index T) {
+                return std::vector{Shape{T, E}};
+            },
+            op);
     }
 }
 
-TEST_CASE("z_loss: complex step") { test::check_complex_step(op, {test::random_tensor({3, 9}, 1)}); }
+TEST_CASE("z_loss: complex step") {
+    test::check_complex_step(op, {test::random_tensor({3, 9}, 1)});
+}
 
 TEST_CASE("z_loss: golden mean of the router z-loss") {
     Tape tape(test::context());
@@ -53,6 +60,6 @@ TEST_CASE("z_loss: padding gives 0 and is not read, large logits stay finite") {
 TEST_CASE("z_loss: shapes that do not fit are an error that names both") {
     Tape tape(test::context());
     Var<float> z(Tensor<float>::zeros({2, 4}));
-    CHECK_THROWS_WITH_AS(z_loss(tape, z, Tensor<std::uint8_t>::zeros({3})), doctest::Contains("z [2, 4], valid [3]"),
-                         Error);
+    CHECK_THROWS_WITH_AS(z_loss(tape, z, Tensor<std::uint8_t>::zeros({3})),
+                         doctest::Contains("z [2, 4], valid [3]"), Error);
 }

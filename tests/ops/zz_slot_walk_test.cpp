@@ -3,6 +3,8 @@
 
 #include "support/op_check.hpp"
 
+#include <algorithm>
+
 using namespace moegrad;
 
 namespace {

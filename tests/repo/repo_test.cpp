@@ -81,7 +81,7 @@ TEST_CASE("planted: an include that points up") {
     };
     expect_none(including("include/moegrad/nn/linear.hpp", "moegrad/ops/linear.hpp"));
     expect_none(including("include/moegrad/nn/linear.hpp", "moegrad/version.hpp"));
-    expect_none(including("include/moegrad/models/llama.hpp", "moegrad/io/model_config.hpp"));
+    expect_none(including("include/moegrad/models/llama.hpp", "moegrad/core/model_config.hpp"));
     expect_none(including("include/moegrad/train/loop.hpp", "moegrad/data/batch.hpp"));
     expect_none(including("include/moegrad/train.hpp", "moegrad/train/loop.hpp"));
     expect_none(including("apps/demo.cpp", "moegrad/moegrad.hpp"));

@@ -55,9 +55,7 @@ struct Inputs {
     AttentionRows rows;
     AttentionOptions options;
 
-    Segment segment(Index s) const {
-        return {rows.begin(s), rows.begin(s + 1), options.window, rows.valid};
-    }
+    Segment segment(Index s) const { return {rows.begin(s), rows.begin(s + 1), options.window, rows.valid}; }
     Index query_column(Index h) const { return h * options.head_dim; }
     Index key_column(Index h) const { return h / (options.heads / options.kv_heads) * options.head_dim; }
 };
@@ -84,7 +82,8 @@ struct Group {
     Index count;
     Seen seen[kGroup];
 
-    Group(const BlockOfKeys& block, const Segment& segment, Index t, Index end) : count(std::min(kGroup, end - t)) {
+    Group(const BlockOfKeys& block, const Segment& segment, Index t, Index end)
+        : count(std::min(kGroup, end - t)) {
         for (Index r = 0; r < count; ++r) seen[r] = block.seen_by(segment, t + r);
     }
     /// All kGroup rows see the same keys.
@@ -105,8 +104,8 @@ struct Group {
 
 /// Rows [from, to) of one segment, at most kQueries, for query head h.
 template <class Real>
-void forward_rows(const Inputs<Real>& in, const Segment& segment, Index from, Index to, Index h, View<Real, 2> y,
-                  View<Wide<Real>, 2> lse) {
+void forward_rows(const Inputs<Real>& in, const Segment& segment, Index from, Index to, Index h,
+                  View<Real, 2> y, View<Wide<Real>, 2> lse) {
     const Index head = in.options.head_dim, column = in.query_column(h), key_column = in.key_column(h);
     Running<Real> running[kQueries];
     Transposed<Real> keys;
@@ -143,8 +142,8 @@ void forward_rows(const Inputs<Real>& in, const Segment& segment, Index from, In
 }
 
 template <class Real>
-void forward(Stream stream, View<const Real, 2> q, View<const Real, 2> k, View<const Real, 2> v, AttentionRows rows,
-             View<Real, 2> y, View<Wide<Real>, 2> lse, AttentionOptions options) {
+void forward(Stream stream, View<const Real, 2> q, View<const Real, 2> k, View<const Real, 2> v,
+             AttentionRows rows, View<Real, 2> y, View<Wide<Real>, 2> lse, AttentionOptions options) {
     const Inputs<Real> in{q, k, v, rows, options};
     const Index T = q.extent(0), H = options.heads;
     const Index blocks = (T + kQueries - 1) / kQueries;
@@ -176,8 +175,8 @@ struct Tile {
 
 /// A group of rows of query head h against a tile.
 template <class Real>
-void backward_group(const Inputs<Real>& in, const Outputs<Real>& out, const Group<Real>& group, Index t, Index h,
-                    Tile<Real>& tile) {
+void backward_group(const Inputs<Real>& in, const Outputs<Real>& out, const Group<Real>& group, Index t,
+                    Index h, Tile<Real>& tile) {
     const Index head = in.options.head_dim, column = in.query_column(h);
     const Real scale = Real(in.options.scale);
     const bool scores = out.dq.wanted || out.dk.wanted;
@@ -243,10 +242,10 @@ void prepare(Stream stream, const AttentionOptions& options, View<const Real, 2>
 }
 
 template <class Real>
-void backward(Stream stream, View<const Real, 2> q, View<const Real, 2> k, View<const Real, 2> v, AttentionRows rows,
-              View<const Real, 2> y, View<const Wide<Real>, 2> lse, View<const Real, 2> dy,
-              View<Wide<Real>, 2> delta, AttentionGradient<Real> dq, AttentionGradient<Real> dk,
-              AttentionGradient<Real> dv, AttentionOptions options) {
+void backward(Stream stream, View<const Real, 2> q, View<const Real, 2> k, View<const Real, 2> v,
+              AttentionRows rows, View<const Real, 2> y, View<const Wide<Real>, 2> lse,
+              View<const Real, 2> dy, View<Wide<Real>, 2> delta, AttentionGradient<Real> dq,
+              AttentionGradient<Real> dk, AttentionGradient<Real> dv, AttentionOptions options) {
     prepare(stream, options, y, dy, delta, dq);
     const Inputs<Real> in{q, k, v, rows, options};
     const Outputs<Real> out{dy, lse, delta, dq, dk, dv};

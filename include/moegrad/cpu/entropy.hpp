@@ -14,7 +14,8 @@ void forward(Stream stream, View<const Real, 2> p, View<Real, 1> h) {
     const Index E = p.extent(1);
     for_rows(stream, p.extent(0), 8 * E, [&](Index t) {
         const Real* pt = p.row(t);
-        h(t) = -sum_of<Real>(E, [&](Index e) { return pt[e] == Real(0) ? Real(0) : pt[e] * moegrad::log(pt[e]); });
+        h(t) = -sum_of<Real>(
+            E, [&](Index e) { return pt[e] == Real(0) ? Real(0) : pt[e] * moegrad::log(pt[e]); });
     });
 }
 

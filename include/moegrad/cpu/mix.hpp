@@ -23,7 +23,8 @@ void forward(Stream stream, View<const Real, 2> a, View<const Real, 2> s, View<R
 }
 
 template <class Real>
-void backward_weight(Stream stream, View<const Real, 2> s, View<const Real, 2> dy, View<Real, 2> da, Write write) {
+void backward_weight(Stream stream, View<const Real, 2> s, View<const Real, 2> dy, View<Real, 2> da,
+                     Write write) {
     const Index J = da.extent(1), E = dy.extent(1);
     for_rows(stream, dy.extent(0), J * E, [&](Index t) {
         const Real* dyt = dy.row(t);
@@ -35,7 +36,8 @@ void backward_weight(Stream stream, View<const Real, 2> s, View<const Real, 2> d
 }
 
 template <class Real>
-void backward_rows(Stream stream, View<const Real, 2> a, View<const Real, 2> dy, View<Real, 2> ds, Write write) {
+void backward_rows(Stream stream, View<const Real, 2> a, View<const Real, 2> dy, View<Real, 2> ds,
+                   Write write) {
     const Index J = a.extent(1), E = dy.extent(1);
     for_rows(stream, dy.extent(0), J * E, [&](Index t) {
         const Real* dyt = dy.row(t);

@@ -9,7 +9,19 @@
 namespace moegrad::cpu::swiglu {
 namespace {
 
-inline Index existing(Index N, const std::int32_t* rows) { return rows ? std::min<Index>(N, *rows) : N; }
+inline Index existing(Index N, const std::int32_t* rows) {
+    return rows ? std::min<Index>(N, *rows) : N;
+}
+
+/// to[f] = term(f) or to[f] += term(f), the choice outside of the loop, which then vectorises.
+template <class Real, class Term>
+void put_row(Real* to, Index F, Write write, Term term) {
+    if (write == Write::overwrite) {
+        for (Index f = 0; f < F; ++f) to[f] = term(f);
+    } else {
+        for (Index f = 0; f < F; ++f) to[f] += term(f);
+    }
+}
 
 template <class Real>
 void forward(Stream stream, View<const Real, 2> gate, View<const Real, 2> up, View<Real, 2> y,
@@ -32,11 +44,13 @@ void backward(Stream stream, View<const Real, 2> gate, View<const Real, 2> up, V
         const Real* g = gate.row(n);
         const Real* u = up.row(n);
         const Real* dyn = dy.row(n);
-        for (Index f = 0; f < F; ++f) {
+        const auto gate_term = [&](Index f) {
             const Real s = moegrad::sigmoid(g[f]);
-            if (d_gate.data) put(d_gate(n, f), dyn[f] * u[f] * s * (Real(1) + g[f] * (Real(1) - s)), write_gate);
-            if (d_up.data) put(d_up(n, f), dyn[f] * (g[f] * s), write_up);
-        }
+            return dyn[f] * u[f] * s * (Real(1) + g[f] * (Real(1) - s));
+        };
+        if (d_gate.data) put_row(d_gate.row(n), F, write_gate, gate_term);
+        if (d_up.data)
+            put_row(d_up.row(n), F, write_up, [&](Index f) { return dyn[f] * moegrad::silu(g[f]); });
     });
 }
 

@@ -11,7 +11,9 @@
 namespace moegrad::cpu::z_loss {
 namespace {
 
-inline bool counts(View<const std::uint8_t, 1> valid, Index t) { return valid.data == nullptr || valid(t) != 0; }
+inline bool counts(View<const std::uint8_t, 1> valid, Index t) {
+    return valid.data == nullptr || valid(t) != 0;
+}
 
 template <class Real>
 Real log_sum_exp(Index E, const Real* z) {
@@ -33,8 +35,8 @@ void forward(Stream stream, View<const Real, 2> z, View<const std::uint8_t, 1> v
 }
 
 template <class Real>
-void backward(Stream stream, View<const Real, 2> z, View<const std::uint8_t, 1> valid, View<const Real, 1> lse,
-              View<const Real, 1> dvalue, View<Real, 2> dz, Write write) {
+void backward(Stream stream, View<const Real, 2> z, View<const std::uint8_t, 1> valid,
+              View<const Real, 1> lse, View<const Real, 1> dvalue, View<Real, 2> dz, Write write) {
     const Index E = z.extent(1);
     for_rows(stream, z.extent(0), 8 * E, [&](Index t) {
         const bool in_loss = counts(valid, t);

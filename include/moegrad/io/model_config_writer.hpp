@@ -2,7 +2,7 @@
 // ModelConfig to config.json, in the spelling that transformers 4 and 5 both read.
 
 #include <moegrad/io/json_value.hpp>
-#include <moegrad/io/model_config.hpp>
+#include <moegrad/core/model_config.hpp>
 
 #include <string>
 #include <utility>

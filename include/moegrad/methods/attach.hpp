@@ -20,6 +20,7 @@ public:
     Attachment(Decoder<Real>& model, const AdapterSpec& spec) : model_(model), spec_(spec) {}
 
     void run() {
+        require_gate_that_is_there();
         for (auto* parameter : model_.base_parameters()) parameter->set_trainable(false);
         for (auto& layer : model_.layers()) {
             for (auto& [name, linear] : model_.linears(layer)) attach_linear(layer, name, *linear);
@@ -179,6 +180,14 @@ private:
         if (k < 1 || k > experts) {
             throw Error{ErrorCode::config, "router.top_k", format("1 to {} (the experts)", experts), format("{}", k)};
         }
+    }
+
+    /// Only a mixture of experts has a gate of its own to tune; the routers of Mo-LoRA are new and train in full.
+    void require_gate_that_is_there() const {
+        const GateMode fits = spec_.method == Method::lora ? GateMode::frozen : GateMode::full;
+        if (model_.config().is_mixture() || spec_.gate == GateMode::by_method || spec_.gate == fits) return;
+        throw Error{ErrorCode::config, "router.mode", "by_method on a dense model", "a mode of its own",
+                    "only a mixture of experts has a gate to tune; routers of Mo-LoRA always train in full"};
     }
 
     void require_every_target_met() const {

@@ -45,13 +45,13 @@ struct AttentionGradient {
 
 template <class Real>
 struct AttentionKernels {
-    void (*forward)(Stream, View<const Real, 2> q, View<const Real, 2> k, View<const Real, 2> v, AttentionRows rows,
-                    View<Real, 2> y, View<Wide<Real>, 2> lse, AttentionOptions);
+    void (*forward)(Stream, View<const Real, 2> q, View<const Real, 2> k, View<const Real, 2> v,
+                    AttentionRows rows, View<Real, 2> y, View<Wide<Real>, 2> lse, AttentionOptions);
     /// delta [T, H] is working memory.
-    void (*backward)(Stream, View<const Real, 2> q, View<const Real, 2> k, View<const Real, 2> v, AttentionRows rows,
-                     View<const Real, 2> y, View<const Wide<Real>, 2> lse, View<const Real, 2> dy,
-                     View<Wide<Real>, 2> delta, AttentionGradient<Real> dq, AttentionGradient<Real> dk,
-                     AttentionGradient<Real> dv, AttentionOptions);
+    void (*backward)(Stream, View<const Real, 2> q, View<const Real, 2> k, View<const Real, 2> v,
+                     AttentionRows rows, View<const Real, 2> y, View<const Wide<Real>, 2> lse,
+                     View<const Real, 2> dy, View<Wide<Real>, 2> delta, AttentionGradient<Real> dq,
+                     AttentionGradient<Real> dk, AttentionGradient<Real> dv, AttentionOptions);
 };
 
 inline constinit KernelSlot<AttentionKernels> attention_slot{"attention"};
@@ -92,8 +92,8 @@ AttentionGradient<Real> attention_gradient(const Var<Real>& x) {
 
 /// q [T, H head], k and v [T, Hkv head] -> [T, H head].
 template <class Real>
-Var<Real> attention(Tape& tape, const Var<Real>& q, const Var<Real>& k, const Var<Real>& v, const Segments& segments,
-                    const AttentionOptions& wanted) {
+Var<Real> attention(Tape& tape, const Var<Real>& q, const Var<Real>& k, const Var<Real>& v,
+                    const Segments& segments, const AttentionOptions& wanted) {
     const AttentionOptions options =
         detail::check_attention(q.shape(), k.shape(), v.shape(), segments.tokens(), wanted);
     const auto& kernels = attention_slot.get<Real>(tape.device());
@@ -101,10 +101,11 @@ Var<Real> attention(Tape& tape, const Var<Real>& q, const Var<Real>& k, const Va
     auto y = tape.output<Real>(q.shape(), q.needs_gradient() || k.needs_gradient() || v.needs_gradient());
     auto lse = tape.make<Wide<Real>>({T, options.heads});
     kernels.forward(tape.stream(), q.template view<2>(), k.template view<2>(), v.template view<2>(),
-                    detail::attention_rows(segments), y.value().template view<2>(), lse.template view<2>(), options);
+                    detail::attention_rows(segments), y.value().template view<2>(), lse.template view<2>(),
+                    options);
     if (!y.needs_gradient()) return y;
-    tape.record(y.gradient(), [&kernels, &context = tape.context(), q, k, v, segments, y = y.value(), lse, options,
-                               dy = y.gradient()] {
+    tape.record(y.gradient(), [&kernels, &context = tape.context(), q, k, v, segments, y = y.value(), lse,
+                               options, dy = y.gradient()] {
         auto delta = context.template make<Wide<Real>>(lse.shape());
         const auto dq = detail::attention_gradient(q);
         const auto dk = detail::attention_gradient(k);

@@ -26,7 +26,8 @@ Var<Real> concat(Tape& tape, const Var<Real>& a, const Var<Real>& b) {
     const auto& kernels = concat_slot.get<Real>(tape.device());
     const Index T = a.extent(0), A = a.extent(1), B = b.extent(1);
     auto y = tape.output<Real>({T, A + B}, a.needs_gradient() || b.needs_gradient());
-    kernels.copy(tape.stream(), a.template view<2>(), y.value().columns(0, A).template view<2>(), Write::overwrite);
+    kernels.copy(tape.stream(), a.template view<2>(), y.value().columns(0, A).template view<2>(),
+                 Write::overwrite);
     kernels.copy(tape.stream(), b.template view<2>(), y.value().columns(A, A + B).template view<2>(),
                  Write::overwrite);
     if (!y.needs_gradient()) return y;
@@ -34,8 +35,8 @@ Var<Real> concat(Tape& tape, const Var<Real>& a, const Var<Real>& b) {
                                db = b.gradient()] {
         if (da) {
             auto target = da->target();
-            kernels.copy(stream, dy->tensor().columns(0, A).template view<2>(), target.tensor.template view<2>(),
-                         target.write);
+            kernels.copy(stream, dy->tensor().columns(0, A).template view<2>(),
+                         target.tensor.template view<2>(), target.write);
         }
         if (db) {
             auto target = db->target();

@@ -26,18 +26,21 @@ Var<Real> mix(Tape& tape, const Var<Real>& a, const Var<Real>& s) {
                     format("a {}, s {}", a.shape().text(), s.shape().text())};
     }
     const auto& kernels = mix_slot.get<Real>(tape.device());
-    auto y = tape.output<Real>({a.extent(0), s.extent(1) / a.extent(1)}, a.needs_gradient() || s.needs_gradient());
+    auto y =
+        tape.output<Real>({a.extent(0), s.extent(1) / a.extent(1)}, a.needs_gradient() || s.needs_gradient());
     kernels.forward(tape.stream(), a.template view<2>(), s.template view<2>(), y.value().template view<2>());
     if (!y.needs_gradient()) return y;
     tape.record(y.gradient(), [&kernels, stream = tape.stream(), a, s, dy = y.gradient()] {
         const View<const Real, 2> dy_view = dy->tensor().template view<2>();
         if (a.needs_gradient()) {
             auto da = a.gradient()->target();
-            kernels.backward_weight(stream, s.template view<2>(), dy_view, da.tensor.template view<2>(), da.write);
+            kernels.backward_weight(stream, s.template view<2>(), dy_view, da.tensor.template view<2>(),
+                                    da.write);
         }
         if (s.needs_gradient()) {
             auto ds = s.gradient()->target();
-            kernels.backward_rows(stream, a.template view<2>(), dy_view, ds.tensor.template view<2>(), ds.write);
+            kernels.backward_rows(stream, a.template view<2>(), dy_view, ds.tensor.template view<2>(),
+                                  ds.write);
         }
     });
     return y;

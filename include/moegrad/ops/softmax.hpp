@@ -14,7 +14,8 @@ namespace moegrad {
 template <class Real>
 struct SoftmaxKernels {
     void (*forward)(Stream, View<const Real, 2> x, View<Real, 2> p, Index groups);
-    void (*backward)(Stream, View<const Real, 2> p, View<const Real, 2> dy, View<Real, 2> dx, Index groups, Write);
+    void (*backward)(Stream, View<const Real, 2> p, View<const Real, 2> dy, View<Real, 2> dx, Index groups,
+                     Write);
 };
 
 inline constinit KernelSlot<SoftmaxKernels> softmax_slot{"softmax"};

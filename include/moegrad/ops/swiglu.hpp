@@ -34,7 +34,8 @@ inline void check_row_count(const Tensor<std::int32_t>& rows) {
 
 /// gate, up [N, F] -> [N, F]. rows [1]: how many of the N rows exist; all of them when it is not defined.
 template <class Real>
-Var<Real> swiglu(Tape& tape, const Var<Real>& gate, const Var<Real>& up, const Tensor<std::int32_t>& rows = {}) {
+Var<Real> swiglu(Tape& tape, const Var<Real>& gate, const Var<Real>& up,
+                 const Tensor<std::int32_t>& rows = {}) {
     if (gate.shape().rank() != 2 || !(gate.shape() == up.shape())) {
         throw Error{ErrorCode::shape, "swiglu", "gate [N, F] and up [N, F]",
                     format("gate {}, up {}", gate.shape().text(), up.shape().text())};
@@ -42,8 +43,8 @@ Var<Real> swiglu(Tape& tape, const Var<Real>& gate, const Var<Real>& up, const T
     detail::check_row_count(rows);
     const auto& kernels = swiglu_slot.get<Real>(tape.device());
     auto y = tape.output<Real>(gate.shape(), gate.needs_gradient() || up.needs_gradient());
-    kernels.forward(tape.stream(), gate.template view<2>(), up.template view<2>(), y.value().template view<2>(),
-                    rows.data());
+    kernels.forward(tape.stream(), gate.template view<2>(), up.template view<2>(),
+                    y.value().template view<2>(), rows.data());
     if (!y.needs_gradient()) return y;
     tape.record(y.gradient(), [&kernels, stream = tape.stream(), gate, up, rows, dy = y.gradient()] {
         View<Real, 2> d_gate, d_up;
@@ -58,8 +59,8 @@ Var<Real> swiglu(Tape& tape, const Var<Real>& gate, const Var<Real>& up, const T
             d_up = target.tensor.template view<2>();
             write_up = target.write;
         }
-        kernels.backward(stream, gate.template view<2>(), up.template view<2>(), dy->tensor().template view<2>(),
-                         d_gate, write_gate, d_up, write_up, rows.data());
+        kernels.backward(stream, gate.template view<2>(), up.template view<2>(),
+                         dy->tensor().template view<2>(), d_gate, write_gate, d_up, write_up, rows.data());
     });
     return y;
 }

@@ -13,8 +13,8 @@ struct ZLossKernels {
     /// valid: an empty view means that every token counts. Rows that do not are never read.
     void (*forward)(Stream, View<const Real, 2> z, View<const std::uint8_t, 1> valid, View<Real, 1> value,
                     View<Real, 1> lse);
-    void (*backward)(Stream, View<const Real, 2> z, View<const std::uint8_t, 1> valid, View<const Real, 1> lse,
-                     View<const Real, 1> dvalue, View<Real, 2> dz, Write);
+    void (*backward)(Stream, View<const Real, 2> z, View<const std::uint8_t, 1> valid,
+                     View<const Real, 1> lse, View<const Real, 1> dvalue, View<Real, 2> dz, Write);
 };
 
 inline constinit KernelSlot<ZLossKernels> z_loss_slot{"z_loss"};
@@ -30,11 +30,14 @@ Var<Real> z_loss(Tape& tape, const Var<Real>& z, const Tensor<std::uint8_t>& val
     const auto& kernels = z_loss_slot.get<Real>(tape.device());
     auto value = tape.output<Real>({z.extent(0)}, z.needs_gradient());
     auto lse = tape.make<Real>({z.extent(0)});
-    const auto flags = [valid] { return valid.defined() ? valid.template view<1>() : View<std::uint8_t, 1>{}; };
+    const auto flags = [valid] {
+        return valid.defined() ? valid.template view<1>() : View<std::uint8_t, 1>{};
+    };
     kernels.forward(tape.stream(), z.template view<2>(), flags(), value.value().template view<1>(),
                     lse.template view<1>());
     if (!value.needs_gradient()) return value;
-    tape.record(value.gradient(), [&kernels, stream = tape.stream(), z, flags, lse, dvalue = value.gradient()] {
+    tape.record(value.gradient(), [&kernels, stream = tape.stream(), z, flags, lse,
+                                   dvalue = value.gradient()] {
         auto target = z.gradient()->target();
         kernels.backward(stream, z.template view<2>(), flags(), lse.template view<1>(),
                          dvalue->tensor().template view<1>(), target.tensor.template view<2>(), target.write);

@@ -48,7 +48,7 @@ struct NullExpertRouter {
         const auto choice = top_k(tape, z.value(), k);
         Routing<Real> routing;
         routing.expert = classify_slots<Real>(tape, choice, input.segments, experts());
-        weigh(tape, routing, p, choice);
+        weigh(tape, routing, z, choice);
         add_penalties(tape, routing, z, p, choice, input.segments, experts(), penalties);
         routing.stats = route_stats(tape, routing.expert, choice, p.value(), input.segments);
         return routing;
@@ -68,12 +68,12 @@ struct NullExpertRouter {
     }
 
 private:
-    void weigh(Tape& tape, Routing<Real>& routing, const Var<Real>& p, const Tensor<std::int32_t>& choice) {
+    void weigh(Tape& tape, Routing<Real>& routing, const Var<Real>& z, const Tensor<std::int32_t>& choice) {
         if (weights == NullWeights::over_true) {
-            routing.weight = renormalize(tape, take(tape, p, routing.expert), routing.expert);
+            routing.weight = chosen_softmax(tape, z, choice, routing.expert);
             return;
         }
-        const auto over_all = renormalize(tape, take(tape, p, choice), choice);
+        const auto over_all = chosen_softmax(tape, z, choice, choice);
         routing.weight = keep_true(tape, over_all, routing.expert);
         if (null_map == NullMap::identity) routing.passthrough = null_weight(tape, over_all, routing.expert);
     }

@@ -3,10 +3,8 @@
 // (Mixtral, Qwen3-MoE: equal to a softmax over the chosen logits) or raw (OLMoE, Qwen1.5-MoE).
 //     p = softmax(W_g x),   S = top-K of the logits (ties: lowest index),   w_e = p_e / sum_S p   or   w_e = p_e
 
-#include <moegrad/ops/renormalize.hpp>
-#include <moegrad/ops/softmax.hpp>
-#include <moegrad/ops/take.hpp>
 #include <moegrad/ops/top_k.hpp>
+#include <moegrad/routing/chosen_softmax.hpp>
 #include <moegrad/routing/gate.hpp>
 #include <moegrad/routing/penalties.hpp>
 
@@ -32,10 +30,8 @@ struct TopKRouter {
         const auto choice = top_k(tape, z.value(), k);
         Routing<Real> routing;
         routing.expert = classify_slots<Real>(tape, choice, input.segments, experts());
-        routing.weight = take(tape, p, routing.expert);
-        if (weights == TopKWeights::renormalized) {
-            routing.weight = renormalize(tape, routing.weight, routing.expert);
-        }
+        routing.weight = weights == TopKWeights::renormalized ? chosen_softmax(tape, z, choice, routing.expert)
+                                                              : take(tape, p, routing.expert);
         add_penalties(tape, routing, z, p, choice, input.segments, experts(), penalties);
         routing.stats = route_stats(tape, routing.expert, choice, p.value(), input.segments);
         return routing;

@@ -17,6 +17,9 @@ namespace detail {
 
 inline constexpr const char* kMixtureNames[] = {"A", "B", "C", "D"};
 inline constexpr const char* kBalanceNames[] = {"none", "switch", "adamoe_eq3", "adamoe_eq6"};
+inline constexpr const char* kNullWeightNames[] = {"true", "all"};
+inline constexpr const char* kNullMapNames[] = {"zero", "identity"};
+inline constexpr const char* kScopeNames[] = {"sequence", "micro"};
 inline constexpr const char* kGateNames[] = {"by_method", "frozen", "lora", "full"};
 
 /// The index of `text` among `names`.
@@ -59,13 +62,13 @@ inline Json router_block(const AdapterSpec& spec) {
     block.add("top_k", spec.top_k);
     block.add("experts", spec.experts);
     block.add("null_experts", spec.null_experts);
-    block.add("null_weights", spec.null_weights == NullWeights::over_true ? "true" : "all");
-    block.add("null_map", spec.null_map == NullMap::zero ? "zero" : "identity");
+    block.add("null_weights", kNullWeightNames[static_cast<int>(spec.null_weights)]);
+    block.add("null_map", kNullMapNames[static_cast<int>(spec.null_map)]);
     block.add("mixture", kMixtureNames[static_cast<int>(spec.mixture)]);
     block.add("routers", spec.routers);
     block.add("gate", kGateNames[static_cast<int>(spec.gate)]);
     block.add("balance", kBalanceNames[static_cast<int>(spec.balance)]);
-    block.add("balance_scope", spec.balance_scope == BalanceOptions::Scope::sequence ? "sequence" : "micro");
+    block.add("balance_scope", kScopeNames[static_cast<int>(spec.balance_scope)]);
     block.add("z_loss", spec.z_loss);
     block.add("targets", string_list(spec.targets));
     block.add("seed", static_cast<std::int64_t>(spec.seed));
@@ -77,14 +80,13 @@ inline void read_router_block(const JsonRef& block, AdapterSpec& spec) {
     spec.top_k = block.at("top_k").integer(0, 1 << 16);
     spec.experts = block.at("experts").integer(1, 1 << 16);
     spec.null_experts = block.at("null_experts").integer(0, 1 << 16);
-    spec.null_weights = block.at("null_weights").string() == "true" ? NullWeights::over_true : NullWeights::over_all;
-    spec.null_map = block.at("null_map").string() == "zero" ? NullMap::zero : NullMap::identity;
+    spec.null_weights = static_cast<NullWeights>(index_of(kNullWeightNames, block.at("null_weights")));
+    spec.null_map = static_cast<NullMap>(index_of(kNullMapNames, block.at("null_map")));
     spec.mixture = static_cast<MixtureKind>(index_of(kMixtureNames, block.at("mixture")));
     spec.routers = block.at("routers").integer(1, 1 << 16);
     spec.gate = static_cast<GateMode>(index_of(kGateNames, block.at("gate")));
     spec.balance = static_cast<BalanceLoss>(index_of(kBalanceNames, block.at("balance")));
-    spec.balance_scope = block.at("balance_scope").string() == "sequence" ? BalanceOptions::Scope::sequence
-                                                                          : BalanceOptions::Scope::micro;
+    spec.balance_scope = static_cast<BalanceOptions::Scope>(index_of(kScopeNames, block.at("balance_scope")));
     spec.z_loss = block.at("z_loss").boolean();
     spec.seed = static_cast<std::uint64_t>(block.at("seed").integer(0, INT64_MAX));
     spec.targets.clear();
@@ -142,7 +144,7 @@ inline void read_peft_targets(const JsonRef& root, AdapterSpec& spec) {
 /// Plain LoRA is written as PEFT's LORA, everything else as MOLORA.
 inline bool is_plain_peft(const AdapterSpec& spec) { return spec.method == Method::lora && spec.top_k == 0; }
 
-inline Json to_json(const AdapterSpec& spec) {
+inline Json to_json(const AdapterSpec& spec, const ModelConfig& config) {
     std::vector<std::string> modules, parameters;
     const auto add = [&](const char* group, std::initializer_list<const char*> names) {
         for (const char* one : names) {
@@ -150,12 +152,13 @@ inline Json to_json(const AdapterSpec& spec) {
         }
     };
     add("attention", {"q_proj", "k_proj", "v_proj", "o_proj"});
-    if (!spec.wants("experts.gate_up", "experts") && !spec.wants("experts.down", "experts")) {
+    if (!config.is_mixture()) {
         add("mlp", {"gate_proj", "up_proj", "down_proj"});
+    } else {
+        if (spec.wants("experts.gate_up", "experts")) parameters.emplace_back("mlp.experts.gate_up_proj");
+        if (spec.wants("experts.down", "experts")) parameters.emplace_back("mlp.experts.down_proj");
+        if (spec.gate_mode() == GateMode::lora) parameters.emplace_back("mlp.gate.weight");
     }
-    if (spec.wants("experts.gate_up", "experts")) parameters.emplace_back("mlp.experts.gate_up_proj");
-    if (spec.wants("experts.down", "experts")) parameters.emplace_back("mlp.experts.down_proj");
-    if (spec.gate_mode() == GateMode::lora) parameters.emplace_back("mlp.gate.weight");
     Json json = Json::object();
     json.add("peft_type", is_plain_peft(spec) ? "LORA" : "MOLORA");
     json.add("r", spec.lora.rank);

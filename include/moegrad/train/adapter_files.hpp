@@ -28,7 +28,7 @@ void save_adapter(Decoder<Real>& model, const AdapterSpec& spec, const std::stri
         writer.add(tensor.name, StoredType::f32, shape, std::span<const Real>(values));
     }
     writer.save(folder + "/adapter_model.safetensors");
-    write_file_atomically(folder + "/adapter_config.json", write_json(to_json(spec), JsonStyle::indented) + "\n");
+    write_file_atomically(folder + "/adapter_config.json", write_json(to_json(spec, model.config()), JsonStyle::indented) + "\n");
 }
 
 /// Attaches the adapter of `folder` to a base model and reads its weights. Returns what was attached.

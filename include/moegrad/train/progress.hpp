@@ -2,7 +2,6 @@
 // RunLog: the progress line and metrics.jsonl of a run.
 //   step 120/600  ce 1.842 (ema 1.871)  balance 2.03  lr 9.6e-05  gn 0.71  load 1.53  null 0.02  12.4k tok/s  eta 00:41
 
-#include <chrono>
 #include <filesystem>
 #include <string>
 
@@ -22,28 +21,28 @@ inline double mean_load(const std::map<std::string, RoutingTotals>& routers) {
 
 class RunLog {
 public:
-    RunLog(const RunConfig& config, Index steps) : folder_(config.output), steps_(steps), started_(Clock::now()) {
+    RunLog(const RunConfig& config, Index steps) : folder_(config.output), steps_(steps) {
         std::filesystem::create_directories(folder_);
         std::string text;
         for (const auto& field : config_fields()) text += format("{} = {}\n", field.key, field.get(config));
         write_file_atomically(folder_ + "/config.txt", text);
     }
 
-    /// The line of a step; also keeps it for metrics.jsonl.
-    std::string step(const StepReport& report) {
+    /// The line of a step that took `seconds`; also keeps it for metrics.jsonl.
+    std::string step(const StepReport& report, double seconds) {
+        seconds_ += seconds;
         tokens_ += report.tokens;
         average_ = report.step == 0 ? report.cross_entropy : 0.9 * average_ + 0.1 * report.cross_entropy;
         lines_ += write_json(metrics(report)) + "\n";
-        const double seconds = std::chrono::duration<double>(Clock::now() - started_).count();
         const Index done = report.step + 1;
-        const int left = static_cast<int>(seconds / static_cast<double>(done) * static_cast<double>(steps_ - done));
+        const int left = static_cast<int>(seconds_ / static_cast<double>(done) * static_cast<double>(steps_ - done));
         std::string line = format("step {}/{}  ce {:.4f} (ema {:.4f})", report.step, steps_, report.cross_entropy,
                                   average_);
         for (const auto& [name, value] : report.penalties) line += format("  {} {:.4f}", name, value);
         line += format("  lr {:.2g}  gn {:.3f}", report.learning_rate, report.gradient_norm);
         if (report.load() >= 0) line += format("  load {:.3f}  null {:.3f}", report.load(), all_null_share(report));
         for (const auto& [name, value] : report.traces) line += format("  {} {:.3f}", name, value);
-        return line + format("  {:.1f}k tok/s  eta {:02}:{:02}", static_cast<double>(tokens_) / seconds / 1000,
+        return line + format("  {:.1f}k tok/s  eta {:02}:{:02}", static_cast<double>(tokens_) / seconds_ / 1000,
                              left / 60, left % 60);
     }
 
@@ -61,8 +60,6 @@ public:
     void save() const { write_file_atomically(folder_ + "/metrics.jsonl", lines_); }
 
 private:
-    using Clock = std::chrono::steady_clock;
-
     static double all_null_share(const StepReport& report) {
         double sum = 0;
         for (const auto& [name, totals] : report.routers) sum += totals.all_null_share();
@@ -107,7 +104,7 @@ private:
     Index steps_, tokens_ = 0;
     double average_ = 0;
     std::string lines_;
-    Clock::time_point started_;
+    double seconds_ = 0;  // in steps, evaluations left out
 };
 
 }  // namespace moegrad

@@ -135,8 +135,10 @@ RunSummary run_training(const RunConfig& config, Say say) {
     for (Index n = 0; n < steps; ++n) {
         const std::map<std::string, double> coefficients{
             {"balance", config.balance_coefficient().at(order.epoch(n))}, {"z", config.z_coefficient}};
+        const auto started = std::chrono::steady_clock::now();
         const auto report = trainer.step(data.train, order.step(n), config.rate.at(n, steps), coefficients);
-        const std::string line = log.step(report);
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
+        const std::string line = log.step(report, took.count());
         if (detail::is_logged(n, steps - 1, config.log_every)) say(line);
         if (config.eval_every > 0 && (n + 1) % config.eval_every == 0 && n + 1 < steps) evaluate(n + 1);
     }

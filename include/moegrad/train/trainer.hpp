@@ -62,6 +62,9 @@ public:
             throw Error{ErrorCode::config, "training", format("fewer than {} penalties", kCoefficients),
                         format("{}", penalties_.size())};
         }
+        if (options_.micro_batch < 1) {
+            throw Error{ErrorCode::config, "train.micro_batch", "at least 1", format("{}", options_.micro_batch)};
+        }
     }
 
     const std::vector<Parameter<Real>*>& parameters() const { return parameters_; }
@@ -75,13 +78,24 @@ public:
         report.learning_rate = learning_rate;
         set_scalars(data, picks, learning_rate, coefficients, report);
         for (auto* parameter : parameters_) parameter->forget_gradients();
+        penalty_sums_.clear();
+        trace_sums_.clear();
         double sum = 0;
-        for (std::size_t begin = 0; begin < picks.size(); begin += static_cast<std::size_t>(options_.micro_batch)) {
-            const std::size_t count = std::min(picks.size() - begin, static_cast<std::size_t>(options_.micro_batch));
-            run_micro_batch(make_batch(data, picks.subspan(begin, count)), report, sum);
+        try {
+            for (std::size_t begin = 0; begin < picks.size(); begin += static_cast<std::size_t>(options_.micro_batch)) {
+                const std::size_t count = std::min(picks.size() - begin, static_cast<std::size_t>(options_.micro_batch));
+                run_micro_batch(make_batch(data, picks.subspan(begin, count)), report, sum);
+            }
+        } catch (const Error& error) {
+            // An op that cannot go on without numbers (top-k) stops first; the weight is what the user can act on.
+            if (error.code == ErrorCode::value) require_finite_weights(report);
+            throw;
         }
         report.cross_entropy = sum / static_cast<double>(report.supervised);
-        for (auto& [name, value] : report.penalties) value /= units_.at(name);
+        for (const auto& [name, routers] : penalty_sums_) report.penalties[name] = total(routers) / units_.at(name);
+        for (const auto& [name, routers] : trace_sums_) {
+            report.traces[name] = total(routers) / static_cast<double>(report.tokens) / static_cast<double>(routers.size());
+        }
         update(report);
         ++steps_;
         return report;
@@ -107,6 +121,12 @@ public:
 private:
     void set_scalars(const Dataset& data, std::span<const std::int32_t> picks, double learning_rate,
                      const std::map<std::string, double>& coefficients, StepReport& report) {
+        if (picks.empty()) throw Error{ErrorCode::data, format("step {}", steps_), "at least one sample", "none"};
+        for (const auto& [name, value] : coefficients) {
+            if (coefficient_of(penalties_, name) < 0) {
+                throw Error{ErrorCode::config, format("step {}", steps_), "coefficients of the trainer's penalties", name};
+            }
+        }
         for (std::int32_t pick : picks) {
             const Sample& sample = data[static_cast<std::size_t>(pick)];
             if (sample.supervised() == 0) {
@@ -145,8 +165,7 @@ private:
         for (const auto& record : forward.routings) {
             for (const auto& penalty : record.routing.penalties) {
                 units_[penalty.name] = unit_size(penalty.unit, report);
-                double& total = report.penalties[penalty.name];
-                for (auto value : penalty.value.value().values()) total += static_cast<double>(value);
+                add(penalty_sums_, penalty.name, record.name, penalty.value.value());
                 const int index = coefficient_of(penalties_, penalty.name);
                 if (index < 0) continue;
                 const auto found = coefficients_.find(penalty.name);
@@ -155,7 +174,9 @@ private:
             }
         }
         count_routing(forward, report.routers);
-        add_traces(forward, batch, report);
+        for (const auto& record : forward.routings) {
+            for (const auto& trace : record.routing.traces) add(trace_sums_, trace.name, record.name, trace.value);
+        }
         seed(tape, nll, 0);
         seed_penalties(forward);
         tape.backward();
@@ -165,19 +186,18 @@ private:
         for (const auto& record : forward.routings) routers[record.name].add(record.routing.stats);
     }
 
-    static void add_traces(const Forward<Real>& forward, const Batch& batch, StepReport& report) {
-        for (const auto& record : forward.routings) {
-            for (const auto& trace : record.routing.traces) {
-                double& mean = report.traces[trace.name];
-                const double share = 1.0 / static_cast<double>(report.tokens);
-                const auto same = std::count_if(forward.routings.begin(), forward.routings.end(), [&](const auto& r) {
-                    return !r.routing.traces.empty();
-                });
-                for (Index t = 0; t < batch.token.size(); ++t) {
-                    mean += static_cast<double>(trace.value.data()[t]) * share / static_cast<double>(same);
-                }
-            }
-        }
+    /// Sums of a penalty or trace, one per router: a sum over micro-batches only, so that the cut changes no bit.
+    using RouterSums = std::map<std::string, std::map<std::string, double>>;
+
+    template <class Value>
+    static void add(RouterSums& sums, const std::string& name, const std::string& router, const Tensor<Value>& values) {
+        double& sum = sums[name][router];
+        for (Value value : values.values()) sum += static_cast<double>(value);
+    }
+    static double total(const std::map<std::string, double>& routers) {
+        double sum = 0;
+        for (const auto& [router, value] : routers) sum += value;
+        return sum;
     }
 
     /// Global norm in the order of the parameters, clip, AdamW.
@@ -205,6 +225,7 @@ private:
 
     void require_finite(const StepReport& report, Stream stream) {
         if (std::isfinite(report.gradient_norm) && std::isfinite(report.cross_entropy)) return;
+        require_finite_weights(report);
         std::string culprit = "the loss";
         const auto first = context_.template make<Index>({1});
         for (auto* parameter : parameters_) {
@@ -220,6 +241,21 @@ private:
                     "the weights are those before the step; lower optim.lr or look at this step's samples"};
     }
 
+    /// A weight that is not a number makes every gradient bad: it is to blame before any of them.
+    void require_finite_weights(const StepReport& report) {
+        auto weights = model_.base_parameters();
+        weights.insert(weights.end(), parameters_.begin(), parameters_.end());
+        const auto first = context_.template make<Index>({1});
+        for (auto* weight : weights) {
+            if (weight->size() == 0) continue;
+            first_non_finite(context_.stream(), GradientUses<Real>{weight->value()}, first.template view<1>());
+            if (first.data()[0] < 0) continue;
+            throw Error{ErrorCode::value, format("step {}", report.step), "finite weights",
+                        format("{}, element {}", weight->name(), first.data()[0]),
+                        "the weights are those before the step; was the checkpoint or adapter damaged?"};
+        }
+    }
+
     Context& context_;
     Decoder<Real>& model_;
     std::vector<std::string> penalties_;
@@ -227,6 +263,7 @@ private:
     std::vector<Parameter<Real>*> parameters_;
     Index steps_ = 0, segments_ = 0, micro_batches_ = 0;
     std::map<std::string, double> coefficients_, units_;
+    RouterSums penalty_sums_, trace_sums_;
 };
 
 }  // namespace moegrad

@@ -133,7 +133,8 @@ void add_outer(const Keys<Real>* s, const Real* const* x, Index head, Transposed
 
 /// y[r][d] += sum_j s[r][j] rows[j][d], columns [d, d + Lanes Vectors), one chain over the keys [from, to).
 template <int Rows, int Vectors, class Real>
-void add_columns(const Keys<Real>* s, int from, int to, const Real* rows, Index head, Real* const* y, Index d) {
+void add_columns(const Keys<Real>* s, int from, int to, const Real* rows, Index head, Real* const* y,
+                 Index d) {
     constexpr Index lanes = kLanes<Real>;
     Vector<Real> sum[Rows][Vectors];
     for (int r = 0; r < Rows; ++r) {

@@ -1,0 +1,189 @@
+#include <moegrad/methods/attach.hpp>
+#include <moegrad/train/adapter_config.hpp>
+
+#include "io/support.hpp"
+#include "support/model_small.hpp"
+
+using namespace moegrad;
+using namespace moegrad::test;
+using io_test::expect_error;
+
+namespace {
+
+const ModelConfig kMixtral = small_config(ModelFamily::mixtral);
+const ModelConfig kLlama = small_config(ModelFamily::llama);
+
+/// adapter_config.json as PEFT writes it, with one more or another entry.
+AdapterSpec load_with(const std::string& entry, const ModelConfig& config = kMixtral,
+                      const std::string& targets = R"("target_modules": ["q_proj", "v_proj"])") {
+    const io_test::TemporaryFolder folder;
+    folder.write("adapter_config.json", R"({"peft_type": "LORA", "r": 8, "lora_alpha": 16, "bias": "none", )" + targets +
+                                            (entry.empty() ? "" : ", " + entry) + "}");
+    return load_adapter_config(folder.path(), config);
+}
+
+AdapterSpec load_targets(const std::string& targets, const ModelConfig& config = kMixtral) {
+    return load_with("", config, targets);
+}
+
+}  // namespace
+
+TEST_CASE("adapter config: what PEFT writes for plain LoRA") {
+    // Keys and values of an adapter_config.json of PEFT 0.21.
+    const AdapterSpec spec = load_with(R"("lora_dropout": 0.05, "use_rslora": true, "use_dora": false, "rank_pattern": {},
+        "alpha_pattern": {}, "layers_to_transform": null, "loftq_config": {}, "init_lora_weights": true,
+        "fan_in_fan_out": false, "modules_to_save": null, "megatron_core": "megatron.core", "qalora_group_size": 16,
+        "task_type": "CAUSAL_LM", "inference_mode": true, "target_parameters": ["mlp.experts.gate_up_proj"])");
+    CHECK(spec.method == Method::lora);
+    CHECK(spec.lora.rank == 8);
+    CHECK(spec.lora.alpha == 16);
+    CHECK(spec.lora.dropout == 0.05);
+    CHECK(spec.lora.scale == LoraOptions::Scale::alpha_over_sqrt_rank);
+    CHECK(spec.targets == std::vector<std::string>{"q_proj", "v_proj", "experts.gate_up"});
+    CHECK(spec.gate_mode() == GateMode::frozen);
+    CHECK(load_with(R"("modules_to_save": ["gate"])").gate_mode() == GateMode::full);
+    CHECK(load_targets(R"("target_modules": ["q_proj", "gate"])").gate_mode() == GateMode::lora);
+}
+
+TEST_CASE("adapter config: a feature that changes the maths is refused by name") {
+    for (const auto& [entry, word] : std::vector<std::pair<std::string, std::string>>{
+             {R"("use_dora": true)", "use_dora"},
+             {R"("rank_pattern": {"q_proj": 4})", "rank_pattern"},
+             {R"("alpha_pattern": {"q_proj": 4})", "alpha_pattern"},
+             {R"("layers_to_transform": [0])", "layers_to_transform"},
+             {R"("exclude_modules": ["lm_head"])", "exclude_modules"},
+             {R"("fan_in_fan_out": true)", "fan_in_fan_out"},
+             {R"("lora_bias": true)", "lora_bias"},
+             {R"("trainable_token_indices": [1])", "trainable_token_indices"},
+             {R"("a_key_of_next_year": 1)", "a_key_of_next_year"},
+             {R"("modules_to_save": ["lm_head"])", "modules_to_save"},
+             {R"("target_parameters": ["mlp.experts.other"])", "target_parameters"}}) {
+        CAPTURE(entry);
+        expect_error(ErrorCode::unsupported, word, [&, one = entry] { load_with(one); });
+    }
+}
+
+TEST_CASE("adapter config: targets of another layout are refused") {
+    for (const std::string module : {"w1", "w2", "w3"}) {
+        expect_error(ErrorCode::unsupported, "target_modules",
+                     [&] { load_targets("\"target_modules\": [\"q_proj\", \"" + module + "\"]"); });
+    }
+    expect_error(ErrorCode::unsupported, "target_modules", [] { load_targets(R"("target_modules": "all-linear")"); });
+}
+
+TEST_CASE("adapter config: values outside their range are refused") {
+    const auto load_text = [](const std::string& text) {
+        const io_test::TemporaryFolder folder;
+        folder.write("adapter_config.json", text);
+        load_adapter_config(folder.path(), kMixtral);
+    };
+    const std::string targets = R"("target_modules": ["q_proj"])";
+    expect_error(ErrorCode::unsupported, "bias",
+                 [&] { load_text(R"({"peft_type": "LORA", "r": 8, "lora_alpha": 16, "bias": "all", )" + targets + "}"); });
+    expect_error(ErrorCode::unsupported, "peft_type",
+                 [&] { load_text(R"({"peft_type": "LOHA", "r": 8, "lora_alpha": 16, )" + targets + "}"); });
+    for (const std::string r : {"0", "-1", "2.5", "\"8\"", "99999999999"}) {
+        expect_error(ErrorCode::config, "r",
+                     [&] { load_text("{\"peft_type\": \"LORA\", \"lora_alpha\": 16, \"r\": " + r + "}"); });
+    }
+    expect_error(ErrorCode::config, "lora_dropout", [] { load_with(R"("lora_dropout": 1.5)"); });
+    expect_error(ErrorCode::config, "moegrad",
+                 [&] { load_text(R"({"peft_type": "MOLORA", "r": 8, "lora_alpha": 16, )" + targets + "}"); });
+    expect_error(ErrorCode::config, "dense", [] { load_with(R"("modules_to_save": ["gate"])", kLlama); });
+    expect_error(ErrorCode::format, "adapter_config.json", [&] { load_text("{\"peft_type\": "); });
+}
+
+TEST_CASE("adapter config: a router block survives, all of it") {
+    AdapterSpec spec;
+    spec.method = Method::adamoe;
+    spec.targets = {"attention", "experts.down"};
+    spec.seed = 123456789;
+    spec.gate = GateMode::full;
+    spec.top_k = 5;
+    spec.experts = 6;
+    spec.null_experts = 8;
+    spec.null_weights = NullWeights::over_all;
+    spec.null_map = NullMap::identity;
+    spec.mixture = MixtureKind::vote;
+    spec.routers = 7;
+    spec.balance = BalanceLoss::adamoe_eq3;
+    spec.balance_scope = BalanceOptions::Scope::micro;
+    spec.z_loss = true;
+    const io_test::TemporaryFolder folder;
+    folder.write("adapter_config.json", write_json(to_json(spec, kMixtral)));
+    const AdapterSpec got = load_adapter_config(folder.path(), kMixtral);
+    CHECK(got.method == spec.method);
+    CHECK(got.targets == spec.targets);
+    CHECK(got.seed == spec.seed);
+    CHECK(got.gate == spec.gate);
+    CHECK(got.top_k == spec.top_k);
+    CHECK(got.experts == spec.experts);
+    CHECK(got.null_experts == spec.null_experts);
+    CHECK(got.null_weights == spec.null_weights);
+    CHECK(got.null_map == spec.null_map);
+    CHECK(got.mixture == spec.mixture);
+    CHECK(got.routers == spec.routers);
+    CHECK(got.balance == spec.balance);
+    CHECK(got.balance_scope == spec.balance_scope);
+    CHECK(got.z_loss == spec.z_loss);
+}
+
+TEST_CASE("adapter config: a block with a wrong word is refused, not guessed") {
+    AdapterSpec spec;
+    spec.method = Method::adamoe;
+    const std::string text = write_json(to_json(spec, kMixtral));
+    for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
+             {R"("null_weights":"true")", R"("null_weights":"treu")"},
+             {R"("null_map":"zero")", R"("null_map":"nil")"},
+             {R"("balance_scope":"sequence")", R"("balance_scope":"batch")"},
+             {R"("mixture":"A")", R"("mixture":"E")"},
+             {R"("method":"adamoe")", R"("method":"adam")"}}) {
+        CAPTURE(to);
+        std::string changed = text;
+        const auto at = changed.find(from);
+        REQUIRE(at != std::string::npos);
+        const io_test::TemporaryFolder folder;
+        folder.write("adapter_config.json", changed.replace(at, from.size(), to));
+        CHECK_THROWS_AS(load_adapter_config(folder.path(), kMixtral), Error);
+    }
+}
+
+TEST_CASE("attach: what matches nothing or contradicts itself is refused") {
+    const auto refuse = [](const ModelConfig& config, const AdapterSpec& spec, const std::string& words) {
+        const auto model = small_model<float>(config);
+        expect_error(ErrorCode::config, words, [&] { attach(*model, spec); });
+    };
+    refuse(kMixtral, {.targets = {"attention", "gate_proj"}}, "gate_proj");
+    refuse(kMixtral, {.targets = {"mlp"}}, "mlp");
+    refuse(kLlama, {.targets = {"experts"}}, "experts");
+    refuse(kLlama, {.targets = {"attention", "W1"}}, "W1");
+    refuse(kMixtral, {.method = Method::molora}, "molora");
+    refuse(kMixtral, {.top_k = 5}, "top_k");
+    refuse(kMixtral, {.lora = {.rank = 0}}, "r >= 1");
+    refuse(kMixtral, {.lora = {.dropout = 1}}, "lora_dropout");
+    refuse(kMixtral, {.method = Method::adamoe, .null_experts = 3}, "null_experts");
+    refuse(kMixtral, {.method = Method::adamoe, .null_map = NullMap::identity}, "identity");
+    refuse(kMixtral, {.method = Method::mor, .routers = 0}, "routers");
+    refuse(kLlama, {.targets = {"attention"}, .gate = GateMode::full}, "router.mode");
+    refuse(kLlama, {.method = Method::molora, .targets = {"attention"}, .gate = GateMode::lora}, "router.mode");
+}
+
+TEST_CASE("attach: freezes the base, and trains what the spec says and nothing else") {
+    const auto count = [](const AdapterSpec& spec) {
+        const auto model = small_model<float>(kMixtral);
+        for (auto* parameter : model->base_parameters()) parameter->set_trainable(true);
+        attach(*model, spec);
+        Index values = 0;
+        for (const auto* parameter : trainable_parameters(*model)) values += parameter->size();
+        return values;
+    };
+    // D 16, F 24, 4 heads of 4 with 2 key heads, E 4, 2 layers. LoRA of R: q R(16+16), v R(16+8).
+    CHECK(count({.lora = {.rank = 2}, .targets = {"q_proj", "v_proj"}}) == 2 * 2 * (32 + 24));
+    // Fused experts: gate_up A [4, R, 16], B [4, 48, R]; down A [4, R, 24], B [4, 16, R].
+    CHECK(count({.lora = {.rank = 2}, .targets = {"experts"}}) == 2 * 4 * 2 * (16 + 48 + 24 + 16));
+    CHECK(count({.lora = {.rank = 2}, .targets = {"q_proj"}, .gate = GateMode::full}) == 2 * (2 * 32 + 4 * 16));
+    CHECK(count({.lora = {.rank = 2}, .targets = {"q_proj"}, .gate = GateMode::lora}) == 2 * (2 * 32 + 2 * 20));
+    // AdaMoE: LoRA on gate and gate2 unless said otherwise. MoR: two LoRAs on the gate, main [2, 16].
+    CHECK(count({.method = Method::adamoe, .lora = {.rank = 2}, .targets = {"q_proj"}}) == 2 * (2 * 32 + 2 * 2 * 20));
+    CHECK(count({.method = Method::mor, .lora = {.rank = 2}, .targets = {"q_proj"}}) == 2 * (2 * 32 + 2 * 2 * 20 + 32));
+}
