@@ -54,7 +54,8 @@ list(FILTER moegrad_cpu_headers EXCLUDE REGEX "/all\\.hpp$")
 moegrad_kernel_library(moegrad_cpu_kernels cpu hpp cpp ${moegrad_cpu_headers})
 target_link_libraries(moegrad_cpu_kernels PRIVATE Eigen3::Eigen)
 # Contraction into FMA is the compiler's choice and would change the bits with the compiler and its flags.
-target_compile_options(moegrad_cpu_kernels PRIVATE $<IF:$<CONFIG:Debug>,-O1,-O3> -ffp-contract=off)
+# -fno-math-errno: sqrt has no errno to set, so that loops over it vectorise; the bits stay.
+target_compile_options(moegrad_cpu_kernels PRIVATE $<IF:$<CONFIG:Debug>,-O1,-O3> -ffp-contract=off -fno-math-errno)
 
 # Whole archive: nothing names the registrations of the kernels, so a plain static library would lose them.
 add_library(moegrad_moegrad INTERFACE)

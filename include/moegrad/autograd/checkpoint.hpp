@@ -14,7 +14,8 @@ namespace moegrad {
 /// Saved: x and the choices.
 template <class Real, class Segment>
 Var<Real> checkpoint(Tape& tape, const Var<Real>& x, Segment segment) {
-    if (!tape.recording()) return segment(tape, x);
+    // Inside a segment that is itself replayed the outer one keeps the choices: run plainly.
+    if (!tape.recording() || tape.selections() != nullptr) return segment(tape, x);
     auto choices = std::make_shared<Selections>();
     Tensor<Real> value;
     {
@@ -30,9 +31,13 @@ Var<Real> checkpoint(Tape& tape, const Var<Real>& x, Segment segment) {
         const Var<Real> again = segment(replay, x);
         if (!again.needs_gradient()) return;
         auto target = again.gradient()->target();
-        for (Index t = 0; t < dy->tensor().rows(); ++t) {
-            const Real* from = dy->tensor().matrix().row(t);
-            std::copy(from, from + dy->tensor().columns(), target.tensor.matrix().row(t));
+        const View<const Real, 2> from = dy->tensor().matrix();
+        const View<Real, 2> into = target.tensor.matrix();
+        for (Index t = 0; t < from.rows(); ++t) {
+            for (Index d = 0; d < from.columns(); ++d) {
+                // A segment that returns its input has a gradient there already.
+                into(t, d) = target.write == Write::accumulate ? into(t, d) + from(t, d) : from(t, d);
+            }
         }
         replay.backward();
     });

@@ -114,25 +114,27 @@ public:
 
     /// [E, ...] -> [...]: shares memory.
     Tensor slice(Index i) const {
+        if (shape_.rank() < 2) throw Error{ErrorCode::shape, "Tensor::slice", "rank 2 to 4", "shape " + shape_.text()};
+        require_range("slice", i, i + 1, shape_[0]);
         Tensor t = *this;
-        t.shape_ = Shape{};
-        Shape inner = shape_.rank() == 4   ? Shape{shape_[1], shape_[2], shape_[3]}
-                      : shape_.rank() == 3 ? Shape{shape_[1], shape_[2]}
-                                           : Shape{shape_[1]};
-        t.shape_ = inner;
-        t.data_ = data_ + i * inner.rows() * pitch_;
-        if (shape_.rank() == 2) t.pitch_ = inner.columns();
+        t.shape_ = shape_.rank() == 4   ? Shape{shape_[1], shape_[2], shape_[3]}
+                   : shape_.rank() == 3 ? Shape{shape_[1], shape_[2]}
+                                        : Shape{shape_[1]};
+        t.data_ = data_ + i * row_step();
+        if (shape_.rank() == 2) t.pitch_ = t.columns();
         return t;
     }
-    /// Rows [begin, end) of a matrix: shares memory.
+    /// Entries [begin, end) of the outermost axis, the rows of a matrix: shares memory.
     Tensor rows(Index begin, Index end) const {
+        require_range("rows", begin, end, shape_.rank() == 0 ? 0 : shape_[0]);
         Tensor t = *this;
         t.shape_[0] = end - begin;
-        t.data_ = data_ + begin * (shape_.rank() == 1 ? 1 : pitch_);
+        t.data_ = data_ + begin * row_step();
         return t;
     }
-    /// Columns [begin, end) of a matrix: shares memory, keeps the pitch.
+    /// Entries [begin, end) of the last axis: shares memory, keeps the pitch.
     Tensor columns(Index begin, Index end) const {
+        require_range("columns", begin, end, shape_.rank() == 0 ? 0 : columns());
         Tensor t = *this;
         t.shape_[shape_.rank() - 1] = end - begin;
         t.data_ = data_ + begin;
@@ -150,6 +152,17 @@ public:
     }
 
 private:
+    /// Values between two entries of the outermost axis.
+    Index row_step() const {
+        Index step = shape_.rank() < 2 ? 1 : pitch_;
+        for (int axis = 1; axis + 1 < shape_.rank(); ++axis) step *= shape_[axis];
+        return step;
+    }
+    void require_range(const char* what, Index begin, Index end, Index extent) const {
+        if (0 <= begin && begin <= end && end <= extent) return;
+        throw Error{ErrorCode::shape, format("Tensor::{}", what), format("a range in [0, {}]", extent),
+                    format("[{}, {}) of {}", begin, end, shape_.text())};
+    }
     void require_dense(const char* what) const {
         if (pitch_ != columns() && rows() > 1) {
             throw Error{ErrorCode::shape, format("Tensor::{}", what), "a dense tensor",

@@ -31,6 +31,7 @@
 #include <moegrad/cpu/take.hpp>
 #include <moegrad/cpu/top_k.hpp>
 #include <moegrad/cpu/z_loss.hpp>
+#include <moegrad/cpu/zero_block.hpp>
 
 extern "C" {
 int moegrad_cpu_kernels_linked_twice_see_docs = 1;
