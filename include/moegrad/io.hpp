@@ -2,6 +2,7 @@
 // Files: JSON, safetensors, model folders, config.json, tokenizers. Not part of moegrad.hpp, since it brings a JSON
 // parser with it.
 
+#include <moegrad/core/model_config.hpp>
 #include <moegrad/io/atomic_file.hpp>
 #include <moegrad/io/checkpoint_index.hpp>
 #include <moegrad/io/generation_config.hpp>
@@ -9,7 +10,6 @@
 #include <moegrad/io/json_value.hpp>
 #include <moegrad/io/json_writer.hpp>
 #include <moegrad/io/mapped_file.hpp>
-#include <moegrad/core/model_config.hpp>
 #include <moegrad/io/model_config_json.hpp>
 #include <moegrad/io/model_config_keys.hpp>
 #include <moegrad/io/model_config_writer.hpp>

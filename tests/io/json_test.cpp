@@ -63,8 +63,9 @@ TEST_CASE("json: malformed text is a format error with the place") {
         {"{\"t\":1,\"\\u0074\":2}", "\"t\" twice"},
         {"[{\"b\":{\"x\":1,\"y\":2,\"x\":3}}]", "\"x\" twice"},
     };
-    for (const auto& [text, words] : cases) {
-        CAPTURE(std::string(text));
+    for (const auto& bad : cases) {
+        const std::string text = bad.first, words = bad.second;
+        CAPTURE(text);
         expect_error(ErrorCode::format, words, [&] { parse_json(text, "the-file"); });
         expect_error(ErrorCode::format, "the-file", [&] { parse_json(text, "the-file"); });
     }

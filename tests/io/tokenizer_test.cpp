@@ -252,9 +252,9 @@ TEST_CASE("detokenizer: characters come out when they are complete") {
                                                            "a"},
                                                           {2, ""},
                                                           {3 + 0xC3, ""}};
-    for (const auto& [id, text] : steps) {
-        CAPTURE(id);
-        CHECK(stream.push(id) == text);
+    for (const auto& step : steps) {
+        CAPTURE(step.first);
+        CHECK(stream.push(step.first) == step.second);
     }
     CHECK(stream.finish() == "\xEF\xBF\xBD");
     expect_error(ErrorCode::value, "999", [&] { stream.push(999); });

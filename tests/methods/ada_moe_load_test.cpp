@@ -33,7 +33,8 @@ public:
         layer_.experts = Experts<float>("experts", E, kFeatures, 8);
         fill_normal(layer_.experts.gate_up.value(), 0.3, 2, 0);
         fill_normal(layer_.experts.down.value(), 0.3, 2, 1);
-        teacher_ = TopKRouter<float>{.gate = detail::random_gate<float>("t", E, size, GateTraining::frozen, 3, 0)};
+        teacher_ =
+            TopKRouter<float>{.gate = detail::random_gate<float>("t", E, size, GateTraining::frozen, 3, 0)};
         context_.scalars().learning_rate = 1e-2;
         context_.scalars().coefficient[1] = coefficient;
     }
@@ -52,8 +53,8 @@ public:
 private:
     static constexpr Index kFeatures = 17, kTokens = 256;
 
-    Tensor<float> output(Tape& tape, const test::RouterBatch<float>& batch, std::vector<RoutingRecord<float>>& routings,
-                         Var<float>& y) {
+    Tensor<float> output(Tape& tape, const test::RouterBatch<float>& batch,
+                         std::vector<RoutingRecord<float>>& routings, Var<float>& y) {
         const auto token = Tensor<std::int32_t>::zeros({kTokens});
         Forward<float> forward{tape, token, batch.segments};
         y = layer_(forward, Var<float>(batch.x));

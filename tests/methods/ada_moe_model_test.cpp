@@ -40,6 +40,10 @@ TEST_CASE("AdaMoE: gate2 copied, ties give ceil(k / (1 + j)) true experts for th
         auto gate = detail::random_gate<float>("gate", E, size, GateTraining::full, 4, 0);
         NullExpertRouter<float> nulls{.gate = gate, .gate2 = {}, .k = k};
         nulls.gate2 = Gate<float>(copy_gate(*gate.weight, M, "gate2"));
+        for (Index m = 0; m < M; ++m) {  // whole copies, one below the other
+            const auto& rows = gate.weight->value();
+            CHECK(test::same_values(nulls.gate2.weight->value().rows(m, m + 1), rows.rows(m % E, m % E + 1)));
+        }
         AnyRouter<float> router = std::move(nulls), plain = TopKRouter<float>{.gate = gate, .k = 2};
         const auto batch = test::random_batch<float>(D, {64}, 4);
         const auto got = test::decide(router, batch), top2 = test::decide(plain, batch);

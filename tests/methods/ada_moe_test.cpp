@@ -70,7 +70,8 @@ TEST_CASE("AdaMoE vectors: f, the averaged f and P") {
 
 TEST_CASE("AdaMoE vectors: Eq 3, Eq 6 and the count-normalised variant") {
     const auto batch = test::batch_of(published_logits());
-    AnyRouter<double> eq3 = published_router(BalanceLoss::adamoe_eq3), eq6 = published_router(BalanceLoss::adamoe_eq6);
+    AnyRouter<double> eq3 = published_router(BalanceLoss::adamoe_eq3),
+                      eq6 = published_router(BalanceLoss::adamoe_eq6);
     check_close(penalty_value(test::decide(eq3, batch), "balance"), {2.374629});
     check_close(penalty_value(test::decide(eq6, batch), "balance"), {2.226419});
     // Counts over T K instead of T: a factor K between the coefficients.
@@ -87,8 +88,8 @@ TEST_CASE("AdaMoE vectors: Eq 3, Eq 6 and the count-normalised variant") {
 TEST_CASE("AdaMoE vectors: gradient rows of Eq 6") {
     AnyRouter<double> router = published_router(BalanceLoss::adamoe_eq6);
     const auto gradient = test::penalty_gradient(router, test::batch_of(published_logits()), "balance");
-    check_close(gradient, {0.084849, -0.074067, -0.007882, -0.002900, 0.063423, -0.030147, -0.029309, -0.003967,
-                           0.018299, -0.007517, -0.007882, -0.002900});
+    check_close(gradient, {0.084849, -0.074067, -0.007882, -0.002900, 0.063423, -0.030147, -0.029309,
+                           -0.003967, 0.018299, -0.007517, -0.007882, -0.002900});
 }
 
 TEST_CASE("AdaMoE vectors: z-loss over E + M logits") {
@@ -100,8 +101,8 @@ TEST_CASE("AdaMoE vectors: z-loss over E + M logits") {
 
 TEST_CASE("AdaMoE golden: the same vectors from autograd, with all digits") {
     const auto batch = test::batch_of(golden("published_adamoe.logits"));
-    for (const auto& [balance, name] :
-         {std::pair{BalanceLoss::adamoe_eq3, "adamoe_eq3"}, std::pair{BalanceLoss::adamoe_eq6, "adamoe_eq6"}}) {
+    for (const auto& [balance, name] : {std::pair{BalanceLoss::adamoe_eq3, "adamoe_eq3"},
+                                        std::pair{BalanceLoss::adamoe_eq6, "adamoe_eq6"}}) {
         AnyRouter<double> router = published_router(balance);
         const auto outcome = test::decide(router, batch);
         const std::string key = std::string("published_adamoe.") + name;
@@ -124,7 +125,8 @@ TEST_CASE("AdaMoE golden: tokens with 0, 1, 2 and 3 true experts, both options, 
         nulls.weights = weights;
         AnyRouter<double> router = std::move(nulls);
         const auto outcome = test::decide(router, batch);
-        const auto choice = test::golden_choice(name + "expert"), count = test::golden_choice(name + "true_count");
+        const auto choice = test::golden_choice(name + "expert"),
+                   count = test::golden_choice(name + "true_count");
         for (std::size_t i = 0; i < choice.values().size(); ++i) {
             CHECK(outcome.expert.values()[i] == (choice.values()[i] < 4 ? choice.values()[i] : kNull));
         }
@@ -165,7 +167,8 @@ TEST_CASE("AdaMoE: under option 1 the nulls have a task gradient") {
     AnyRouter<double> router = std::move(nulls);
     test::task_gradient(router, batch, test::random_batch<double>(3, {40}, 4).x);
     const auto gate2 = test::parameter_gradients(router)[1];
-    CHECK(std::any_of(gate2.values().begin(), gate2.values().end(), [](double v) { return std::abs(v) > 1e-3; }));
+    CHECK(std::any_of(gate2.values().begin(), gate2.values().end(),
+                      [](double v) { return std::abs(v) > 1e-3; }));
 }
 
 TEST_CASE("AdaMoE: identity nulls pass the token with the weight of its nulls") {
@@ -186,16 +189,19 @@ TEST_CASE("AdaMoE: contradictory settings are an error with the way out") {
     router.null_map = NullMap::zero;
     router.k = 5;
     CHECK_THROWS_WITH_AS(router.check(), doctest::Contains("top_k in [1, 4]"), Error);
-    CHECK_THROWS_WITH_AS(copy_gate(*router.gate.weight, 3, "gate2"), doctest::Contains("multiple of the 2"), Error);
+    CHECK_THROWS_WITH_AS(copy_gate(*router.gate.weight, 3, "gate2"), doctest::Contains("multiple of the 2"),
+                         Error);
 }
 
 TEST_CASE("AdaMoE: without null experts it is plain top-k, to the bit") {
     for (std::uint64_t seed = 0; seed < 200; ++seed) {
-        const RouterSize size{.features = 5, .experts = 6, .nulls = 0, .slots = 1 + static_cast<Index>(seed % 6)};
+        const RouterSize size{
+            .features = 5, .experts = 6, .nulls = 0, .slots = 1 + static_cast<Index>(seed % 6)};
         auto plain = BuiltinTopK<TopKWeights::renormalized, GateTraining::full>::make<float>(
             size, seed, {.balance = BalanceLoss::adamoe_eq3, .z = true});
-        auto nulls = BuiltinNullExpert<NullWeights::over_true, NullMap::zero, GateTraining::full>::make<float>(
-            size, seed, {.balance = BalanceLoss::adamoe_eq6, .z = true});
+        auto nulls =
+            BuiltinNullExpert<NullWeights::over_true, NullMap::zero, GateTraining::full>::make<float>(
+                size, seed, {.balance = BalanceLoss::adamoe_eq6, .z = true});
         const auto batch = test::random_batch<float>(5, {3, 4}, seed);
         const auto a = test::decide_and_learn(plain, batch), b = test::decide_and_learn(nulls, batch);
         CHECK(test::same_values(a.expert, b.expert));
@@ -212,8 +218,10 @@ TEST_CASE("AdaMoE: a balanced router costs K, one that always takes the same K c
             auto nulls = test::null_router_on_logits(4, 4, K);
             nulls.penalties = {.balance = balance};
             AnyRouter<double> router = std::move(nulls);
-            auto batch = test::batch_of(Tensor<double>::zeros({5, 8}));  // P uniform: sum of f is K, whoever is chosen
-            check_close(penalty_value(test::decide(router, batch), "balance"), {static_cast<double>(K)}, 1e-12);
+            auto batch =
+                test::batch_of(Tensor<double>::zeros({5, 8}));  // P uniform: sum of f is K, whoever is chosen
+            check_close(penalty_value(test::decide(router, batch), "balance"), {static_cast<double>(K)},
+                        1e-12);
             for (Index t = 0; t < 5; ++t) {
                 for (Index e = 0; e < K; ++e) batch.x.matrix()(t, e) = 40;
             }

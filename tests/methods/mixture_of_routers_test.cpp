@@ -18,13 +18,18 @@ namespace {
 constexpr MixtureKind kKinds[] = {MixtureKind::probabilities, MixtureKind::logits, MixtureKind::vote,
                                   MixtureKind::free_weights};
 constexpr const char* kNames[] = {"a", "b", "c", "d"};
-std::string name_of(MixtureKind kind) { return kNames[static_cast<int>(kind)]; }
+std::string name_of(MixtureKind kind) {
+    return kNames[static_cast<int>(kind)];
+}
 
 /// sub [J, E, D]; main [J, D], or theta [J].
-MixtureRouter<double> router_of(MixtureKind kind, const Tensor<double>& sub, const Tensor<double>& main, Index K) {
+MixtureRouter<double> router_of(MixtureKind kind, const Tensor<double>& sub, const Tensor<double>& main,
+                                Index K) {
     MixtureRouter<double> router{.sub = {}, .main = {}, .kind = kind, .k = K};
-    for (Index j = 0; j < sub.extent(0); ++j) router.sub.push_back(test::gate_of(test::copy_of(sub.slice(j))));
-    router.main = test::parameter_of(main.shape().rank() == 1 ? main.reshape({main.extent(0), 1}) : main, "main");
+    for (Index j = 0; j < sub.extent(0); ++j)
+        router.sub.push_back(test::gate_of(test::copy_of(sub.slice(j))));
+    router.main =
+        test::parameter_of(main.shape().rank() == 1 ? main.reshape({main.extent(0), 1}) : main, "main");
     return router;
 }
 
@@ -33,7 +38,9 @@ MixtureRouter<double> golden_router(const std::string& key, MixtureKind kind, In
     return router_of(kind, golden(key + ".sub"), golden(key + main), K);
 }
 
-Tensor<double> published_tokens() { return Tensor<double>::from({2, 2}, {1, -1, 0.5, 2}); }
+Tensor<double> published_tokens() {
+    return Tensor<double>::from({2, 2}, {1, -1, 0.5, 2});
+}
 
 AnyRouter<double> published_router(MixtureKind kind, Index K = 2) {
     const auto sub = Tensor<double>::from({2, 3, 2}, {1, 0, 0, 1, -1, 0.5, -0.5, 1, 1, -1, 0, 0.5});
@@ -54,8 +61,8 @@ void check_vector(MixtureKind kind, std::initializer_list<std::pair<int, double>
 
 /// With every expert chosen the weights are P itself, and a gradient of the weights is one of P: what renormalising
 /// subtracts is the same for all experts, and P sums to 1 whatever the parameters are.
-Tensor<double> gradient_from_probability(AnyRouter<double>& all_chosen, const test::RouterBatch<double>& batch,
-                                         const Tensor<double>& dP) {
+Tensor<double> gradient_from_probability(AnyRouter<double>& all_chosen,
+                                         const test::RouterBatch<double>& batch, const Tensor<double>& dP) {
     const auto outcome = test::decide(all_chosen, batch);
     auto dweight = Tensor<double>::zeros(outcome.weight.shape());
     for (Index t = 0; t < batch.tokens(); ++t) {
@@ -66,7 +73,8 @@ Tensor<double> gradient_from_probability(AnyRouter<double>& all_chosen, const te
     return test::task_gradient(all_chosen, batch, dweight);
 }
 
-void check_gradients(AnyRouter<double>& router, const std::string& key, MixtureKind kind, const Tensor<double>& dx) {
+void check_gradients(AnyRouter<double>& router, const std::string& key, MixtureKind kind,
+                     const Tensor<double>& dx) {
     CHECK(test::largest_difference(dx, golden(key + ".dx")) <= 1e-12);
     const auto gradients = test::parameter_gradients(router);
     const auto dsub = golden(key + ".dsub");
@@ -75,7 +83,8 @@ void check_gradients(AnyRouter<double>& router, const std::string& key, MixtureK
     }
     const bool free = kind == MixtureKind::free_weights;
     const auto dmain = golden(key + (free ? ".dtheta" : ".dmain"));
-    CHECK(test::largest_difference(gradients.back(), free ? dmain.reshape({dmain.extent(0), 1}) : dmain) <= 1e-12);
+    CHECK(test::largest_difference(gradients.back(), free ? dmain.reshape({dmain.extent(0), 1}) : dmain) <=
+          1e-12);
 }
 
 }  // namespace
@@ -221,7 +230,8 @@ TEST_CASE("MoR: a Mixtral starts as it was, in all four variants") {
 TEST_CASE("MoR: gradients on a Mixtral, with a frozen and a trained gate, against central differences") {
     for (GateMode gate : {GateMode::frozen, GateMode::full}) {
         auto model = test::tiny_mixtral<double>(4);
-        AdapterSpec spec{.method = Method::mor, .lora = {.rank = 2, .alpha = 4}, .targets = {"experts"}, .seed = 9};
+        AdapterSpec spec{
+            .method = Method::mor, .lora = {.rank = 2, .alpha = 4}, .targets = {"experts"}, .seed = 9};
         spec.gate = gate;
         spec.balance = BalanceLoss::switch_share;
         attach(model, spec);

@@ -90,12 +90,13 @@ TEST_CASE("balance: hf_concat is the sum form over the pooled tokens of all laye
     const auto logits = golden("balance.logits");
     auto pooled = test::batch_of(logits.reshape({16, 6}));
     const auto valid = test::golden_choice("balance.valid");
-    for (Index t = 0; t < 16; ++t) pooled.segments.valid.data()[t] = static_cast<std::uint8_t>(valid.data()[t % 8]);
+    for (Index t = 0; t < 16; ++t)
+        pooled.segments.valid.data()[t] = static_cast<std::uint8_t>(valid.data()[t % 8]);
     auto nulls = test::null_router_on_logits(4, 2, 2);
     nulls.penalties = {.balance = BalanceLoss::adamoe_eq3, .scope = BalanceOptions::Scope::micro};
     AnyRouter<double> router = std::move(nulls);
-    CHECK(test::largest_difference(test::decide(router, pooled).penalties.at(0).value, golden("balance.hf_concat")) <=
-          1e-12);
+    CHECK(test::largest_difference(test::decide(router, pooled).penalties.at(0).value,
+                                   golden("balance.hf_concat")) <= 1e-12);
     CHECK(test::largest_difference(test::penalty_gradient(router, pooled, "balance"),
                                    golden("balance.dhf_concat").reshape({16, 6})) <= 1e-12);
 }

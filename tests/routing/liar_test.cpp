@@ -22,7 +22,8 @@ struct Liar {
         RouteInput<Real> seen = input;
         Segments segments = input.segments;
         if constexpr (requires { Lie::before(tape, seen, segments); }) Lie::before(tape, seen, segments);
-        const RouteInput<Real> told{.x = seen.x, .token = input.token, .segments = segments, .mode = input.mode};
+        const RouteInput<Real> told{
+            .x = seen.x, .token = input.token, .segments = segments, .mode = input.mode};
         auto routing = honest.route(tape, told);
         if constexpr (requires { Lie::after(tape, routing, input); }) Lie::after(tape, routing, input);
         return routing;
@@ -35,7 +36,8 @@ struct LiarEntry {
     static std::string name() { return "liar"; }
     static Index most_slots(const RouterSize& size) { return size.experts; }
     template <class Real>
-    static AnyRouter<Real> make(const RouterSize& size, std::uint64_t seed, const PenaltySettings& penalties) {
+    static AnyRouter<Real> make(const RouterSize& size, std::uint64_t seed,
+                                const PenaltySettings& penalties) {
         auto gate = detail::random_gate<Real>("gate", size.experts, size, GateTraining::full, seed, 0);
         return Liar<Real, Lie>{{.gate = std::move(gate), .k = size.slots, .penalties = penalties}};
     }
@@ -215,6 +217,10 @@ TEST_CASE("liar: padding") {
     must_fail<LetsPaddingIntoThePenalty>("split");
 }
 
-TEST_CASE("liar: counts the threads") { must_fail<CountsThreads>("threads"); }
+TEST_CASE("liar: counts the threads") {
+    must_fail<CountsThreads>("threads");
+}
 
-TEST_CASE("liar: swallows a NaN") { must_fail<SwallowsNaN>("edges"); }
+TEST_CASE("liar: swallows a NaN") {
+    must_fail<SwallowsNaN>("edges");
+}

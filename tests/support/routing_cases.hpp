@@ -121,8 +121,9 @@ struct Outcome {
     std::vector<PenaltyValues<Real>> penalties;
     std::vector<Tensor<Real>> traces;
     RoutingTotals stats;
-    Tensor<Real> dx;                     // [T, D] or undefined
-    std::vector<Tensor<Real>> gradients;  // of the parameters, in their order; zeros where nothing was written
+    Tensor<Real> dx;  // [T, D] or undefined
+    std::vector<Tensor<Real>>
+        gradients;  // of the parameters, in their order; zeros where nothing was written
 };
 
 template <class T>
@@ -168,8 +169,14 @@ void seed_constant(const Var<Real>& y, Real value) {
 
 template <class Real>
 Outcome<Real> outcome_of(const Routing<Real>& routing) {
-    Outcome<Real> result{copy_of(routing.expert), copy_of(routing.weight.value()),
-                         copy_of(routing.passthrough.value()), {}, {}, {}, {}, {}};
+    Outcome<Real> result{copy_of(routing.expert),
+                         copy_of(routing.weight.value()),
+                         copy_of(routing.passthrough.value()),
+                         {},
+                         {},
+                         {},
+                         {},
+                         {}};
     for (const auto& penalty : routing.penalties) {
         result.penalties.push_back({penalty.name, penalty.unit, copy_of(penalty.value.value())});
     }

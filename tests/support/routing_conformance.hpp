@@ -22,10 +22,13 @@ struct Report {
     };
     std::vector<Failure> failures;
 
-    void fail(std::string check, std::string what) { failures.push_back({std::move(check), std::move(what)}); }
+    void fail(std::string check, std::string what) {
+        failures.push_back({std::move(check), std::move(what)});
+    }
     bool passed() const { return failures.empty(); }
     bool names(const std::string& check) const {
-        return std::any_of(failures.begin(), failures.end(), [&](const Failure& f) { return f.check == check; });
+        return std::any_of(failures.begin(), failures.end(),
+                           [&](const Failure& f) { return f.check == check; });
     }
     std::string text() const {
         std::string all;
@@ -37,8 +40,11 @@ struct Report {
 /// Sizes drawn at random, slots up to what the router allows.
 inline RouterSize random_size(const RouterCase& router, Random& random) {
     const auto below = [&random](std::uint64_t n) { return static_cast<Index>(random.next_below(n)); };
-    RouterSize size{
-        .features = 1 + below(9), .experts = 1 + below(6), .nulls = below(5), .slots = 1, .routers = 1 + below(3)};
+    RouterSize size{.features = 1 + below(9),
+                    .experts = 1 + below(6),
+                    .nulls = below(5),
+                    .slots = 1,
+                    .routers = 1 + below(3)};
     size.slots = 1 + below(static_cast<std::uint64_t>(router.most_slots(size)));
     return size;
 }
@@ -81,7 +87,8 @@ private:
             const double w = static_cast<double>(outcome_.weight.matrix()(t, k));
             if (e >= made_.experts() || e < kDropped) fail(format("token {}: expert {}", t, e));
             if (!std::isfinite(w) || w < 0) fail(format("token {}: weight {}", t, w));
-            if (e < 0 && w != 0) fail(format("token {}: weight {} on a slot without an expert ({})", t, w, e));
+            if (e < 0 && w != 0)
+                fail(format("token {}: weight {} on a slot without an expert ({})", t, w, e));
             if (!valid && e != kUnused) fail(format("token {} is padding and uses {}", t, e));
             if (e >= 0 && !seen.insert(e).second) fail(format("token {}: expert {} twice", t, e));
             used += e >= 0;
@@ -90,7 +97,8 @@ private:
         const bool passes = outcome_.passthrough.defined();
         if (passes) {
             const double w = static_cast<double>(outcome_.passthrough.data()[t]);
-            if (!std::isfinite(w) || w < 0 || (!valid && w != 0)) fail(format("token {}: passthrough {}", t, w));
+            if (!std::isfinite(w) || w < 0 || (!valid && w != 0))
+                fail(format("token {}: passthrough {}", t, w));
             sum += w;
         }
         used_ += valid ? used : 0;
@@ -106,7 +114,8 @@ private:
                                                                    : 1;
         if (penalty.name.empty()) fail("a penalty without a name");
         if (!(penalty.value.shape() == Shape{values})) {
-            return fail(format("penalty {}: {} instead of [{}]", penalty.name, penalty.value.shape().text(), values));
+            return fail(
+                format("penalty {}: {} instead of [{}]", penalty.name, penalty.value.shape().text(), values));
         }
         for (Real value : penalty.value.values()) {
             if (!std::isfinite(value)) fail("penalty " + penalty.name + " is not finite");
@@ -132,7 +141,8 @@ private:
 };
 
 template <class Real>
-void check_contract(const RouterCase& router, AnyRouter<Real>& made, const RouterBatch<Real>& batch, Report& report) {
+void check_contract(const RouterCase& router, AnyRouter<Real>& made, const RouterBatch<Real>& batch,
+                    Report& report) {
     const auto outcome = decide(made, batch);
     ContractCheck<Real>(router, made, batch, outcome, report).run();
 }
@@ -183,7 +193,8 @@ private:
         Tape tape(routing_context());
         held_.rewind();
         tape.set_selections(&held_);
-        const Var<double> x(batch_.x, std::make_shared<Gradient<double>>(Tensor<double>::zeros(batch_.x.shape())));
+        const Var<double> x(batch_.x,
+                            std::make_shared<Gradient<double>>(Tensor<double>::zeros(batch_.x.shape())));
         auto routing = call_router(router_, tape, x, batch_.segments);
         moegrad::detail::seed_projection<double>(objective(routing, n));
         tape.backward();
@@ -217,8 +228,9 @@ private:
                 const double numeric = (above[n] - below[n]) / (2 * h);
                 const double got = gradients_[n][place].values()[i];
                 if (std::abs(got - numeric) <= 1e-7 + 1e-6 * std::abs(numeric)) continue;
-                report_.fail("gradient", format("objective {}, {} element {}: analytic {:.9g}, numeric {:.9g}", n,
-                                                name, i, got, numeric));
+                report_.fail("gradient",
+                             format("objective {}, {} element {}: analytic {:.9g}, numeric {:.9g}", n, name,
+                                    i, got, numeric));
             }
         }
     }

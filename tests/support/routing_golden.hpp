@@ -29,7 +29,9 @@ Tensor<T> read_golden(const std::string& name) {
 }
 }  // namespace detail
 
-inline Tensor<double> golden(const std::string& name) { return detail::read_golden<double>(name); }
+inline Tensor<double> golden(const std::string& name) {
+    return detail::read_golden<double>(name);
+}
 inline Tensor<std::int32_t> golden_choice(const std::string& name) {
     return detail::read_golden<std::int32_t>(name);
 }
@@ -47,13 +49,16 @@ double largest_difference(const Tensor<A>& a, const Tensor<B>& b) {
 }
 
 /// A trainable parameter with these values.
-inline std::shared_ptr<Parameter<double>> parameter_of(const Tensor<double>& values, const std::string& name = "w") {
+inline std::shared_ptr<Parameter<double>> parameter_of(const Tensor<double>& values,
+                                                       const std::string& name = "w") {
     auto parameter = std::make_shared<Parameter<double>>(name, values.shape());
     std::copy(values.values().begin(), values.values().end(), parameter->value().values().begin());
     parameter->set_trainable(true);
     return parameter;
 }
-inline Gate<double> gate_of(const Tensor<double>& values) { return Gate<double>(parameter_of(values)); }
+inline Gate<double> gate_of(const Tensor<double>& values) {
+    return Gate<double>(parameter_of(values));
+}
 
 /// Rows [begin, end) of the unit matrix of C columns.
 inline Tensor<double> unit_rows(Index begin, Index end, Index C) {

@@ -58,8 +58,10 @@ inline TokenBatch random_tokens(const std::vector<Index>& lengths, Index vocabul
     batch.target = Tensor<std::int32_t>::zeros({T});
     Random random(seed);
     for (Index t = 0; t < T; ++t) {
-        batch.token.data()[t] = static_cast<std::int32_t>(random.next_below(static_cast<std::uint64_t>(vocabulary)));
-        batch.target.data()[t] = static_cast<std::int32_t>(random.next_below(static_cast<std::uint64_t>(vocabulary)));
+        batch.token.data()[t] =
+            static_cast<std::int32_t>(random.next_below(static_cast<std::uint64_t>(vocabulary)));
+        batch.target.data()[t] =
+            static_cast<std::int32_t>(random.next_below(static_cast<std::uint64_t>(vocabulary)));
     }
     return batch;
 }
@@ -177,7 +179,8 @@ inline void disturb(Decoder<double>& model, double deviation, std::uint64_t seed
 /// A real input below MOEGRAD_SHARED (default: beside the tree); empty when absent. Says what it found.
 inline std::string shared_input(const std::string& name) {
     const char* root = std::getenv("MOEGRAD_SHARED");
-    const std::string path = (root ? std::string(root) : std::string(MOEGRAD_SOURCE_DIR "/../shared")) + "/" + name;
+    const std::string path =
+        (root ? std::string(root) : std::string(MOEGRAD_SOURCE_DIR "/../shared")) + "/" + name;
     const bool present = std::filesystem::exists(path);
     std::printf("[inputs] %d present, %d absent: %s\n", present, !present, present ? "none" : name.c_str());
     return present ? path : std::string();

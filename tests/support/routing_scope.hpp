@@ -25,9 +25,11 @@ RouterBatch<Real> segments_of(const RouterBatch<Real>& batch, Index from, Index 
 template <class Real>
 bool same_token(const Outcome<Real>& a, Index t, const Outcome<Real>& b, Index u) {
     const auto row = [](const auto& tensor, Index r) {
-        return tensor.shape().rank() == 1 ? tensor.rows(r, r + 1) : tensor.rows(r, r + 1).reshape({tensor.extent(1)});
+        return tensor.shape().rank() == 1 ? tensor.rows(r, r + 1)
+                                          : tensor.rows(r, r + 1).reshape({tensor.extent(1)});
     };
-    if (!same_values(row(a.expert, t), row(b.expert, u)) || !same_values(row(a.weight, t), row(b.weight, u))) {
+    if (!same_values(row(a.expert, t), row(b.expert, u)) ||
+        !same_values(row(a.weight, t), row(b.weight, u))) {
         return false;
     }
     if (a.passthrough.defined() && !same_values(row(a.passthrough, t), row(b.passthrough, u))) return false;
@@ -70,7 +72,8 @@ inline void check_threads(const RouterCase& router, Report& report) {
             continue;
         }
         for (Index t = 0; t < batch.tokens(); ++t) {
-            if (!same_token(want, t, got, t)) report.fail("threads", format("token {}, {} threads", t, threads));
+            if (!same_token(want, t, got, t))
+                report.fail("threads", format("token {}, {} threads", t, threads));
         }
         for (std::size_t n = 0; n < want.penalties.size(); ++n) {
             if (same_values(want.penalties[n].value, got.penalties[n].value)) continue;
@@ -78,7 +81,8 @@ inline void check_threads(const RouterCase& router, Report& report) {
         }
         if (!same_values(want.dx, got.dx)) report.fail("threads", format("dx, {} threads", threads));
         if (!same_list(gradients, learned)) report.fail("threads", format("gradients, {} threads", threads));
-        if (!same_counts(want.stats, got.stats)) report.fail("threads", format("counts, {} threads", threads));
+        if (!same_counts(want.stats, got.stats))
+            report.fail("threads", format("counts, {} threads", threads));
     }
 }
 
@@ -103,7 +107,8 @@ inline void check_token_scope(const RouterCase& router, Random& random, std::uin
     order.push_back(order.front());
     const auto repeated = decide(made, picked(batch, order));
     for (std::size_t t = 0; t < order.size(); ++t) {
-        if (!same_token(repeated, static_cast<Index>(t), whole, order[t])) report.fail("duplicates", format("{}", t));
+        if (!same_token(repeated, static_cast<Index>(t), whole, order[t]))
+            report.fail("duplicates", format("{}", t));
     }
 }
 
@@ -117,7 +122,8 @@ inline void check_split(const RouterCase& router, Random& random, std::uint64_t 
     const auto whole = decide_and_learn(made, batch);
     const auto gradients = parameter_gradients(made);
     const auto one_value_per_batch = [](const auto& p) { return p.unit == PenaltyUnit::batch; };
-    const bool gradients_promised = std::none_of(whole.penalties.begin(), whole.penalties.end(), one_value_per_batch);
+    const bool gradients_promised =
+        std::none_of(whole.penalties.begin(), whole.penalties.end(), one_value_per_batch);
     forget(made);
     RoutingTotals stats;
     const Index cut = 1 + static_cast<Index>(random.next_below(4));
@@ -132,10 +138,12 @@ inline void check_split(const RouterCase& router, Random& random, std::uint64_t 
         for (std::size_t n = 0; n < whole.penalties.size(); ++n) {
             if (whole.penalties[n].unit != PenaltyUnit::sequence) continue;
             if (same_values(got.penalties[n].value, whole.penalties[n].value.rows(from, to))) continue;
-            report.fail("split", format("penalty {} of segments {} to {}", whole.penalties[n].name, from, to));
+            report.fail("split",
+                        format("penalty {} of segments {} to {}", whole.penalties[n].name, from, to));
         }
     }
-    if (gradients_promised && !same_list(parameter_gradients(made), gradients)) report.fail("split", "gradients");
+    if (gradients_promised && !same_list(parameter_gradients(made), gradients))
+        report.fail("split", "gradients");
 }
 
 /// Rows with valid = 0 put between the others.
@@ -164,7 +172,8 @@ inline void check_padding(const RouterCase& router, Random& random, std::uint64_
     for (Index t = 0; t < clean.tokens(); ++t) {
         const Index at = place[static_cast<std::size_t>(t)];
         if (!same_token(got, at, want, t)) report.fail("padding", format("token {}", t));
-        if (!same_values(got.dx.rows(at, at + 1), want.dx.rows(t, t + 1))) report.fail("padding", format("dx {}", t));
+        if (!same_values(got.dx.rows(at, at + 1), want.dx.rows(t, t + 1)))
+            report.fail("padding", format("dx {}", t));
     }
     for (Index t = 0; t < padded.tokens(); ++t) {
         if (padded.segments.valid.data()[t] != 0) continue;
@@ -182,7 +191,8 @@ inline void check_padding(const RouterCase& router, Random& random, std::uint64_
     const auto learned = parameter_gradients(made);
     for (std::size_t i = 0; i < learned.size(); ++i) {
         const auto a = learned[i].values(), b = gradients[i].values();
-        if (!std::equal(a.begin(), a.end(), b.begin())) report.fail("padding", format("gradient of parameter {}", i));
+        if (!std::equal(a.begin(), a.end(), b.begin()))
+            report.fail("padding", format("gradient of parameter {}", i));
     }
 }
 
@@ -202,7 +212,8 @@ inline void check_edges(const RouterCase& router, Report& report) {
     const RouterSize size{.features = 4, .experts = 4, .nulls = 4, .slots = 2, .routers = 2};
     auto made = router.make<float>(size, 3);
     auto equal = random_batch<float>(size.features, {9}, 3);
-    for (Index t = 1; t < 9; ++t) std::copy_n(equal.x.data(), size.features, equal.x.data() + t * size.features);
+    for (Index t = 1; t < 9; ++t)
+        std::copy_n(equal.x.data(), size.features, equal.x.data() + t * size.features);
     check_contract(router, made, equal, report);
     const auto outcome = decide(made, equal);
     for (Index t = 1; t < 9; ++t) {

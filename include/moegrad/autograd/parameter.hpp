@@ -45,6 +45,10 @@ public:
 
     /// One per use, in order; empty when frozen or never used.
     const std::vector<std::shared_ptr<Gradient<T>>>& gradients() const { return gradients_; }
+    /// Blocks of each matrix that never train: their gradient is zeroed before the update.
+    void freeze_block(const Block& block) { frozen_blocks_.push_back(block); }
+    const std::vector<Block>& frozen_blocks() const { return frozen_blocks_; }
+
     void forget_gradients() {
         for (auto& gradient : gradients_) gradient->forget();
     }
@@ -62,6 +66,7 @@ private:
     Tensor<T> value_;
     bool trainable_ = false;
     std::vector<std::shared_ptr<Gradient<T>>> gradients_;
+    std::vector<Block> frozen_blocks_;
     Tensor<T> first_moment_, second_moment_;
 };
 

@@ -5,8 +5,8 @@
 //   linear   f / s
 //   llama3   wavelength w = 2 pi / f:   w < L0 / high: f    w > L0 / low: f / s
 //            between: (1 - b) f / s + b f,   b = (L0 / w - low) / (high - low)
-// Angles, cos and sin are computed in double and rounded once to Real. The table is one per model: copies of a
-// RopeTable share it, and it grows when a longer sequence comes; positions never wrap.
+// Angles, cos and sin are computed in double and rounded once to Real. The table is one per model: copies of
+// a RopeTable share it, and it grows when a longer sequence comes; positions never wrap.
 
 #include <algorithm>
 #include <memory>

@@ -16,6 +16,11 @@ using Index = std::int64_t;
 /// How a kernel writes a gradient: the first contribution overwrites, later ones add.
 enum class Write { overwrite, accumulate };
 
+/// A rectangle of a matrix: rows [row_begin, row_end), columns [column_begin, column_end).
+struct Block {
+    Index row_begin = 0, row_end = 0, column_begin = 0, column_end = 0;
+};
+
 template <class T, int Rank>
 struct View {
     static_assert(Rank >= 1 && Rank <= 4);

@@ -1,11 +1,11 @@
 #pragma once
 // CPU kernels of ops/attention.hpp.
 //
-// Keys are taken in blocks of kKeys, counted from the first row of their segment, so that what a row computes depends
-// on its own segment alone. Which rows go through a block together never changes the order of a sum.
+// Keys are taken in blocks of kKeys, counted from the first row of their segment, so that what a row computes
+// depends on its own segment alone. Which rows go through a block together never changes the order of a sum.
 // Forward is parallel over (rows of T, query head): each row walks its keys upwards with a running maximum.
-// Backward is parallel over (segment, key-value head): no two tasks write to one place, and dq of a row is one chain
-// over its keys, upwards.
+// Backward is parallel over (segment, key-value head): no two tasks write to one place, and dq of a row is one
+// chain over its keys, upwards.
 
 #include <moegrad/cpu/support/key_block.hpp>
 #include <moegrad/cpu/support/seats.hpp>

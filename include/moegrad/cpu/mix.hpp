@@ -1,5 +1,5 @@
 #pragma once
-// CPU kernels of ops/mix.hpp. Rows are independent; y is one chain over j in order, da in the order of sum_of.
+// CPU kernels of ops/mix.hpp. Rows are independent; y is one chain over j, da in the order of sum_of.
 
 #include <moegrad/cpu/support/rows.hpp>
 #include <moegrad/cpu/support/seats.hpp>

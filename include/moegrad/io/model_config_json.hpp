@@ -5,9 +5,9 @@
 
 #include <moegrad/core/error.hpp>
 #include <moegrad/core/format.hpp>
+#include <moegrad/core/model_config.hpp>
 #include <moegrad/io/json.hpp>
 #include <moegrad/io/json_writer.hpp>
-#include <moegrad/core/model_config.hpp>
 #include <moegrad/io/model_config_keys.hpp>
 
 #include <algorithm>

@@ -1,8 +1,8 @@
 #pragma once
 // ModelConfig to config.json, in the spelling that transformers 4 and 5 both read.
 
-#include <moegrad/io/json_value.hpp>
 #include <moegrad/core/model_config.hpp>
+#include <moegrad/io/json_value.hpp>
 
 #include <string>
 #include <utility>

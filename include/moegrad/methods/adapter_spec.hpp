@@ -7,9 +7,11 @@
 //   mor      + J sub-routers (gate + LoRA each) and a main one Mo-LoRA with a mixture of routers per Linear
 //   molora   -                                                 Mo-LoRA with a plain top-k router per Linear
 //
-// targets: q_proj k_proj v_proj o_proj, gate_proj up_proj down_proj (dense), experts (w1, w2 and w3 of every expert),
-// experts.gate_up, experts.down, or the groups attention, mlp, all.
+// targets: q_proj k_proj v_proj o_proj, gate_proj up_proj down_proj (dense); of every expert either the fused form,
+// experts.gate_up (one A for w1 and w3) and experts.down, or single modules, w1 w2 w3 (an A each; w1 and w3 together);
+// or the groups attention, mlp, experts (fused), all.
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -65,6 +67,10 @@ struct AdapterSpec {
     }
     PenaltySettings penalties() const { return {.balance = balance, .scope = balance_scope, .z = z_loss}; }
 
+    /// Whether this very name is a target.
+    bool names(const std::string& name) const {
+        return std::find(targets.begin(), targets.end(), name) != targets.end();
+    }
     /// Whether a Linear or expert stack of this name is meant. `group`: attention, mlp or experts.
     bool wants(const std::string& name, const std::string& group) const {
         for (const std::string& target : targets) {

@@ -5,6 +5,7 @@
 // LoRA over fused experts is packed as PEFT 0.19+ packs it, R rows per expert:
 //     lora_A [E R, in]    row e R + r       expert slowest: our [E, R, in] as it lies
 //     lora_B [out, R E]   column r E + e    expert fastest: transposed from our [E, out, R]
+// LoRA of single modules has the names of transformers 4: ...block_sparse_moe.experts.E.w1.lora_A.weight.
 
 #include <string>
 #include <vector>
@@ -13,14 +14,15 @@
 
 namespace moegrad {
 
-enum class AdapterLayout { as_is, fused_a, fused_b, one_expert };
+enum class AdapterLayout { as_is, fused_a, fused_b, block };
 
 template <class Real>
 struct AdapterTensor {
     std::string name;
     Parameter<Real>* parameter = nullptr;
     AdapterLayout layout = AdapterLayout::as_is;
-    Index expert = 0;  // one_expert: which matrix of the stack
+    Index expert = 0;  // block: which matrix of the stack,
+    Block block{};     // and which part of it
 
     Shape shape() const {
         const Shape& s = parameter->shape();
@@ -28,7 +30,8 @@ struct AdapterTensor {
             case AdapterLayout::as_is: return s;
             case AdapterLayout::fused_a: return {s[0] * s[1], s[2]};
             case AdapterLayout::fused_b: return {s[1], s[2] * s[0]};
-            case AdapterLayout::one_expert: return {s[1], s[2]};
+            case AdapterLayout::block:
+                return {block.row_end - block.row_begin, block.column_end - block.column_begin};
         }
         return s;
     }
@@ -57,14 +60,61 @@ private:
             }
             return;
         }
-        const Index begin = layout == AdapterLayout::one_expert ? expert * s[1] * s[2] : 0;
-        for (Index i = 0; i < shape().size(); ++i) each(i, whole.data()[begin + i]);
+        if (layout == AdapterLayout::block) {
+            Index at = 0;
+            for (Index r = block.row_begin; r < block.row_end; ++r) {
+                Real* row = whole.data() + (expert * s[1] + r) * s[2];
+                for (Index c = block.column_begin; c < block.column_end; ++c) each(at++, row[c]);
+            }
+            return;
+        }
+        for (Index i = 0; i < shape().size(); ++i) each(i, whole.data()[i]);
     }
 };
 
 namespace detail {
 
 inline constexpr const char* kAdapterPrefix = "base_model.model.";
+
+/// One module of one expert: rows [a_begin, a_begin + R) of A, and that block column of rows [b_begin, b_end) of B.
+template <class Real>
+void add_expert_module(std::vector<AdapterTensor<Real>>& all, const std::string& name, LoraParameters<Real>& lora,
+                       Index e, Index a_begin, Index R, Index b_begin, Index b_end) {
+    const Index in = lora.A.shape()[2];
+    all.push_back({name + ".lora_A.weight", &lora.A, AdapterLayout::block, e, {a_begin, a_begin + R, 0, in}});
+    all.push_back({name + ".lora_B.weight", &lora.B, AdapterLayout::block, e, {b_begin, b_end, a_begin, a_begin + R}});
+}
+
+/// "model.layers.3.mlp" as transformers 4 calls it.
+inline std::string block_sparse_name(const std::string& mlp) {
+    return mlp.substr(0, mlp.rfind(".mlp")) + ".block_sparse_moe";
+}
+
+template <class Real>
+void add_single_modules(std::vector<AdapterTensor<Real>>& all, MoeLayer<Real>& moe) {
+    auto& experts = moe.experts;
+    const Index F = experts.width();
+    for (Index e = 0; e < experts.count(); ++e) {
+        const std::string name = kAdapterPrefix + block_sparse_name(moe.name) + ".experts." + std::to_string(e);
+        if (auto& lora = experts.gate_up_lora; lora.defined()) {
+            const Index R = lora.rank() / 2;
+            add_expert_module(all, name + ".w1", lora, e, 0, R, 0, F);
+            add_expert_module(all, name + ".w3", lora, e, R, R, F, 2 * F);
+        }
+        if (auto& lora = experts.down_lora; lora.defined()) {
+            add_expert_module(all, name + ".w2", lora, e, 0, lora.rank(), 0, lora.B.shape()[1]);
+        }
+    }
+}
+
+template <class Real>
+void add_fused_experts(std::vector<AdapterTensor<Real>>& all, Experts<Real>& experts) {
+    for (auto* lora : {&experts.gate_up_lora, &experts.down_lora}) {
+        if (!lora->defined()) continue;
+        all.push_back({kAdapterPrefix + lora->A.name(), &lora->A, AdapterLayout::fused_a});
+        all.push_back({kAdapterPrefix + lora->B.name(), &lora->B, AdapterLayout::fused_b});
+    }
+}
 
 template <class Real>
 void add_adapter_tensors(std::vector<AdapterTensor<Real>>& all, Linear<Real>& linear) {
@@ -77,8 +127,7 @@ void add_adapter_tensors(std::vector<AdapterTensor<Real>>& all, Linear<Real>& li
     auto& lora = mixture->lora();
     for (Index e = 0; e < lora.A.shape()[0]; ++e) {
         const std::string name = kAdapterPrefix + linear.path() + ".experts." + std::to_string(e);
-        all.push_back({name + ".lora_A.weight", &lora.A, AdapterLayout::one_expert, e});
-        all.push_back({name + ".lora_B.weight", &lora.B, AdapterLayout::one_expert, e});
+        add_expert_module(all, name, lora, e, 0, lora.rank(), 0, lora.B.shape()[1]);
     }
     for (auto* p : mixture->router()->parameters()) all.push_back({kAdapterPrefix + p->name(), p});
 }
@@ -92,13 +141,20 @@ std::vector<AdapterTensor<Real>> adapter_tensors(Decoder<Real>& model) {
     for (auto& layer : model.layers()) {
         for (auto& [name, linear] : model.linears(layer)) detail::add_adapter_tensors(all, *linear);
         for (auto& moe : layer.moe) {
-            for (auto* lora : {&moe.experts.gate_up_lora, &moe.experts.down_lora}) {
-                if (!lora->defined()) continue;
-                all.push_back({detail::kAdapterPrefix + lora->A.name(), &lora->A, AdapterLayout::fused_a});
-                all.push_back({detail::kAdapterPrefix + lora->B.name(), &lora->B, AdapterLayout::fused_b});
+            const bool single = moe.experts.lora_modules == LoraModules::single;
+            if (single) {
+                detail::add_single_modules(all, moe);
+            } else {
+                detail::add_fused_experts(all, moe.experts);
             }
             for (auto* p : moe.router.parameters()) {
-                if (p->trainable()) all.push_back({detail::kAdapterPrefix + p->name(), p});
+                if (!p->trainable()) continue;
+                const std::string name = p->name();
+                const bool old_gate = single && name.starts_with(moe.name + ".gate.");
+                all.push_back({detail::kAdapterPrefix + (old_gate ? detail::block_sparse_name(moe.name) +
+                                                                        name.substr(moe.name.size())
+                                                                  : name),
+                               p});
             }
         }
     }

@@ -14,6 +14,14 @@
 
 namespace moegrad {
 
+namespace detail {
+inline std::string join_names(const std::vector<std::string>& names) {
+    std::string all;
+    for (const auto& one : names) all += (all.empty() ? "" : ", ") + one;
+    return all;
+}
+}  // namespace detail
+
 template <class Real>
 class Attachment {
 public:
@@ -55,6 +63,7 @@ private:
         auto& experts = moe.experts;
         const Index E = experts.count(), F = experts.width(), D = experts.gate_up.shape()[2];
         const bool up = meets("experts.gate_up", "experts"), down = meets("experts.down", "experts");
+        attach_single(moe, up || down);
         // PEFT nests one wrapper per target parameter: the inner is "experts.base_layer" when there are two.
         const std::string path = moe.name + ".experts";
         if (up) {
@@ -69,6 +78,33 @@ private:
                         "molora adds experts to a dense model; on Mixtral the experts are there"};
         }
         moe.router = routed(moe);
+    }
+
+    /// w1, w2 and w3 as modules of their own.
+    void attach_single(MoeLayer<Real>& moe, bool fused) {
+        const bool w1 = spec_.names("w1"), w2 = spec_.names("w2"), w3 = spec_.names("w3");
+        if (!w1 && !w2 && !w3) return;
+        if (w1 != w3 || fused) {
+            throw Error{ErrorCode::config, "adapter.target", "w1 and w3 together, and no fused experts beside them",
+                        detail::join_names(spec_.targets), "use experts, or w1, w2, w3"};
+        }
+        met_.insert(met_.end(), {"w1", "w2", "w3"});
+        auto& experts = moe.experts;
+        const Index E = experts.count(), F = experts.width(), D = experts.gate_up.shape()[2], R = spec_.lora.rank;
+        experts.lora_modules = LoraModules::single;
+        if (w1) {
+            LoraOptions twice = spec_.lora;
+            twice.rank = 2 * R;
+            auto& lora = experts.gate_up_lora;
+            lora = LoraParameters<Real>(moe.name + ".experts.gate_up", E, 2 * F, D, twice, spec_.seed, next_module());
+            lora.scale = spec_.lora.factor();
+            lora.B.freeze_block({0, F, R, 2 * R});
+            lora.B.freeze_block({F, 2 * F, 0, R});
+        }
+        if (w2) {
+            experts.down_lora =
+                LoraParameters<Real>(moe.name + ".experts.down", E, D, F, spec_.lora, spec_.seed, next_module());
+        }
     }
 
     /// The gate of a MoE layer as the spec wants it trained.
@@ -195,8 +231,8 @@ private:
             if (std::find(met_.begin(), met_.end(), target) == met_.end()) {
                 throw Error{ErrorCode::config, format("adapter.targets: \"{}\"", target),
                             "a name that matches a Linear or the experts of this model", "no match",
-                            "names: q_proj k_proj v_proj o_proj gate_proj up_proj down_proj experts experts.gate_up "
-                            "experts.down; groups: attention mlp all"};
+                            "names: q_proj k_proj v_proj o_proj gate_proj up_proj down_proj experts.gate_up "
+                            "experts.down w1 w2 w3; groups: attention mlp experts all"};
             }
         }
     }

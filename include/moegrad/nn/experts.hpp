@@ -3,6 +3,8 @@
 //     h[n] = down_e( silu(gate_e x) * up_e x ),   e = expert of row n,   x = its token
 // gate_up [E, 2F, D] holds the gate's rows above the up's (w1 above w3), down [E, D, F] is w2: the layout of fused
 // checkpoints, and of PEFT's fused LoRA: one A [E, R, D] for gate and up together, B [E, 2F, R].
+// LoRA of single modules (w1 and w3 with an A each) is the same with rank 2R: A holds both, one below the other, and the
+// two blocks of B that would mix them stay zero and never train.
 // A row's bits depend on that row alone. Null slots cost no row.
 
 #include <string>
@@ -15,11 +17,15 @@
 
 namespace moegrad {
 
+/// What an adapter of the experts is attached to: the fused stacks, or w1, w2 and w3 of every expert.
+enum class LoraModules { fused, single };
+
 template <class Real>
 struct Experts {
     Parameter<Real> gate_up;  // [E, 2F, D]
     Parameter<Real> down;     // [E, D, F]
     LoraParameters<Real> gate_up_lora, down_lora;
+    LoraModules lora_modules = LoraModules::fused;
 
     Experts() = default;
     /// `name` is the module's path, "model.layers.0.mlp.experts".

@@ -1,13 +1,15 @@
 #pragma once
-// attention: causal, grouped queries, inside segments, with an optional sliding window. Query head h reads key-value
-// head h / (H / Hkv). Token t sees token s when both lie in one segment, both are valid, s <= t and
+// attention: causal, grouped queries, inside segments, with an optional sliding window. Query head h reads
+// key-value head h / (H / Hkv). Token t sees token s when both lie in one segment, both are valid, s <= t and
 // (window = 0 or t - s < window).
-//   a[t,s] = scale <q[t,h], k[s]>,   lse[t,h] = log sum_s exp(a[t,s]),   p = exp(a - lse),   y[t,h] = sum_s p v[s]
+//   a[t,s] = scale <q[t,h], k[s]>,   lse[t,h] = log sum_s exp(a[t,s]),   p = exp(a - lse),
+//   y[t,h] = sum_s p v[s]
 // backward, delta[t,h] = <dy[t,h], y[t,h]>:   da = p (<dy, v[s]> - delta),
 //   dq = scale sum_s da k[s],   dk[s] = scale sum_h sum_t da q[t,h],   dv[s] = sum_h sum_t p dy[t,h]
 // The sums over h run through the query heads of the group in order, then through the rows t in order.
 // Saved: q, y [T, H head], k, v [T, Hkv head], lse [T, H]. No matrix of tokens by tokens exists at any time.
-// A row that is not valid gets y = 0 and no gradient.       Dao et al. 2022 (algorithms 1 and 4); Ainslie et al. 2023.
+// A row that is not valid gets y = 0 and no gradient.
+// Dao et al. 2022 (algorithms 1 and 4); Ainslie et al. 2023.
 
 #include <cmath>
 

@@ -1,6 +1,6 @@
 #pragma once
 // mix of J rows with weights of their own per token.   y[t,e] = sum_j a[t,j] s[t, j E + e]
-// backward:                                            da[t,j] = sum_e dy[t,e] s[t, j E + e],   ds[t, j E + e] = a[t,j] dy[t,e]
+// backward:   da[t,j] = sum_e dy[t,e] s[t, j E + e],   ds[t, j E + e] = a[t,j] dy[t,e]
 // Saved: a [T, J], s [T, J E].
 
 #include <moegrad/autograd/tape.hpp>

@@ -1,6 +1,6 @@
 #pragma once
 // rope: rotary positions, rotate-half form. In every head the columns i and i + head/2 are one pair,
-//   y1 = x1 cos - x2 sin,   y2 = x2 cos + x1 sin,   angle = position f[i],   f[i] = theta^(-2 i / head), scaled
+//   y1 = x1 cos - x2 sin,   y2 = x2 cos + x1 sin,   angle = position f[i],   f[i] = theta^(-2 i / head) scaled
 // backward: the rotation by -angle.
 // Saved: nothing (the table is shared).      Su et al. 2021, eq. 34; scaling as in Hugging Face transformers.
 
@@ -25,7 +25,7 @@ struct RopeKernels {
 
 inline constinit KernelSlot<RopeKernels> rope_slot{"rope"};
 
-/// x [T, H head] -> [T, H head]; as well for the keys, [T, Hkv head]. The table grows to the largest position.
+/// x [T, H head] -> [T, H head]; likewise for keys, [T, Hkv head]. The table grows to the largest position.
 template <class Real>
 Var<Real> rope(Tape& tape, const Var<Real>& x, const RopeTable<Real>& table, const Segments& segments) {
     if (x.shape().rank() != 2 || x.extent(0) != segments.tokens() || x.extent(1) % table.head_dim() != 0) {

@@ -1,10 +1,11 @@
 #pragma once
-// softmax over consecutive groups of E columns.   p[t,g,e] = exp(x[t,g,e] - max) / sum_e' exp(x[t,g,e'] - max)
-// backward:                                       dx = p (dy - sum_e' dy p)
+// softmax over consecutive groups of E columns.
+//   p[t,g,e] = exp(x[t,g,e] - max) / sum_e' exp(x[t,g,e'] - max)
+// backward: dx = p (dy - sum_e' dy p)
 // Saved: p [T, G E].
 //
-// -inf is a logit that is switched off: p = 0. A group of nothing but -inf gives zeros and no gradient. NaN and +inf
-// make their whole group NaN, so that they stay visible.
+// -inf is a logit that is switched off: p = 0. A group of nothing but -inf gives zeros and no gradient. NaN and
+// +inf make their whole group NaN, so that they stay visible.
 
 #include <moegrad/autograd/tape.hpp>
 #include <moegrad/core/slot.hpp>
@@ -20,7 +21,7 @@ struct SoftmaxKernels {
 
 inline constinit KernelSlot<SoftmaxKernels> softmax_slot{"softmax"};
 
-/// x [T, G E] -> [T, G E], a distribution over each of the `groups` G groups of E columns. Routers call it in Wide.
+/// x [T, G E] -> [T, G E], a distribution over each of the `groups` G groups of E columns. Routers use Wide.
 template <class Real>
 Var<Real> softmax(Tape& tape, const Var<Real>& x, Index groups = 1) {
     if (x.shape().rank() != 2 || groups < 1 || x.extent(1) % groups != 0) {

@@ -3,8 +3,8 @@
 // backward: d_gate = dy up s (1 + gate (1 - s)),  d_up = dy silu(gate),   s = sigmoid(gate)
 // Saved: gate, up [N, F].        Shazeer 2020, eq. 6.
 //
-// Routed rows: N is then only a bound, the true count lies on the device in `rows` [1]. Rows at or beyond it are
-// neither read nor written, in y and in the gradients.
+// Routed rows: N is then only a bound, the true count lies on the device in `rows` [1]. Rows at or beyond it
+// are neither read nor written, in y and in the gradients.
 
 #include <moegrad/autograd/tape.hpp>
 #include <moegrad/core/slot.hpp>

@@ -1,7 +1,7 @@
 #pragma once
-// z_loss of router logits, per token.   value[t] = lse[t]^2,   lse[t] = log sum_e exp(z[t,e]);   0 for padding
-// backward:                             dz = dvalue 2 lse p,   p = exp(z - lse)
-// Saved: z [T, E], lse [T].             ST-MoE, Zoph et al. 2022, eq. 5 (there with the mean over tokens).
+// z_loss of router logits, per token.  value[t] = lse[t]^2,  lse[t] = log sum_e exp(z[t,e]),  0 for padding
+// backward:                            dz = dvalue 2 lse p,  p = exp(z - lse)
+// Saved: z [T, E], lse [T].            ST-MoE, Zoph et al. 2022, eq. 5 (there with the mean over tokens).
 
 #include <moegrad/autograd/tape.hpp>
 #include <moegrad/core/slot.hpp>
@@ -19,8 +19,8 @@ struct ZLossKernels {
 
 inline constinit KernelSlot<ZLossKernels> z_loss_slot{"z_loss"};
 
-/// z [T, E] in Wide, valid [T] as in Segments (not defined: all tokens count) -> [T]. The coefficient and the mean
-/// over the tokens belong to the step.
+/// z [T, E] in Wide, valid [T] as in Segments (not defined: all tokens count) -> [T]. The coefficient and the
+/// mean over the tokens belong to the step.
 template <class Real>
 Var<Real> z_loss(Tape& tape, const Var<Real>& z, const Tensor<std::uint8_t>& valid) {
     if (z.shape().rank() != 2 || (valid.defined() && !(valid.shape() == Shape{z.extent(0)}))) {

@@ -7,10 +7,6 @@
 
 namespace moegrad {
 
-struct Block {
-    Index row_begin = 0, row_end = 0, column_begin = 0, column_end = 0;
-};
-
 template <class Real>
 struct ZeroBlockKernels {
     void (*zero)(Stream, View<Real, 3> w, Block);

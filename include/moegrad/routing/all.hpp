@@ -65,11 +65,13 @@ struct BuiltinTopK {
     static Index most_slots(const RouterSize& size) { return size.experts; }
 
     template <class Real>
-    static AnyRouter<Real> make(const RouterSize& size, std::uint64_t seed, const PenaltySettings& penalties = {}) {
-        return TopKRouter<Real>{.gate = detail::random_gate<Real>("gate", size.experts, size, Training, seed, 0),
-                                .k = size.slots,
-                                .weights = Weights,
-                                .penalties = penalties};
+    static AnyRouter<Real> make(const RouterSize& size, std::uint64_t seed,
+                                const PenaltySettings& penalties = {}) {
+        return TopKRouter<Real>{
+            .gate = detail::random_gate<Real>("gate", size.experts, size, Training, seed, 0),
+            .k = size.slots,
+            .weights = Weights,
+            .penalties = penalties};
     }
 };
 
@@ -78,15 +80,16 @@ struct BuiltinNullExpert {
     static constexpr WeightSum sum =
         Weights == NullWeights::over_all && Map == NullMap::zero ? WeightSum::at_most_one : WeightSum::one;
     static std::string name() {
-        const char* variant = Map == NullMap::identity             ? "null_expert identity"
+        const char* variant = Map == NullMap::identity           ? "null_expert identity"
                               : Weights == NullWeights::over_all ? "null_expert over all"
-                                                                   : "null_expert";
+                                                                 : "null_expert";
         return detail::with_gate(variant, Training);
     }
     static Index most_slots(const RouterSize& size) { return size.experts + size.nulls; }
 
     template <class Real>
-    static AnyRouter<Real> make(const RouterSize& size, std::uint64_t seed, const PenaltySettings& penalties = {}) {
+    static AnyRouter<Real> make(const RouterSize& size, std::uint64_t seed,
+                                const PenaltySettings& penalties = {}) {
         NullExpertRouter<Real> router{
             .gate = detail::random_gate<Real>("gate", size.experts, size, Training, seed, 0),
             .gate2 = {},
@@ -112,10 +115,12 @@ struct BuiltinMixture {
     static Index most_slots(const RouterSize& size) { return size.experts; }
 
     template <class Real>
-    static AnyRouter<Real> make(const RouterSize& size, std::uint64_t seed, const PenaltySettings& penalties = {}) {
+    static AnyRouter<Real> make(const RouterSize& size, std::uint64_t seed,
+                                const PenaltySettings& penalties = {}) {
         constexpr bool shared = Training == GateTraining::lora;
         constexpr GateTraining base = shared ? GateTraining::frozen : Training;
-        MixtureRouter<Real> router{.sub = {}, .main = {}, .kind = Kind, .k = size.slots, .penalties = penalties};
+        MixtureRouter<Real> router{
+            .sub = {}, .main = {}, .kind = Kind, .k = size.slots, .penalties = penalties};
         for (Index j = 0; j < size.routers; ++j) {
             const std::string path = "router.sub." + std::to_string(j);
             const auto module = static_cast<std::uint32_t>(8 * (j + 1));

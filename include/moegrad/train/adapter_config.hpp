@@ -105,10 +105,6 @@ inline void read_peft_targets(const JsonRef& root, AdapterSpec& spec) {
         for (std::size_t i = 0; i < modules->array().size(); ++i) {
             const auto item = modules->item(i);
             const std::string& text = item.string();
-            if (text == "w1" || text == "w2" || text == "w3") {
-                item.fail_unsupported("experts as target_parameters mlp.experts.gate_up_proj, mlp.experts.down_proj",
-                                      "convert adapters of single experts with PEFT 0.19 or later and transformers 5");
-            }
             if (text == "gate") {
                 spec.gate = GateMode::lora;
             } else {
@@ -155,9 +151,12 @@ inline Json to_json(const AdapterSpec& spec, const ModelConfig& config) {
     if (!config.is_mixture()) {
         add("mlp", {"gate_proj", "up_proj", "down_proj"});
     } else {
-        if (spec.wants("experts.gate_up", "experts")) parameters.emplace_back("mlp.experts.gate_up_proj");
+        for (const char* one : {"w1", "w2", "w3"}) {
+        if (spec.names(one)) modules.emplace_back(one);
+    }
+    if (spec.wants("experts.gate_up", "experts")) parameters.emplace_back("mlp.experts.gate_up_proj");
         if (spec.wants("experts.down", "experts")) parameters.emplace_back("mlp.experts.down_proj");
-        if (spec.gate_mode() == GateMode::lora) parameters.emplace_back("mlp.gate.weight");
+        if (spec.gate_mode() == GateMode::lora) modules.emplace_back("gate");
     }
     Json json = Json::object();
     json.add("peft_type", is_plain_peft(spec) ? "LORA" : "MOLORA");

@@ -14,6 +14,7 @@
 #include <moegrad/methods/attach.hpp>
 #include <moegrad/ops/adamw.hpp>
 #include <moegrad/ops/sum_squares.hpp>
+#include <moegrad/ops/zero_block.hpp>
 
 namespace moegrad {
 
@@ -203,6 +204,13 @@ private:
     /// Global norm in the order of the parameters, clip, AdamW.
     void update(StepReport& report) {
         const Stream stream = context_.stream();
+        for (auto* parameter : parameters_) {
+            for (const Block& block : parameter->frozen_blocks()) {
+                for (const auto& gradient : parameter->gradients()) {
+                    if (gradient->written()) zero_block(stream, gradient->tensor(), block);
+                }
+            }
+        }
         const auto squares = context_.template make<double>({1});
         double total = 0;
         for (auto* parameter : parameters_) {

@@ -189,7 +189,8 @@ void run_block(ThreadPool& pool, const Product<T>& p, const Block& block) {
     Index panel_width = 2 * p.kernels->width;
     Index panels = ceil_divide(block.lanes, panel_width);
     Index tiles = ceil_divide(p.row_count, p.kernels->most_rows);
-    bool serial = p.row_count * block.lanes * block.depth <= kSerialWork;
+    // Bringing a lane value into its panel costs about as much as sixteen multiply-adds.
+    bool serial = (p.row_count + 16) * block.lanes * block.depth <= kSerialWork;
 
     T* packed = nullptr;
     if (!packs_in_task(p)) {

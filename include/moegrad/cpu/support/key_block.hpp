@@ -20,8 +20,8 @@ inline constexpr Index kGroup = 4;
 template <class Real>
 using Keys = Real[kKeys];
 
-/// 16 bytes of neighbours. Compilers do not find these vectors by themselves; each lane is plain IEEE arithmetic, so
-/// the bits are those of a loop.
+/// 16 bytes of neighbours. Compilers do not find these vectors by themselves; each lane is plain IEEE arithmetic,
+/// so the bits are those of a loop.
 template <class Real>
 struct VectorOf {
     using type = Real;
