@@ -41,8 +41,8 @@ Result run(const Stack& stack) {
 }
 
 /// Chosen scores, where the scores of the n-th run are those of scores[n].
-Var<double> choose(Tape& tape, const Var<double>& x, const std::vector<Tensor<double>>& scores, std::size_t& runs,
-                   std::vector<std::int32_t>& chosen) {
+Var<double> choose(Tape& tape, const Var<double>& x, const std::vector<Tensor<double>>& scores,
+                   std::size_t& runs, std::vector<std::int32_t>& chosen) {
     const auto choice = top_k(tape, scores.at(runs++), 1);
     chosen.push_back(choice.data()[0]);
     return take(tape, x, choice);
@@ -55,12 +55,14 @@ TEST_CASE("checkpoint: value and gradients are those of a plain run, to the bit"
         return layer(tape, layer(tape, x, w, 1), w, 2);
     });
     const auto each = run([](Tape& tape, const Var<float>& x, Parameter<float>& w) {
-        const auto once = checkpoint(tape, x, [&w](Tape& t, const Var<float>& in) { return layer(t, in, w, 1); });
+        const auto once =
+            checkpoint(tape, x, [&w](Tape& t, const Var<float>& in) { return layer(t, in, w, 1); });
         return checkpoint(tape, once, [&w](Tape& t, const Var<float>& in) { return layer(t, in, w, 2); });
     });
     const auto nested = run([](Tape& tape, const Var<float>& x, Parameter<float>& w) {
         return checkpoint(tape, x, [&w](Tape& t, const Var<float>& in) {
-            const auto once = checkpoint(t, in, [&w](Tape& u, const Var<float>& v) { return layer(u, v, w, 1); });
+            const auto once =
+                checkpoint(t, in, [&w](Tape& u, const Var<float>& v) { return layer(u, v, w, 1); });
             return layer(t, once, w, 2);
         });
     });
@@ -88,7 +90,8 @@ TEST_CASE("checkpoint: a segment that returns its input passes the gradient thro
 }
 
 TEST_CASE("checkpoint: the choice of the first run is used again, whatever the scores have become") {
-    const auto high_low = Tensor<double>::from({1, 2}, {2, 1}), low_high = Tensor<double>::from({1, 2}, {1, 2});
+    const auto high_low = Tensor<double>::from({1, 2}, {2, 1}),
+               low_high = Tensor<double>::from({1, 2}, {1, 2});
     const auto x = Tensor<double>::from({1, 2}, {10, 20});
     for (const bool nested : {false, true}) {
         Tape tape(test::context());
@@ -96,9 +99,13 @@ TEST_CASE("checkpoint: the choice of the first run is used again, whatever the s
         std::size_t runs = 0;
         std::vector<std::int32_t> chosen;
         const std::vector<Tensor<double>> scores{high_low, low_high};
-        const auto segment = [&](Tape& t, const Var<double>& v) { return choose(t, v, scores, runs, chosen); };
-        const auto y = nested ? checkpoint(tape, in, [&](Tape& t, const Var<double>& v) { return checkpoint(t, v, segment); })
-                              : checkpoint(tape, in, segment);
+        const auto segment = [&](Tape& t, const Var<double>& v) {
+            return choose(t, v, scores, runs, chosen);
+        };
+        const auto y =
+            nested ? checkpoint(tape, in,
+                                [&](Tape& t, const Var<double>& v) { return checkpoint(t, v, segment); })
+                   : checkpoint(tape, in, segment);
         CHECK(y.value().data()[0] == 10);
         y.gradient()->target().tensor.data()[0] = 1;
         tape.backward();

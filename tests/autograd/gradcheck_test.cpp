@@ -12,7 +12,8 @@ enum class Fault { none, half, one_element, not_a_number, never_written, forgets
 
 Var<double> square(Tape& tape, const Var<double>& x, Fault fault = Fault::none) {
     auto y = tape.output<double>(x.shape(), x.needs_gradient());
-    for (Index i = 0; i < x.value().size(); ++i) y.value().data()[i] = x.value().data()[i] * x.value().data()[i];
+    for (Index i = 0; i < x.value().size(); ++i)
+        y.value().data()[i] = x.value().data()[i] * x.value().data()[i];
     if (!y.needs_gradient()) return y;
     tape.record(y.gradient(), [fault, value = x.value(), dy = y.gradient(), into = x.gradient()] {
         if (fault == Fault::never_written) return;
@@ -31,10 +32,11 @@ Var<double> square(Tape& tape, const Var<double>& x, Fault fault = Fault::none) 
 }
 
 GradcheckReport check(Fault fault) {
-    return gradcheck(
-        test::context(),
-        [fault](Tape& tape, const std::vector<Var<double>>& in) { return std::vector{square(tape, in[0], fault)}; },
-        {random_tensor({2, 3}, 1)});
+    return gradcheck(test::context(),
+                     [fault](Tape& tape, const std::vector<Var<double>>& in) {
+                         return std::vector{square(tape, in[0], fault)};
+                     },
+                     {random_tensor({2, 3}, 1)});
 }
 
 }  // namespace
@@ -59,12 +61,11 @@ TEST_CASE("gradcheck: a wrong gradient is caught, and the element is named") {
 
 TEST_CASE("gradcheck: an op that overwrites where it should add is caught when its input is used twice") {
     const auto twice = [](Fault fault) {
-        return gradcheck(
-            test::context(),
-            [fault](Tape& tape, const std::vector<Var<double>>& in) {
-                return std::vector{square(tape, in[0], fault), square(tape, in[0], fault)};
-            },
-            {random_tensor({3}, 2)});
+        return gradcheck(test::context(),
+                         [fault](Tape& tape, const std::vector<Var<double>>& in) {
+                             return std::vector{square(tape, in[0], fault), square(tape, in[0], fault)};
+                         },
+                         {random_tensor({3}, 2)});
     };
     CHECK(twice(Fault::none).passed);
     CHECK_FALSE(twice(Fault::forgets_to_add).passed);

@@ -115,7 +115,8 @@ TEST_CASE("lora parameters: shapes, scale and start") {
     const LoraParameters<double> same("q", 0, 6, 25, options, 1, 2), other("q", 0, 6, 25, options, 1, 3);
     CHECK(static_cast<float>(same.A.value().data()[7]) == doctest::Approx(lora.A.value().data()[7]));
     CHECK(same.A.value().data()[7] != other.A.value().data()[7]);
-    CHECK_THROWS_WITH_AS(LoraParameters<float>("q", 0, 6, 25, {.rank = 0}, 1, 2), doctest::Contains("r >= 1"), Error);
-    CHECK_THROWS_WITH_AS(LoraParameters<float>("q", 0, 6, 25, {.dropout = 1}, 1, 2), doctest::Contains("lora_dropout"),
+    CHECK_THROWS_WITH_AS(LoraParameters<float>("q", 0, 6, 25, {.rank = 0}, 1, 2), doctest::Contains("r >= 1"),
                          Error);
+    CHECK_THROWS_WITH_AS(LoraParameters<float>("q", 0, 6, 25, {.dropout = 1}, 1, 2),
+                         doctest::Contains("lora_dropout"), Error);
 }

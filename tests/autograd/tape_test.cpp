@@ -13,14 +13,15 @@ Var<float> step(Tape& tape, const Var<float>& x, std::vector<int>& log, int name
     auto y = tape.output<float>(x.shape(), x.needs_gradient());
     for (Index i = 0; i < x.value().size(); ++i) y.value().data()[i] = x.value().data()[i] + 1;
     if (!y.needs_gradient()) return y;
-    tape.record(y.gradient(), [&log, name, keep = tape.make<float>({saved}), dy = y.gradient(), dx = x.gradient()] {
-        log.push_back(name);
-        const auto target = dx->target();
-        for (Index i = 0; i < target.tensor.size(); ++i) {
-            float& place = target.tensor.data()[i];
-            place = dy->tensor().data()[i] + (target.write == Write::accumulate ? place : 0);
-        }
-    });
+    tape.record(y.gradient(),
+                [&log, name, keep = tape.make<float>({saved}), dy = y.gradient(), dx = x.gradient()] {
+                    log.push_back(name);
+                    const auto target = dx->target();
+                    for (Index i = 0; i < target.tensor.size(); ++i) {
+                        float& place = target.tensor.data()[i];
+                        place = dy->tensor().data()[i] + (target.write == Write::accumulate ? place : 0);
+                    }
+                });
     return y;
 }
 

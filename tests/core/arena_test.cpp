@@ -17,7 +17,8 @@ std::ptrdiff_t distance(const void* from, const void* to) {
 TEST_CASE("arena: blocks are aligned and never overlap, whatever their size") {
     Arena arena;
     std::vector<std::pair<std::byte*, std::size_t>> blocks;
-    for (std::size_t bytes : {std::size_t{0}, std::size_t{1}, kLine - 1, kLine, kLine + 1, std::size_t{1000}}) {
+    for (std::size_t bytes :
+         {std::size_t{0}, std::size_t{1}, kLine - 1, kLine, kLine + 1, std::size_t{1000}}) {
         auto* place = static_cast<std::byte*>(arena.allocate(bytes));
         CHECK(reinterpret_cast<std::uintptr_t>(place) % kLine == 0);
         for (const auto& [other, size] : blocks) CHECK((place >= other + size || place + bytes <= other));
@@ -35,14 +36,15 @@ TEST_CASE("arena: first fit takes the lowest hole that is large enough") {
     arena.release(c, 3 * kLine);
     CHECK(arena.allocate(3 * kLine) == c);  // a's hole is too small
     CHECK(arena.allocate(kLine) == a);
-    CHECK(distance(a, arena.allocate(kLine)) == static_cast<std::ptrdiff_t>(kLine));  // what was left of a's hole
+    CHECK(distance(a, arena.allocate(kLine)) ==
+          static_cast<std::ptrdiff_t>(kLine));  // what was left of a's hole
     CHECK(distance(d, arena.allocate(kLine)) == static_cast<std::ptrdiff_t>(kLine));  // no hole: at the end
     CHECK(b != nullptr);
 }
 
 TEST_CASE("arena: neighbouring holes become one, in any order of release") {
-    for (const std::vector<std::size_t>& order :
-         std::vector<std::vector<std::size_t>>{{0, 1, 2}, {2, 1, 0}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}}) {
+    for (const std::vector<std::size_t>& order : std::vector<std::vector<std::size_t>>{
+             {0, 1, 2}, {2, 1, 0}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}}) {
         Arena arena;
         void* place[3];
         for (void*& one : place) one = arena.allocate(kLine);
@@ -104,7 +106,8 @@ TEST_CASE("arena: more than a chunk gets a chunk of its own, and goes back there
     arena.release(large, Arena::kChunk + 1);
     CHECK(arena.allocate(Arena::kChunk + 1) == large);
     CHECK(arena.system_allocations() == 2);
-    CHECK(distance(small, arena.allocate(kLine)) == static_cast<std::ptrdiff_t>(kLine));  // the first chunk goes on
+    CHECK(distance(small, arena.allocate(kLine)) ==
+          static_cast<std::ptrdiff_t>(kLine));  // the first chunk goes on
 }
 
 TEST_CASE("arena: poison shows reads of unwritten memory, in reused blocks too") {

@@ -22,8 +22,9 @@ TEST_CASE("error: it is an exception, survives a copy, and every code has a word
     const Error copy = first;
     CHECK(std::string(copy.what()) == first.what());
     std::set<std::string> words;
-    for (const auto code : {ErrorCode::shape, ErrorCode::value, ErrorCode::unsupported, ErrorCode::memory, ErrorCode::file,
-                            ErrorCode::format, ErrorCode::config, ErrorCode::data, ErrorCode::state}) {
+    for (const auto code :
+         {ErrorCode::shape, ErrorCode::value, ErrorCode::unsupported, ErrorCode::memory, ErrorCode::file,
+          ErrorCode::format, ErrorCode::config, ErrorCode::data, ErrorCode::state}) {
         words.insert(name(code));
     }
     CHECK(words.size() == 9);

@@ -27,7 +27,8 @@ constexpr TwiceKernels<Real> kernels{twice<Real>};
 
 std::vector<std::string> listed() {
     std::vector<std::string> names;
-    for (const SlotNode* slot = SlotNode::first(); slot != nullptr; slot = slot->next()) names.emplace_back(slot->name());
+    for (const SlotNode* slot = SlotNode::first(); slot != nullptr; slot = slot->next())
+        names.emplace_back(slot->name());
     return names;
 }
 
@@ -51,7 +52,8 @@ TEST_CASE("slot: a filled seat is found, listed once, and only for its type and 
 TEST_CASE("slot: an empty seat is an error that names op, device and type") {
     CHECK(empty_slot.proof() == Proof::reference);
     CHECK_THROWS_WITH_AS(empty_slot.get<double>(Device::cpu), doctest::Contains("empty"), Error);
-    CHECK_THROWS_WITH_AS(empty_slot.get<double>(Device::cpu), doctest::Contains("a kernel for cpu in float64"), Error);
+    CHECK_THROWS_WITH_AS(empty_slot.get<double>(Device::cpu),
+                         doctest::Contains("a kernel for cpu in float64"), Error);
     CHECK_THROWS_WITH_AS(empty_slot.get<float>(Device::cuda), doctest::Contains("cuda in float32"), Error);
     const auto names = listed();
     CHECK(std::count(names.begin(), names.end(), "empty") == 0);

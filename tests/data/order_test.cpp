@@ -44,7 +44,8 @@ TEST_CASE("order: a step does not depend on the steps asked for before it") {
 TEST_CASE("order: seeds give other orders, and the size of a step does not matter") {
     CHECK(picks_of(SampleOrder(50, 5, 1), 10) != picks_of(SampleOrder(50, 5, 2), 10));
     CHECK(picks_of(SampleOrder(50, 5, 1), 10) == picks_of(SampleOrder(50, 10, 1), 5));
-    CHECK(picks_of(SampleOrder(3, 7, 1), 3) == picks_of(SampleOrder(3, 1, 1), 21));  // several epochs in a step
+    CHECK(picks_of(SampleOrder(3, 7, 1), 3) ==
+          picks_of(SampleOrder(3, 1, 1), 21));  // several epochs in a step
     CHECK(picks_of(SampleOrder(1, 2, 1), 1) == std::vector<std::int32_t>{0, 0});
 }
 

@@ -33,7 +33,8 @@ TEST_CASE("AdaMoE: gate2 copied, ties give ceil(k / (1 + j)) true experts for th
     const std::pair<Index, Index> grid[] = {{8, 3},  {16, 4}, {24, 5}, {32, 6}, {40, 7},
                                             {40, 8}, {48, 8}, {32, 4}, {32, 5}, {40, 6}};
     constexpr Index E = 8, D = 16;
-    for (const auto& [M, k] : grid) {
+    for (const auto& setting : grid) {
+        const Index M = setting.first, k = setting.second;
         CAPTURE(M);
         CAPTURE(k);
         const RouterSize size{.features = D, .experts = E, .nulls = M, .slots = k};
@@ -95,7 +96,7 @@ TEST_CASE("AdaMoE: (8, 3) on 8 experts starts as the plain top-2 model") {
 TEST_CASE("AdaMoE: (8, 3) on the shared Mixtral starts as plain top-2") {
     const std::string folder = test::shared_input("golden/mixtral");
     if (folder.empty()) return;
-    auto plain = load_model<float>(folder), tuned = load_model<float>(folder);
+    auto plain = load_model<double>(folder), tuned = load_model<double>(folder);
     attach(*tuned, ada_moe(8, 3));
     const auto batch = test::random_tokens({31, 32}, plain->config().vocab_size, 3);
     RoutingTotals totals;
@@ -175,7 +176,7 @@ TEST_CASE("AdaMoE: all-null tokens leave the block with exactly 0, identity null
 }
 
 TEST_CASE("AdaMoE: the ties break at the first update, the load falls below 2") {
-    auto model = test::tiny_mixtral<float>();
+    auto model = test::tiny_mixtral<double>();
     auto spec = ada_moe(8, 3);
     spec.gate = GateMode::full;
     attach(model, spec);
@@ -186,7 +187,7 @@ TEST_CASE("AdaMoE: the ties break at the first update, the load falls below 2") 
     }
     const std::vector<std::int32_t> picks{0, 1, 2, 3, 4, 5, 6, 7};
     Context context({.device = Device::cpu, .threads = 1});
-    Trainer<float> trainer(context, model, {"balance"}, {});
+    Trainer<double> trainer(context, model, {"balance"}, {});
     const std::map<std::string, double> coefficients{{"balance", 0.02}};
     const auto first = trainer.step(data, picks, 5e-5, coefficients);
     const auto second = trainer.step(data, picks, 5e-5, coefficients);
@@ -196,9 +197,9 @@ TEST_CASE("AdaMoE: the ties break at the first update, the load falls below 2") 
 }
 
 TEST_CASE("AdaMoE: what attach gives by default, and what it refuses") {
-    auto model = test::tiny_mixtral<float>(4);
+    auto model = test::tiny_mixtral<double>(4);
     attach(model, ada_moe(0, 0));
-    auto* router = model.layers()[0].moe[0].router.get<NullExpertRouter<float>>();
+    auto* router = model.layers()[0].moe[0].router.get<NullExpertRouter<double>>();
     REQUIRE(router != nullptr);
     CHECK(router->nulls() == 4);
     CHECK(router->k == 3);
@@ -207,14 +208,14 @@ TEST_CASE("AdaMoE: what attach gives by default, and what it refuses") {
     CHECK_FALSE(router->gate.weight->trainable());
     CHECK(router->gate.lora.defined());
     CHECK(router->gate2.lora.A.name() == "model.layers.0.mlp.gate2.lora_A.weight");
-    auto wrong = test::tiny_mixtral<float>(4);
+    auto wrong = test::tiny_mixtral<double>(4);
     CHECK_THROWS_WITH_AS(attach(wrong, ada_moe(6, 3)), doctest::Contains("multiple of the 4 experts"), Error);
 }
 
 TEST_CASE("Mo-LoRA: the model is the base at the start, to the bit") {
     const auto batch = test::random_tokens({12, 7}, 40, 3);
     for (Method method : {Method::adamoe, Method::molora, Method::mor}) {
-        auto base = test::tiny_llama<float>(), tuned = test::tiny_llama<float>();
+        auto base = test::tiny_llama<double>(), tuned = test::tiny_llama<double>();
         attach(tuned, mo_lora(method));
         CHECK(test::same_values(test::model_logits(tuned, batch), test::model_logits(base, batch)));
         test::parameter_named(tuned, "q_proj.lora_B.weight").value().data()[0] = 1;

@@ -241,7 +241,7 @@ TEST_CASE("MoR: gradients on a Mixtral, with a frozen and a trained gate, agains
 }
 
 TEST_CASE("MoR: the A_j break the symmetry of equal sub-routers") {
-    auto model = test::tiny_mixtral<float>();
+    auto model = test::tiny_mixtral<double>();
     AdapterSpec spec{.method = Method::mor, .targets = {"experts"}, .seed = 9};
     attach(model, spec);
     Dataset data;
@@ -251,7 +251,7 @@ TEST_CASE("MoR: the A_j break the symmetry of equal sub-routers") {
     }
     const std::vector<std::int32_t> picks{0, 1, 2, 3};
     Context context({.device = Device::cpu, .threads = 1});
-    Trainer<float> trainer(context, model, {}, {});
+    Trainer<double> trainer(context, model, {}, {});
     const auto first = trainer.step(data, picks, 1e-2);
     CHECK(first.traces.at("main_entropy") == doctest::Approx(std::log(2.0)).epsilon(1e-6));
     StepReport last;

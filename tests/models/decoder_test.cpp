@@ -1,5 +1,5 @@
-// What holds for every decoder: which parameters it has, that a sample's bits do not depend on its batch, and that a
-// checkpoint is read whole or refused.
+// What holds for every decoder: which parameters it has, that a sample's bits do not depend on its batch, and
+// that a checkpoint is read whole or refused.
 
 #include <moegrad/io/model_config_writer.hpp>
 #include <moegrad/io/safetensors_writer.hpp>
@@ -18,8 +18,8 @@ namespace {
 const ModelConfig kMixtral = small_config(ModelFamily::mixtral);
 const ModelConfig kLlama = small_config(ModelFamily::llama);
 
-std::vector<float> logits_of(Decoder<float>& model, const Dataset& data, const std::vector<std::int32_t>& picks,
-                             int threads = 1) {
+std::vector<float> logits_of(Decoder<float>& model, const Dataset& data,
+                             const std::vector<std::int32_t>& picks, int threads = 1) {
     const Batch batch = make_batch(data, picks);
     Context context({.device = Device::cpu, .threads = threads, .fill = Arena::Fill::poison});
     Tape tape(context, Mode::inference);
@@ -69,7 +69,8 @@ TEST_CASE("decoder: every parameter once, under the names of the checkpoint") {
     }
     ModelConfig tied = kLlama;
     tied.tie_word_embeddings = true;
-    for (const auto& tensor : small_model<float>(tied)->stored_tensors()) CHECK(tensor.name != "lm_head.weight");
+    for (const auto& tensor : small_model<float>(tied)->stored_tensors())
+        CHECK(tensor.name != "lm_head.weight");
 }
 
 TEST_CASE("decoder: a sample has the same logits, to the bit, alone and in any batch") {
@@ -99,7 +100,8 @@ TEST_CASE("decoder: a token sees nothing that comes after it") {
 TEST_CASE("decoder: random weights follow the config and the seed") {
     ModelConfig config = kLlama;
     config.vocab_size = 4000;
-    const auto model = small_model<float>(config, 1), again = small_model<float>(config, 1), other = small_model<float>(config, 2);
+    const auto model = small_model<float>(config, 1), again = small_model<float>(config, 1),
+               other = small_model<float>(config, 2);
     CHECK(hash_of(model->base_parameters()) == hash_of(again->base_parameters()));
     CHECK(hash_of(model->base_parameters()) != hash_of(other->base_parameters()));
     double sum = 0, squares = 0;
@@ -112,7 +114,8 @@ TEST_CASE("decoder: random weights follow the config and the seed") {
     CHECK(std::abs(sum / n) < 4 * 0.15 / std::sqrt(n));
     CHECK(std::sqrt(squares / n) == doctest::Approx(0.15).epsilon(0.02));
     for (float value : model->layers()[1].post_norm.weight.value().values()) CHECK(value == 1);
-    CHECK(model->layers()[0].attention.q.weight.value().data()[0] != model->layers()[1].attention.q.weight.value().data()[0]);
+    CHECK(model->layers()[0].attention.q.weight.value().data()[0] !=
+          model->layers()[1].attention.q.weight.value().data()[0]);
 }
 
 TEST_CASE("decoder: written and read again, experts one by one or fused, it computes the same bits") {
@@ -136,14 +139,16 @@ TEST_CASE("decoder: a tensor too few, too many, or of another shape is refused b
     const auto find = [&](auto& tensors) {
         return std::find_if(tensors.begin(), tensors.end(), [&](const auto& t) { return t.name == w3; });
     };
-    expect_error(ErrorCode::format, w3, [&] { through_files(*model, [&](auto& all) { all.erase(find(all)); }); });
+    expect_error(ErrorCode::format, w3,
+                 [&] { through_files(*model, [&](auto& all) { all.erase(find(all)); }); });
     expect_error(ErrorCode::format, "nobody.weight", [&] {
         through_files(*model, [&](auto& all) {
             all.push_back(all.front());
             all.back().name = "nobody.weight";
         });
     });
-    expect_error(ErrorCode::shape, w3, [&] { through_files(*model, [&](auto& all) { find(all)->end -= 1; }); });
+    expect_error(ErrorCode::shape, w3,
+                 [&] { through_files(*model, [&](auto& all) { find(all)->end -= 1; }); });
     // A tied model may carry its head twice; nothing else may.
     ModelConfig tied = kLlama;
     tied.tie_word_embeddings = true;

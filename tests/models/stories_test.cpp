@@ -1,4 +1,5 @@
-// A trained model of 260 thousand parameters (real inputs): logits, greedy text, mean NLL, routing, bf16 weights.
+// A trained model of 260 thousand parameters (real inputs): logits, greedy text, mean NLL, routing, bf16
+// weights.
 
 #include <moegrad/data/dataset.hpp>
 #include <moegrad/train/model_files.hpp>
@@ -122,8 +123,9 @@ TEST_CASE("stories: logits of llama and mixtral") {
 }
 
 TEST_CASE("stories: greedy ids") {
-    // The best logit of every prefix of the text is its next id. A row's bits depend on the rows before it alone, so
-    // one pass over the text says what 200 passes over growing prefixes would; three prefixes are run to prove it.
+    // The best logit of every prefix of the text is its next id. A row's bits depend on the rows before it
+    // alone, so one pass over the text says what 200 passes over growing prefixes would; three prefixes are
+    // run to prove it.
     const Stories stories;
     for (const auto& folder : stories.models()) {
         CAPTURE(folder);
@@ -140,7 +142,8 @@ TEST_CASE("stories: greedy ids") {
         }
         for (const Index length : {Index{1}, Index{2}, Index{77}}) {
             const auto prefix = logits_of(*model, {text.begin(), text.begin() + length});
-            const auto last = prefix.rows(length - 1, length).values(), row = y.rows(length - 1, length).values();
+            const auto last = prefix.rows(length - 1, length).values(),
+                       row = y.rows(length - 1, length).values();
             CHECK(std::equal(last.begin(), last.end(), row.begin(), row.end()));
         }
     }
@@ -160,7 +163,8 @@ TEST_CASE("stories: weights stored as bf16") {
     const Stories stories;
     if (stories.llama.empty() || stories.bf16.empty()) return;
     const auto data = stories_of(stories.llama);
-    const double want = 1.2729351585730457;  // nll.json, mean_nll_bf16_weights; 6e-6 above that of float32 weights
+    const double want =
+        1.2729351585730457;  // nll.json, mean_nll_bf16_weights; 6e-6 above that of float32 weights
     CHECK(std::abs(mean_nll<double>(stories.bf16, data) - want) <= 1e-9);
 }
 

@@ -1,5 +1,6 @@
 // Linear with its adapters: none, LoRA, a mixture of LoRA experts. Reductions to plain LoRA are to the bit.
 
+#include "support/routing_builtin.hpp"
 #include "support/routing_golden.hpp"
 
 #include <moegrad/nn/lora.hpp>

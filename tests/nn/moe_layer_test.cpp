@@ -1,6 +1,7 @@
 // MoeLayer and Experts: against a loop over tokens, against an independent autograd, and the properties that hold for
 // any router: order, split, relabelling, idle experts, identical experts.
 
+#include "support/routing_builtin.hpp"
 #include "support/routing_layers.hpp"
 #include "support/routing_scope.hpp"
 

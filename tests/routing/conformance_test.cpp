@@ -1,5 +1,6 @@
 // Every router that ships keeps the contract.
 
+#include "support/routing_builtin.hpp"
 #include "support/routing_scope.hpp"
 
 #include <doctest/doctest.h>

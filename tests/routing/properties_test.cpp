@@ -1,6 +1,7 @@
 // Properties of the routers that ship, beyond the contract: ties, relabelling, shifts, where gradients end, what a
 // balance loss costs, dense limits, published top-k vectors.
 
+#include "support/routing_builtin.hpp"
 #include "support/routing_golden.hpp"
 #include "support/routing_scope.hpp"
 

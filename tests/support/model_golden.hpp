@@ -1,6 +1,6 @@
 #pragma once
-// A reference of tests/golden or ../shared/golden as plain numbers, under the names that `moegrad forward` writes,
-// and how far a result lies from it.
+// A reference of tests/golden or ../shared/golden as plain numbers, under the names that `moegrad forward`
+// writes, and how far a result lies from it.
 
 #include <doctest/doctest.h>
 

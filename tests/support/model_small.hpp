@@ -1,5 +1,6 @@
 #pragma once
-// Small models and ragged data for training tests, and the hash that says whether two runs ended in the same bits.
+// Small models and ragged data for training tests, and the hash that says whether two runs ended in the same
+// bits.
 
 #include <memory>
 #include <vector>
@@ -36,13 +37,15 @@ std::unique_ptr<Decoder<Real>> small_model(const ModelConfig& config, std::uint6
     return model;
 }
 
-/// Samples of `shortest` to `longest` tokens in which an id mostly follows from the one before it; every third sample
-/// supervises only its second half, as instruction data does.
+/// Samples of `shortest` to `longest` tokens in which an id mostly follows from the one before it; every third
+/// sample supervises only its second half, as instruction data does.
 inline Dataset ragged_samples(std::size_t count, Index vocabulary, Index shortest = 3, Index longest = 33,
                               std::uint64_t seed = 5) {
     Random random(seed);
     Dataset data;
-    const auto below = [&](Index bound) { return static_cast<Index>(random.next_below(static_cast<std::uint64_t>(bound))); };
+    const auto below = [&](Index bound) {
+        return static_cast<Index>(random.next_below(static_cast<std::uint64_t>(bound)));
+    };
     for (std::size_t i = 0; i < count; ++i) {
         const Index length = shortest + below(longest - shortest + 1);
         std::vector<std::int32_t> token{static_cast<std::int32_t>(below(vocabulary))};

@@ -49,13 +49,6 @@ RouterCase router_case() {
             }};
 }
 
-inline const std::vector<RouterCase>& builtin_router_cases() {
-    static const std::vector<RouterCase> all = []<class... Entry>(std::tuple<Entry...>*) {
-        return std::vector<RouterCase>{router_case<Entry>()...};
-    }(static_cast<BuiltinRouters*>(nullptr));
-    return all;
-}
-
 /// Poisoned step memory, `threads` from 1 to 4.
 inline Context& routing_context(int threads = 1) {
     static std::array<std::unique_ptr<Context>, 5> all;

@@ -228,7 +228,7 @@ inline void check_edges(const RouterCase& router, Report& report) {
     }
 }
 
-inline Report check_router(const RouterCase& router, int cases = 60) {
+inline Report check_router(const RouterCase& router, int cases = 500) {
     Report report;
     check_contract(router, report, cases);
     check_gradient(router, report);

@@ -153,7 +153,8 @@ TEST_CASE("adapter files: fused experts lie as PEFT packs them") {
         Index wrong = 0;
         for (Index e = 0; e < E; ++e) {
             for (Index j = 0; j < R; ++j) {
-                for (Index i = 0; i < in; ++i) wrong += A[static_cast<std::size_t>((e * R + j) * in + i)] != ours_a(e, j, i);
+                for (Index i = 0; i < in; ++i)
+                    wrong += A[static_cast<std::size_t>((e * R + j) * in + i)] != ours_a(e, j, i);
                 for (Index o = 0; o < out; ++o) {
                     wrong += B[static_cast<std::size_t>(o * R * E + j * E + e)] != ours_b(e, o, j);
                 }
@@ -209,5 +210,6 @@ TEST_CASE("adapter files: config and weights that do not belong together are ref
     const auto dense = small_model<float>(kLlama);
     folder.write("adapter_config.json", config);
     load_adapter(*dense, folder.path());  // q and v are the same places there
-    expect_error(ErrorCode::file, "adapter_config.json", [&] { load_adapter(*dense, folder.file("nowhere")); });
+    expect_error(ErrorCode::file, "adapter_config.json",
+                 [&] { load_adapter(*dense, folder.file("nowhere")); });
 }

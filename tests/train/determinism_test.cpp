@@ -1,5 +1,6 @@
-// One hash of all trained weights: equal for any number of threads, any way of cutting a step into micro-batches,
-// activations kept or recomputed, and run to run; another one as soon as the order of a sum changes.
+// One hash of all trained weights: equal for any number of threads, any way of cutting a step into
+// micro-batches, activations kept or recomputed, and run to run; another one as soon as the order of a sum
+// changes.
 
 #include <doctest/doctest.h>
 
@@ -51,12 +52,14 @@ Outcome run(const Study& study, const Way& way) {
     model->activations = way.activations;
     Context context({.device = Device::cpu, .threads = way.threads, .fill = Arena::Fill::poison});
     const auto data = ragged_samples(20, study.config.vocab_size, 3, study.longest);
-    Trainer<float> trainer(context, *model, {"balance", "z"},
-                           {.adamw = {.weight_decay = 0.01}, .clip = 0.5, .micro_batch = way.micro_batch, .seed = 3});
+    Trainer<float> trainer(
+        context, *model, {"balance", "z"},
+        {.adamw = {.weight_decay = 0.01}, .clip = 0.5, .micro_batch = way.micro_batch, .seed = 3});
     SampleOrder order(20, 8, 9);
     Outcome outcome;
     for (Index n = 0; n < study.steps; ++n) {
-        const auto report = trainer.step(data, planted(order.step(n), way.plant), 5e-3, {{"balance", 0.05}, {"z", 0.01}});
+        const auto report =
+            trainer.step(data, planted(order.step(n), way.plant), 5e-3, {{"balance", 0.05}, {"z", 0.01}});
         outcome.losses.push_back(report.cross_entropy);
         outcome.clipped += report.gradient_norm > 0.5;
         for (const auto& [name, value] : report.penalties) outcome.penalties += value;
@@ -85,7 +88,8 @@ void check_all_ways(const Study& study) {
         for (Index micro_batch : {8, 4, 2, 1}) {
             // Every thread count and every cut meets both kinds of activations, in half of the combinations.
             const bool recomputed = (threads + (micro_batch == 4 || micro_batch == 1)) % 2 == 0;
-            check_way(study, {threads, micro_batch, recomputed ? Activations::recomputed : Activations::kept}, want);
+            check_way(study, {threads, micro_batch, recomputed ? Activations::recomputed : Activations::kept},
+                      want);
         }
     }
     for (const Plant plant : {Plant::reversed_samples, Plant::swapped_neighbours}) {
@@ -117,11 +121,13 @@ AdapterSpec adamoe(GateMode gate) {
 }  // namespace
 
 TEST_CASE("determinism: AdaMoE, gate trained in full") {
-    check_all_ways({small_config(ModelFamily::mixtral), [](Decoder<float>& m) { attach(m, adamoe(GateMode::full)); }});
+    check_all_ways(
+        {small_config(ModelFamily::mixtral), [](Decoder<float>& m) { attach(m, adamoe(GateMode::full)); }});
 }
 
 TEST_CASE("determinism: AdaMoE, gate with LoRA") {
-    check_all_ways({small_config(ModelFamily::mixtral), [](Decoder<float>& m) { attach(m, adamoe(GateMode::lora)); }});
+    check_all_ways(
+        {small_config(ModelFamily::mixtral), [](Decoder<float>& m) { attach(m, adamoe(GateMode::lora)); }});
 }
 
 TEST_CASE("determinism: Mixture of Routers") {
@@ -155,8 +161,8 @@ TEST_CASE("determinism: products large enough that every thread takes a share") 
 }
 
 TEST_CASE("determinism: gradients of micro-batches that are added afterwards have other bits") {
-    // What a trainer would do that keeps a gradient per micro-batch. One chain through all micro-batches equals the
-    // chain through the whole step; two chains that are added do not.
+    // What a trainer would do that keeps a gradient per micro-batch. One chain through all micro-batches
+    // equals the chain through the whole step; two chains that are added do not.
     const auto model = small_model<float>(small_config(ModelFamily::llama));
     for (auto* parameter : model->base_parameters()) parameter->set_trainable(true);
     const auto parameters = trainable_parameters(*model);

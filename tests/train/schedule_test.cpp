@@ -24,7 +24,8 @@ TEST_CASE("learning rate: linear and cosine go from the peak to the floor") {
     CHECK(linear.at(99, 12) == 0);
     const LearningRate cosine{.peak = 1, .warmup = 4, .shape = Decay::cosine, .floor = 0.1};
     CHECK(cosine.at(4, 12) == doctest::Approx(1).epsilon(1e-14));
-    CHECK(cosine.at(6, 12) == doctest::Approx(0.1 + 0.9 * 0.8535533905932737).epsilon(1e-14));  // (1 + cos 45) / 2
+    CHECK(cosine.at(6, 12) ==
+          doctest::Approx(0.1 + 0.9 * 0.8535533905932737).epsilon(1e-14));  // (1 + cos 45) / 2
     CHECK(cosine.at(8, 12) == doctest::Approx(0.55).epsilon(1e-14));
     CHECK(cosine.at(12, 12) == doctest::Approx(0.1).epsilon(1e-14));
     CHECK(linear.at(4, 4) == 1);  // nothing but warm-up

@@ -1,4 +1,5 @@
 #include <moegrad/data/order.hpp>
+#include <moegrad/methods/adapter_tensors.hpp>
 #include <moegrad/train/trainer.hpp>
 
 #include <limits>
@@ -39,7 +40,8 @@ struct Run {
 
     static std::unique_ptr<Decoder<Real>> attached(const ModelConfig& config, const AdapterSpec& spec) {
         auto model = small_model<Real>(config);
-        attach(*model, spec);
+        for (auto* parameter : model->base_parameters()) parameter->set_trainable(true);
+        attach(*model, spec);  // freezes them
         return model;
     }
     Parameter<Real>& parameter(const std::string& name) {
@@ -70,14 +72,16 @@ TEST_CASE("trainer: gradients are those of cross entropy plus weighted penalties
     const std::map<std::string, double> coefficients{{"balance", 0.3}, {"z", 0.2}};
     Run<double> run(kMixtral, spec_of(Method::adamoe), {.clip = 0, .micro_batch = 3});
     const auto data = ragged_samples(8, 48);
-    for (Index n = 0; n < 3; ++n) run.trainer.step(data, kPicks, 1e-2, coefficients);  // leaves B = 0 and the ties
+    for (Index n = 0; n < 3; ++n)
+        run.trainer.step(data, kPicks, 1e-2, coefficients);  // leaves B = 0 and the ties
     const auto objective = [&] {
         const auto report = run.trainer.step(data, kPicks, 0, coefficients);
         return report.cross_entropy + 0.3 * report.penalties.at("balance") + 0.2 * report.penalties.at("z");
     };
     objective();
     std::map<std::string, Tensor<double>> gradients;
-    for (auto* parameter : run.trainer.parameters()) gradients[parameter->name()] = total_gradient(*parameter);
+    for (auto* parameter : run.trainer.parameters())
+        gradients[parameter->name()] = total_gradient(*parameter);
     for (auto* parameter : run.trainer.parameters()) {
         CAPTURE(parameter->name());
         for (const Index i : {Index{0}, parameter->size() / 2, parameter->size() - 1}) {
@@ -97,12 +101,21 @@ TEST_CASE("trainer: gradients are those of cross entropy plus weighted penalties
 TEST_CASE("trainer: what a step reports does not depend on the cut") {
     const auto data = ragged_samples(8, 48);
     const auto report_of = [&](Index micro_batch) {
-        Run<float> run(kMixtral, spec_of(Method::mor, 0.05), {.micro_batch = micro_batch});
-        return run.trainer.step(data, kPicks, 1e-3, {{"z", 0.1}});
+        AdapterSpec spec = spec_of(Method::mor, 0.05);
+        spec.balance = BalanceLoss::switch_share;
+        Run<float> run(kMixtral, spec, {.micro_batch = micro_batch});
+        const auto first = run.trainer.step(data, kPicks, 1e-2, {{"z", 0.1}, {"balance", 0.1}});
+        CHECK(first.traces.at("main_entropy") ==
+              doctest::Approx(std::log(2.0)));  // two sub-routers of equal weight
+        run.trainer.step(data, kPicks, 1e-2, {{"z", 0.1}, {"balance", 0.1}});
+        return run.trainer.step(data, kPicks, 1e-2, {{"z", 0.1}, {"balance", 0.1}});
     };
     const auto whole = report_of(8);
-    CHECK(whole.traces.at("main_entropy") == doctest::Approx(std::log(2.0)));  // two sub-routers of equal weight
+    CHECK(whole.traces.at("main_entropy") < std::log(2.0));
     CHECK(whole.penalties.at("z") > 0);
+    CHECK(whole.penalties.at("balance") >
+          1.5);  // about 1 per layer: a mean over sequences, summed over two layers
+    CHECK(whole.penalties.at("balance") < 4);
     CHECK(whole.routers.size() == 2);
     CHECK(whole.load() == 2);
     for (const Index micro_batch : {1, 3, 4}) {
@@ -137,12 +150,14 @@ TEST_CASE("trainer: a weight that is not a number stops the step, is named, and 
 
 TEST_CASE("trainer: a frozen weight that is not a number is named as well; an overflow names its gradient") {
     const auto data = ragged_samples(8, 48);
-    Run<float> run(kLlama, [] {
-        AdapterSpec spec = spec_of(Method::lora);
-        spec.gate = GateMode::by_method;
-        spec.targets = {"attention"};
-        return spec;
-    }(), {});
+    Run<float> run(kLlama,
+                   [] {
+                       AdapterSpec spec = spec_of(Method::lora);
+                       spec.gate = GateMode::by_method;
+                       spec.targets = {"attention"};
+                       return spec;
+                   }(),
+                   {});
     auto& norm = run.model->layers()[0].post_norm.weight;
     norm.value().values()[2] = std::numeric_limits<float>::infinity();
     expect_error(ErrorCode::value, norm.name(), [&] { run.trainer.step(data, kPicks, 1e-2); });
@@ -159,22 +174,28 @@ TEST_CASE("trainer: data and settings that cannot be trained on are errors that 
     expect_error(ErrorCode::data, "sample 3", [&] { run.trainer.step(data, kPicks, 1e-2); });
     expect_error(ErrorCode::data, "at least one sample", [&] { run.trainer.step(data, {}, 1e-2); });
     data = ragged_samples(8, 48);
-    expect_error(ErrorCode::config, "balence", [&] { run.trainer.step(data, kPicks, 1e-2, {{"balence", 0.1}}); });
+    expect_error(ErrorCode::config, "balence", [&] {
+        run.trainer.step(data, kPicks, 1e-2, {{"balence", 0.1}});
+    });
     data[2].token[1] = 48;
     CHECK_THROWS_AS(run.trainer.step(data, kPicks, 1e-2), Error);
     CHECK(run.trainer.steps_done() == 0);
-    expect_error(ErrorCode::config, "micro_batch", [] { Run<float>(kMixtral, spec_of(Method::lora), {.micro_batch = 0}); });
+    expect_error(ErrorCode::config, "micro_batch",
+                 [] { Run<float>(kMixtral, spec_of(Method::lora), {.micro_batch = 0}); });
     const auto frozen = small_model<float>(kMixtral);
     Context context({.device = Device::cpu, .threads = 1});
-    expect_error(ErrorCode::config, "at least one trainable", [&] { Trainer<float>(context, *frozen, {}, {}); });
+    expect_error(ErrorCode::config, "at least one trainable",
+                 [&] { Trainer<float>(context, *frozen, {}, {}); });
 }
 
 TEST_CASE("trainer: frozen weights keep their bits for 200 steps") {
-    Run<float> run(kMixtral, [] {
-        AdapterSpec spec = spec_of(Method::adamoe, 0.05);
-        spec.gate = GateMode::lora;
-        return spec;
-    }(), {.adamw = {.weight_decay = 0.1}});
+    Run<float> run(kMixtral,
+                   [] {
+                       AdapterSpec spec = spec_of(Method::adamoe, 0.05);
+                       spec.gate = GateMode::lora;
+                       return spec;
+                   }(),
+                   {.adamw = {.weight_decay = 0.1}});
     const auto frozen = [&] {
         auto all = run.model->base_parameters();
         for (auto& layer : run.model->layers()) {
@@ -210,6 +231,7 @@ TEST_CASE("trainer: clipping begins above the largest norm, not at it") {
     const auto free = moments_at(0);
     const double norm = free[0];
     CHECK(moments_at(norm) == free);  // the norm reported is that before clipping
+    CHECK(moments_at(norm * (1 + 1e-9)) == free);
     auto half = moments_at(norm / 2);
     for (std::size_t i = 1; i < half.size(); ++i) half[i] *= 2;
     CHECK(half == free);
@@ -217,17 +239,21 @@ TEST_CASE("trainer: clipping begins above the largest norm, not at it") {
 }
 
 TEST_CASE("trainer: evaluation drops nothing and adds no penalty") {
-    const auto data = ragged_samples(10, 48);
-    Run<float> with(kMixtral, spec_of(Method::adamoe, 0.5), {}), without(kMixtral, spec_of(Method::adamoe), {});
-    const double nll = without.trainer.evaluate(data);
-    CHECK(with.trainer.evaluate(data) == nll);
-    // The same samples through a step: B is zero still, so dropout cannot show in its cross entropy.
-    std::vector<std::int32_t> all(10);
-    for (std::int32_t i = 0; i < 10; ++i) all[static_cast<std::size_t>(i)] = i;
-    CHECK(with.trainer.step(data, all, 0.01, {{"balance", 1}}).cross_entropy == doctest::Approx(nll).epsilon(1e-6));
+    const auto data = ragged_samples(8, 48);
+    Run<float> run(kMixtral, spec_of(Method::adamoe, 0.5), {});
+    for (Index n = 0; n < 5; ++n)
+        run.trainer.step(data, kPicks, 1e-2, {{"balance", 1}});  // B is zero at first
     std::map<std::string, RoutingTotals> routers;
-    without.trainer.evaluate(data, &routers);
+    const double nll = run.trainer.evaluate(data, &routers);
     CHECK(routers.size() == 2);
+    const auto in_training = [&] {
+        return run.trainer.step(data, kPicks, 0, {{"balance", 1}}).cross_entropy;
+    };
+    CHECK(std::abs(in_training() - nll) > 1e-3);
+    clear_dropout(*run.model);
+    CHECK(run.trainer.evaluate(data) == nll);
+    // One sample after another here, eight in a batch there: the same bits of every token.
+    CHECK(in_training() == doctest::Approx(nll).epsilon(1e-12));
 }
 
 TEST_CASE("trainer: a warm loop asks for no memory and keeps none") {

@@ -1,7 +1,7 @@
 #pragma once
 // cast<To>(tape, x): x in another number type. On the CPU storage and arithmetic have one type (Wide<float> =
-// float, Wide<double> = double), so x itself comes back: no copy, no record. bf16 <-> float comes with the bf16
-// kernels.
+// float, Wide<double> = double), so x itself comes back: no copy, no record. bf16 <-> float comes with
+// the bf16 kernels.
 
 #include <type_traits>
 

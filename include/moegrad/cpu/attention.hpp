@@ -2,10 +2,10 @@
 // CPU kernels of ops/attention.hpp.
 //
 // Keys are taken in blocks of kKeys, counted from the first row of their segment, so that what a row computes
-// depends on its own segment alone. Which rows go through a block together never changes the order of a sum.
+// depends on its own segment alone. Which rows go through a block together never changes an order of sums.
 // Forward is parallel over (rows of T, query head): each row walks its keys upwards with a running maximum.
-// Backward is parallel over (segment, key-value head): no two tasks write to one place, and dq of a row is one
-// chain over its keys, upwards.
+// Backward is parallel over (segment, key-value head): no two tasks write to one place, and dq of a row is
+// one chain over its keys, upwards.
 
 #include <moegrad/cpu/support/key_block.hpp>
 #include <moegrad/cpu/support/seats.hpp>
@@ -91,16 +91,29 @@ struct Group {
         return count == kGroup && !seen[0].none() && std::equal(seen + 1, seen + kGroup, seen);
     }
     void add_rows(const Keys<Real>* s, const Packed<Real>& block, Index head, Real* const* y) const {
-        if (alike()) return cpu::add_rows<kGroup>(s, seen[0], block, head, y);
-        for (Index r = 0; r < count; ++r) cpu::add_rows<1>(s + r, seen[r], block, head, y + r);
+        if (alike()) return attention::add_rows<kGroup>(s, seen[0], block, head, y);
+        for (Index r = 0; r < count; ++r) attention::add_rows<1>(s + r, seen[r], block, head, y + r);
     }
     void add_outer(const Keys<Real>* s, const Real* const* x, Index head, Transposed<Real>& block) const {
-        if (alike()) return cpu::add_outer<kGroup>(s, x, head, block);
+        if (alike()) return attention::add_outer<kGroup>(s, x, head, block);
         for (Index r = 0; r < count; ++r) {
-            if (!seen[r].none()) cpu::add_outer<1>(s + r, x + r, head, block);
+            if (!seen[r].none()) attention::add_outer<1>(s + r, x + r, head, block);
         }
     }
 };
+
+/// y /= sum and lse, 0 where a row is not valid.
+template <class Real>
+void finish_rows(const Inputs<Real>& in, const Running<Real>* running, Index from, Index to, Index h,
+                 View<Real, 2> y, View<Wide<Real>, 2> lse) {
+    const Index head = in.options.head_dim, column = in.query_column(h);
+    for (Index t = from; t < to; ++t) {
+        const Running<Real>& state = running[t - from];
+        const bool valid = in.rows.valid(t) != 0;
+        lse(t, h) = valid ? Real(state.largest) + moegrad::log(state.sum) : Real(0);
+        for (Index d = 0; valid && d < head; ++d) y(t, column + d) /= state.sum;
+    }
+}
 
 /// Rows [from, to) of one segment, at most kQueries, for query head h.
 template <class Real>
@@ -133,12 +146,7 @@ void forward_rows(const Inputs<Real>& in, const Segment& segment, Index from, In
             group.add_rows(p, values, head, yt);
         }
     }
-    for (Index t = from; t < to; ++t) {
-        const Running<Real>& state = running[t - from];
-        const bool valid = in.rows.valid(t) != 0;
-        lse(t, h) = valid ? Real(state.largest) + moegrad::log(state.sum) : Real(0);
-        for (Index d = 0; valid && d < head; ++d) y(t, column + d) /= state.sum;
-    }
+    finish_rows(in, running, from, to, h, y, lse);
 }
 
 template <class Real>

@@ -1,6 +1,6 @@
 #pragma once
 // rope: rotary positions, rotate-half form. In every head the columns i and i + head/2 are one pair,
-//   y1 = x1 cos - x2 sin,   y2 = x2 cos + x1 sin,   angle = position f[i],   f[i] = theta^(-2 i / head) scaled
+//   y1 = x1 cos - x2 sin,  y2 = x2 cos + x1 sin,  angle = position f[i],   f[i] = theta^(-2 i / head) scaled
 // backward: the rotation by -angle.
 // Saved: nothing (the table is shared).      Su et al. 2021, eq. 34; scaling as in Hugging Face transformers.
 

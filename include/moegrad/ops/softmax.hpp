@@ -4,8 +4,8 @@
 // backward: dx = p (dy - sum_e' dy p)
 // Saved: p [T, G E].
 //
-// -inf is a logit that is switched off: p = 0. A group of nothing but -inf gives zeros and no gradient. NaN and
-// +inf make their whole group NaN, so that they stay visible.
+// -inf is a logit that is switched off: p = 0. A group of nothing but -inf gives zeros and no gradient. NaN
+// and +inf make their whole group NaN, so that they stay visible.
 
 #include <moegrad/autograd/tape.hpp>
 #include <moegrad/core/slot.hpp>

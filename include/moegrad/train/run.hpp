@@ -108,8 +108,7 @@ template <class Real, class Say>
 RunSummary run_training(const RunConfig& config, Say say) {
     detail::check_run(config);
     auto model = load_model<Real>(config.model);
-    AdapterSpec spec = config.adapter;
-    spec.seed = config.seed;
+    const AdapterSpec spec = config.adapter_for(model->config());
     attach(*model, spec);
     model->activations = config.checkpointing ? Activations::recomputed : Activations::kept;
     const auto data = load_text_data(config, load_tokenizer(config.model));

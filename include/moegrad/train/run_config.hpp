@@ -8,6 +8,7 @@
 
 #include <moegrad/methods/adapter_spec.hpp>
 #include <moegrad/core/device.hpp>
+#include <moegrad/core/model_config.hpp>
 #include <moegrad/ops/adamw.hpp>
 #include <moegrad/train/schedule.hpp>
 
@@ -20,7 +21,7 @@ struct RunConfig {
     double holdout = 0.1;
     Index max_length = 256;
     bool bos = false;
-    AdapterSpec adapter{};
+    AdapterSpec adapter = without_targets();
     std::vector<double> aux_coefficient{};  // per epoch; empty: the method's
     double z_coefficient = 0;
     AdamWOptions adamw{.weight_decay = 0};
@@ -35,11 +36,26 @@ struct RunConfig {
     Index eval_every = 0, eval_samples = 0, log_every = 10;
     std::string output = "runs/train";
 
+    /// The adapter for a model: targets not given are attention and experts, or attention and mlp on a dense model.
+    AdapterSpec adapter_for(const ModelConfig& config) const {
+        AdapterSpec spec = adapter;
+        spec.seed = seed;
+        if (spec.targets.empty()) spec.targets = {"attention", config.is_mixture() ? "experts" : "mlp"};
+        return spec;
+    }
+
     /// Coefficient of the balance loss: as configured, else AdaMoE's 0.02 then 0.0001, else none.
     EpochCoefficient balance_coefficient() const {
         if (!aux_coefficient.empty()) return {aux_coefficient};
         if (adapter.method == Method::adamoe) return {{0.02, 0.0001}};
         return {{0}};
+    }
+
+private:
+    static AdapterSpec without_targets() {
+        AdapterSpec spec;
+        spec.targets.clear();
+        return spec;
     }
 };
 
@@ -157,7 +173,7 @@ inline const std::vector<ConfigField>& config_fields() {
                         return std::string(detail::flag_text(c.adapter.lora.scale ==
                                                              LoraOptions::Scale::alpha_over_sqrt_rank));
                     }},
-        ConfigField{"adapter.target", "attention, mlp, experts, all, or names such as q_proj or experts.down",
+        ConfigField{"adapter.target", "attention, mlp, experts, all, or names (q_proj, w1, ..); by default attention and the feed-forwards",
                     [](RunConfig& c, const std::string& v) { c.adapter.targets = detail::parse_list(v); },
                     [](const RunConfig& c) { return detail::join(c.adapter.targets); }},
         MOEGRAD_CHOICE_FIELD("router.mode", adapter.gate, "what trains of a checkpoint's gate", "by_method", "freeze",

@@ -33,8 +33,8 @@ struct StepReport {
     double learning_rate = 0;
     Index tokens = 0, supervised = 0;
     std::map<std::string, double> penalties;
-    std::map<std::string, double> traces;           // means over valid tokens and routers
-    std::map<std::string, RoutingTotals> routers;   // by the router's name
+    std::map<std::string, double> traces;          // means over valid tokens and routers
+    std::map<std::string, RoutingTotals> routers;  // by the router's name
 
     /// Mean number of true experts per token over all routers; -1 without routers.
     double load() const {
@@ -49,7 +49,8 @@ class Trainer {
 public:
     /// Trains what is trainable in `model`. `penalties`: the names that get a coefficient, in the order of the step
     /// scalars; a penalty of another name is logged and not trained on.
-    Trainer(Context& context, Decoder<Real>& model, std::vector<std::string> penalties, const TrainerOptions& options)
+    Trainer(Context& context, Decoder<Real>& model, std::vector<std::string> penalties,
+            const TrainerOptions& options)
         : context_(context),
           model_(model),
           penalties_(std::move(penalties)),
@@ -64,7 +65,8 @@ public:
                         format("{}", penalties_.size())};
         }
         if (options_.micro_batch < 1) {
-            throw Error{ErrorCode::config, "train.micro_batch", "at least 1", format("{}", options_.micro_batch)};
+            throw Error{ErrorCode::config, "train.micro_batch", "at least 1",
+                        format("{}", options_.micro_batch)};
         }
     }
 
@@ -83,19 +85,23 @@ public:
         trace_sums_.clear();
         double sum = 0;
         try {
-            for (std::size_t begin = 0; begin < picks.size(); begin += static_cast<std::size_t>(options_.micro_batch)) {
-                const std::size_t count = std::min(picks.size() - begin, static_cast<std::size_t>(options_.micro_batch));
+            for (std::size_t begin = 0; begin < picks.size();
+                 begin += static_cast<std::size_t>(options_.micro_batch)) {
+                const std::size_t count =
+                    std::min(picks.size() - begin, static_cast<std::size_t>(options_.micro_batch));
                 run_micro_batch(make_batch(data, picks.subspan(begin, count)), report, sum);
             }
         } catch (const Error& error) {
-            // An op that cannot go on without numbers (top-k) stops first; the weight is what the user can act on.
+            // An op that cannot go on without numbers (top-k) stops first; a user can act on the weight.
             if (error.code == ErrorCode::value) require_finite_weights(report);
             throw;
         }
         report.cross_entropy = sum / static_cast<double>(report.supervised);
-        for (const auto& [name, routers] : penalty_sums_) report.penalties[name] = total(routers) / units_.at(name);
+        for (const auto& [name, routers] : penalty_sums_)
+            report.penalties[name] = total(routers) / units_.at(name);
         for (const auto& [name, routers] : trace_sums_) {
-            report.traces[name] = total(routers) / static_cast<double>(report.tokens) / static_cast<double>(routers.size());
+            report.traces[name] =
+                total(routers) / static_cast<double>(report.tokens) / static_cast<double>(routers.size());
         }
         update(report);
         ++steps_;
@@ -122,16 +128,19 @@ public:
 private:
     void set_scalars(const Dataset& data, std::span<const std::int32_t> picks, double learning_rate,
                      const std::map<std::string, double>& coefficients, StepReport& report) {
-        if (picks.empty()) throw Error{ErrorCode::data, format("step {}", steps_), "at least one sample", "none"};
+        if (picks.empty())
+            throw Error{ErrorCode::data, format("step {}", steps_), "at least one sample", "none"};
         for (const auto& [name, value] : coefficients) {
             if (coefficient_of(penalties_, name) < 0) {
-                throw Error{ErrorCode::config, format("step {}", steps_), "coefficients of the trainer's penalties", name};
+                throw Error{ErrorCode::config, format("step {}", steps_),
+                            "coefficients of the trainer's penalties", name};
             }
         }
         for (std::int32_t pick : picks) {
             const Sample& sample = data[static_cast<std::size_t>(pick)];
             if (sample.supervised() == 0) {
-                throw Error{ErrorCode::data, format("sample {}", pick), "at least one supervised token", "none"};
+                throw Error{ErrorCode::data, format("sample {}", pick), "at least one supervised token",
+                            "none"};
             }
             report.tokens += static_cast<Index>(sample.token.size());
             report.supervised += sample.supervised();
@@ -176,7 +185,8 @@ private:
         }
         count_routing(forward, report.routers);
         for (const auto& record : forward.routings) {
-            for (const auto& trace : record.routing.traces) add(trace_sums_, trace.name, record.name, trace.value);
+            for (const auto& trace : record.routing.traces)
+                add(trace_sums_, trace.name, record.name, trace.value);
         }
         seed(tape, nll, 0);
         seed_penalties(forward);
@@ -187,11 +197,12 @@ private:
         for (const auto& record : forward.routings) routers[record.name].add(record.routing.stats);
     }
 
-    /// Sums of a penalty or trace, one per router: a sum over micro-batches only, so that the cut changes no bit.
+    /// Sums of a penalty or trace, one per router: over micro-batches only, so that the cut changes no bit.
     using RouterSums = std::map<std::string, std::map<std::string, double>>;
 
     template <class Value>
-    static void add(RouterSums& sums, const std::string& name, const std::string& router, const Tensor<Value>& values) {
+    static void add(RouterSums& sums, const std::string& name, const std::string& router,
+                    const Tensor<Value>& values) {
         double& sum = sums[name][router];
         for (Value value : values.values()) sum += static_cast<double>(value);
     }
@@ -226,8 +237,8 @@ private:
         for (auto* parameter : parameters_) {
             const GradientUses<Real> gradients(parameter->gradients());
             if (gradients.count == 0) continue;
-            adamw_update(stream, gradients, parameter->value(), parameter->first_moment(), parameter->second_moment(),
-                         options_.adamw);
+            adamw_update(stream, gradients, parameter->value(), parameter->first_moment(),
+                         parameter->second_moment(), options_.adamw);
         }
     }
 
@@ -245,7 +256,8 @@ private:
             break;
         }
         throw Error{ErrorCode::value, format("step {}", report.step), "finite loss and gradients",
-                    format("loss {}, gradient norm {}; first: {}", report.cross_entropy, report.gradient_norm, culprit),
+                    format("loss {}, gradient norm {}; first: {}", report.cross_entropy, report.gradient_norm,
+                           culprit),
                     "the weights are those before the step; lower optim.lr or look at this step's samples"};
     }
 
@@ -256,7 +268,8 @@ private:
         const auto first = context_.template make<Index>({1});
         for (auto* weight : weights) {
             if (weight->size() == 0) continue;
-            first_non_finite(context_.stream(), GradientUses<Real>{weight->value()}, first.template view<1>());
+            first_non_finite(context_.stream(), GradientUses<Real>{weight->value()},
+                             first.template view<1>());
             if (first.data()[0] < 0) continue;
             throw Error{ErrorCode::value, format("step {}", report.step), "finite weights",
                         format("{}, element {}", weight->name(), first.data()[0]),

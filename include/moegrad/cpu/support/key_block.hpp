@@ -10,7 +10,8 @@
 #include <cstring>
 #include <limits>
 
-namespace moegrad::cpu {
+namespace moegrad::cpu::attention {
+namespace {
 
 inline constexpr Index kKeys = 32;
 /// Query rows that go through a block together when they see the same keys.
@@ -20,8 +21,8 @@ inline constexpr Index kGroup = 4;
 template <class Real>
 using Keys = Real[kKeys];
 
-/// 16 bytes of neighbours. Compilers do not find these vectors by themselves; each lane is plain IEEE arithmetic,
-/// so the bits are those of a loop.
+/// 16 bytes of neighbours. Compilers do not find these vectors by themselves; each lane is plain IEEE
+/// arithmetic, so the bits are those of a loop.
 template <class Real>
 struct VectorOf {
     using type = Real;
@@ -197,4 +198,5 @@ auto largest_seen(const Keys<Real>& s, const Seen& seen) {
     return std::max(std::max(lane[0], lane[1]), std::max(lane[2], lane[3]));
 }
 
-}  // namespace moegrad::cpu
+}  // namespace
+}  // namespace moegrad::cpu::attention

@@ -1,0 +1,67 @@
+// moegrad generate: continues a prompt.
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include <moegrad/eval/generate.hpp>
+#include <moegrad/io/generation_config.hpp>
+#include <moegrad/io/tokenizer_json.hpp>
+#include <moegrad/train/adapter_files.hpp>
+#include <moegrad/train/model_files.hpp>
+
+#include "verbs.hpp"
+
+using namespace moegrad;
+
+namespace {
+
+struct GenerateFlags {
+    std::string model, adapter, prompt, dtype = "float32", device = "cpu";
+    GenerateOptions options;
+    int threads = 0;
+};
+
+template <class Real>
+void run_generate(const GenerateFlags& flags) {
+    auto model = load_model<Real>(flags.model);
+    if (!flags.adapter.empty()) load_adapter(*model, flags.adapter);
+    const Tokenizer tokenizer = load_tokenizer(flags.model);
+    Context context({.device = Device::cpu, .threads = flags.threads});
+    GenerateOptions options = flags.options;
+    options.stop = load_generation_config(flags.model, model->config()).eos_token_ids;
+    Detokenizer text(tokenizer);
+    const auto prompt = tokenizer.encode(flags.prompt);
+    const auto put = [](const std::string& piece) {
+        std::fwrite(piece.data(), 1, piece.size(), stdout);
+        std::fflush(stdout);
+    };
+    for (std::int32_t id : prompt) put(text.push(id));
+    generate(context, *model, prompt, options, [&](std::int32_t id) { put(text.push(id)); });
+    put(text.finish());
+    if (isatty(fileno(stdout))) put("\n");
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app) {
+    auto flags = std::make_shared<GenerateFlags>();
+    CLI::App* verb = app.add_subcommand("generate", "continue a prompt");
+    verb->add_option("--model", flags->model, "folder of the checkpoint")->required();
+    verb->add_option("--adapter", flags->adapter, "folder of an adapter");
+    verb->add_option("--prompt", flags->prompt, "text to continue; may be empty")->required();
+    verb->add_option("--max-new-tokens", flags->options.max_new_tokens, "at most this many tokens")
+        ->check(CLI::NonNegativeNumber);
+    verb->add_option("--temperature", flags->options.temperature, "0: the likeliest token each time")
+        ->check(CLI::NonNegativeNumber);
+    verb->add_option("--seed", flags->options.seed, "of the sampling");
+    verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
+    verb->add_option("--device", flags->device, "cpu");
+    verb->add_option("--dtype", flags->dtype, "float32 or float64")
+        ->check(CLI::IsMember({"float32", "float64", "bfloat16"}));
+    verb->callback([=] {
+        require_cpu(flags->device);
+        refuse_bfloat16(flags->dtype);
+        flags->dtype == "float64" ? run_generate<double>(*flags) : run_generate<float>(*flags);
+    });
+}
