@@ -16,4 +16,5 @@ foreach(source IN LISTS moegrad_demos)
 endforeach()
 if(moegrad_command_line AND TARGET CLI11::CLI11)
   moegrad_app(moegrad ${moegrad_command_line})
+  set_target_properties(moegrad PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)  # the verbs share the models
 endif()

@@ -9,7 +9,8 @@ using namespace moegrad;
 void add_forward(CLI::App& app) {
     auto probe = std::make_shared<ForwardProbe>();
     auto dtype = std::make_shared<std::string>("float32"), device = std::make_shared<std::string>("cpu");
-    CLI::App* verb = app.add_subcommand("forward", "logits, loss, gradients and routing of a model on given tokens");
+    CLI::App* verb =
+        app.add_subcommand("forward", "logits, loss, gradients and routing of a model on given tokens");
     verb->add_option("--model", probe->model, "folder of the checkpoint")->required();
     verb->add_option("--adapter", probe->adapter, "folder of a PEFT or moegrad adapter");
     verb->add_option("--tokens", probe->tokens, "safetensors file with `tokens` [B, S] int64")->required();
@@ -22,7 +23,8 @@ void add_forward(CLI::App& app) {
     verb->callback([=] {
         require_cpu(*device);
         refuse_bfloat16(*dtype);
-        const double loss = *dtype == "float64" ? run_forward_probe<double>(*probe) : run_forward_probe<float>(*probe);
+        const double loss =
+            *dtype == "float64" ? run_forward_probe<double>(*probe) : run_forward_probe<float>(*probe);
         fmt::print("loss {:.6f}  -> {}\n", loss, probe->out);
     });
 }

@@ -53,8 +53,8 @@ inline void read_toml_config(RunConfig& config, const std::string& path) {
         detail::read_toml_table(config, toml::parse_file(path), "", path);
     } catch (const toml::parse_error& error) {
         throw Error{ErrorCode::config,
-                    format("{}:{}:{}", path, error.source().begin.line, error.source().begin.column), "valid TOML",
-                    std::string(error.description())};
+                    format("{}:{}:{}", path, error.source().begin.line, error.source().begin.column),
+                    "valid TOML", std::string(error.description())};
     }
 }
 

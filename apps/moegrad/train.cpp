@@ -17,9 +17,9 @@ void add_train(CLI::App& app) {
     verb->add_option("--config", *file, "TOML file with the keys below")->check(CLI::ExistingFile);
     verb->add_option("--device", *device, "cpu");
     const std::map<std::string, std::string> shorter{
-        {"model.path", ",--model"},    {"data.train", ",--data"},   {"adapter.method", ",--method"},
-        {"train.steps", ",--steps"},   {"train.batch", ",--batch"}, {"train.threads", ",--threads"},
-        {"train.seed", ",--seed"},     {"optim.lr", ",--lr"},       {"output.dir", ",--out"},
+        {"model.path", ",--model"},  {"data.train", ",--data"},   {"adapter.method", ",--method"},
+        {"train.steps", ",--steps"}, {"train.batch", ",--batch"}, {"train.threads", ",--threads"},
+        {"train.seed", ",--seed"},   {"optim.lr", ",--lr"},       {"output.dir", ",--out"},
         {"model.dtype", ",--dtype"}};
     for (const auto& field : config_fields()) {
         const std::string key = field.key;

@@ -8,4 +8,5 @@
 #include <moegrad/methods/attach.hpp>
 #include <moegrad/models/llama.hpp>
 #include <moegrad/models/mixtral.hpp>
+#include <moegrad/routing/all.hpp>
 #include <moegrad/version.hpp>

@@ -40,7 +40,7 @@ struct ThresholdRouter {
         routing.stats = route_stats(tape, routing.expert, routing.expert, p.value(), input.segments);
         return routing;
     }
-    void after_step(const RoutingStats&) { floor *= Real(0.99); }
+    void after_step(const RoutingTotals&) { floor *= Real(0.99); }
 };
 static_assert(Router<ThresholdRouter<float>, float>);
 
@@ -94,7 +94,9 @@ TEST_CASE("outside router: MoeLayer trains it ten steps") {
                          parameter->first_moment(), parameter->second_moment(), {.weight_decay = 0});
             parameter->forget_gradients();
         }
-        layer.router.after_step(forward.routings.at(0).routing.stats);
+        RoutingTotals totals;
+        totals.add(forward.routings.at(0).routing.stats);
+        layer.router.after_step(totals);
     }
     CHECK(losses.back() < 0.7 * losses.front());
     const auto* mine = layer.router.get<ThresholdRouter<float>>();

@@ -121,7 +121,7 @@ TEST_CASE("adamw: sizes and uses that do not fit are errors") {
     CHECK_THROWS_AS(adamw_update(own.stream(), GradientUses<float>{five}, four, four, four), Error);
     CHECK_THROWS_AS(adamw_update(own.stream(), GradientUses<float>{four}, four, five, four), Error);
     CHECK_THROWS_AS((GradientUses<float>{four, five}), Error);
-    CHECK_THROWS_AS((GradientUses<float>{four, four, four, four, four}), Error);
+    CHECK_THROWS_AS((GradientUses<float>{four, four, four, four, four, four, four, four, four}), Error);
     CHECK_THROWS_WITH_AS(
         adamw_update(own.stream(), GradientUses<float>(std::vector<std::shared_ptr<Gradient<float>>>()), four,
                      four, four),

@@ -16,7 +16,10 @@ Tensor<std::int32_t> experts(Index T) {
 
 TEST_CASE("null_slots: gradients of keep_true and null_weight") {
     test::check_op(
-        {&null_slots_slot}, [](Index T) { return std::vector{Shape{T, 3}}; },
+        {&null_slots_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 3}};
+        },
         []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
             const auto expert = experts(in[0].extent(0));
             return std::vector{keep_true(tape, in[0], expert), null_weight(tape, in[0], expert)};

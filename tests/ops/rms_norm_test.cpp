@@ -15,14 +15,27 @@ const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
 }
 
 TEST_CASE("rms_norm: gradients and float against double") {
-    test::check_op({&rms_norm_slot}, [](Index T) { return std::vector{Shape{T, 5}, Shape{5}}; }, op);
+    test::check_op(
+        {&rms_norm_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 5}, Shape{5}};
+        },
+        op);
     // One column: with a small eps, y = sign(x) w and dx is a difference of equal numbers; a large eps conditions it.
     test::check_op(
-        {&rms_norm_slot}, [](Index T) { return std::vector{Shape{T, 1}, Shape{1}}; },
+        {&rms_norm_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 1}, Shape{1}};
+        },
         []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
             return std::vector{rms_norm(tape, in[0], in[1], 0.5)};
         });
-    test::check_op({&rms_norm_slot}, [](Index T) { return std::vector{Shape{T, 67}, Shape{67}}; }, op);
+    test::check_op(
+        {&rms_norm_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 67}, Shape{67}};
+        },
+        op);
 }
 
 TEST_CASE("rms_norm: complex step") {

@@ -13,7 +13,8 @@ void check_zeroed(const Shape& shape, const Block& block) {
     const Index rows = shape.rank() == 3 ? shape[1] : shape[0], columns = shape.columns();
     for (Index i = 0; i < w.size(); ++i) {
         const Index r = i / columns % rows, c = i % columns;
-        const bool inside = r >= block.row_begin && r < block.row_end && c >= block.column_begin && c < block.column_end;
+        const bool inside =
+            r >= block.row_begin && r < block.row_end && c >= block.column_begin && c < block.column_end;
         CHECK((w.data()[i] == Real(0)) == inside);
     }
 }

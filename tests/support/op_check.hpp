@@ -64,7 +64,8 @@ template <class A, class B>
 double relative_error(const Tensor<A>& a, const Tensor<B>& b) {
     double worst = 0, scale = 0;
     for (std::size_t i = 0; i < b.values().size(); ++i) {
-        const double difference = std::abs(static_cast<double>(a.values()[i]) - static_cast<double>(b.values()[i]));
+        const double difference =
+            std::abs(static_cast<double>(a.values()[i]) - static_cast<double>(b.values()[i]));
         worst = std::isnan(difference) ? INFINITY : std::max(worst, difference);
         scale = std::max(scale, std::abs(static_cast<double>(b.values()[i])));
     }
@@ -73,7 +74,7 @@ double relative_error(const Tensor<A>& a, const Tensor<B>& b) {
 
 struct OpCheckOptions {
     std::vector<Index> rows = {0, 1, 7};
-    double float_bound = 1e-5;  // relative to the largest double value
+    double float_bound = 1e-5;       // relative to the largest double value
     std::vector<double> scale = {};  // of each input's normal values; 1 where absent
     std::vector<double> shift = {};
     std::uint64_t seed = 1;
@@ -121,7 +122,8 @@ void check_op(const std::vector<const SlotNode*>& slots, const Shapes& shapes, c
         std::vector<Tensor<double>> inputs;
         for (const Shape& shape : shapes(rows)) {
             const std::size_t n = inputs.size();
-            inputs.push_back(random_tensor(shape, options.seed + n, n < options.scale.size() ? options.scale[n] : 1,
+            inputs.push_back(random_tensor(shape, options.seed + n,
+                                           n < options.scale.size() ? options.scale[n] : 1,
                                            n < options.shift.size() ? options.shift[n] : 0));
         }
         const auto in_double = [&](Tape& tape, const std::vector<Var<double>>& in) { return f(tape, in); };
@@ -163,7 +165,6 @@ void check_complex_step(const Function& f, const std::vector<Tensor<double>>& in
 }  // namespace moegrad::test
 
 /// Fills the complex seat of an op for check_complex_step; needs <moegrad/cpu/op.hpp> and <moegrad/core/math_complex.hpp>.
-#define MOEGRAD_TEST_COMPLEX_SEAT(op)                                                                                \
-    [[maybe_unused]] static const bool op##_complex_seat =                                                           \
-        moegrad::op##_slot.fill<std::complex<double>>(moegrad::Device::cpu,                                          \
-                                                      moegrad::cpu::op::kernels<std::complex<double>>)
+#define MOEGRAD_TEST_COMPLEX_SEAT(op)                                                                     \
+    [[maybe_unused]] static const bool op##_complex_seat = moegrad::op##_slot.fill<std::complex<double>>( \
+        moegrad::Device::cpu, moegrad::cpu::op::kernels<std::complex<double>>)

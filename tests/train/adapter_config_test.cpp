@@ -48,20 +48,23 @@ TEST_CASE("adapter config: what PEFT writes for plain LoRA") {
 }
 
 TEST_CASE("adapter config: a feature that changes the maths is refused by name") {
-    for (const auto& [entry, word] : std::vector<std::pair<std::string, std::string>>{
-             {R"("use_dora": true)", "use_dora"},
-             {R"("rank_pattern": {"q_proj": 4})", "rank_pattern"},
-             {R"("alpha_pattern": {"q_proj": 4})", "alpha_pattern"},
-             {R"("layers_to_transform": [0])", "layers_to_transform"},
-             {R"("exclude_modules": ["lm_head"])", "exclude_modules"},
-             {R"("fan_in_fan_out": true)", "fan_in_fan_out"},
-             {R"("lora_bias": true)", "lora_bias"},
-             {R"("trainable_token_indices": [1])", "trainable_token_indices"},
-             {R"("a_key_of_next_year": 1)", "a_key_of_next_year"},
-             {R"("modules_to_save": ["lm_head"])", "modules_to_save"},
-             {R"("target_parameters": ["mlp.experts.other"])", "target_parameters"}}) {
-        CAPTURE(entry);
-        expect_error(ErrorCode::unsupported, word, [&, one = entry] { load_with(one); });
+    struct Case {
+        std::string entry, word;
+    };
+    for (const auto& one :
+         std::vector<Case>{{R"("use_dora": true)", "use_dora"},
+                           {R"("rank_pattern": {"q_proj": 4})", "rank_pattern"},
+                           {R"("alpha_pattern": {"q_proj": 4})", "alpha_pattern"},
+                           {R"("layers_to_transform": [0])", "layers_to_transform"},
+                           {R"("exclude_modules": ["lm_head"])", "exclude_modules"},
+                           {R"("fan_in_fan_out": true)", "fan_in_fan_out"},
+                           {R"("lora_bias": true)", "lora_bias"},
+                           {R"("trainable_token_indices": [1])", "trainable_token_indices"},
+                           {R"("a_key_of_next_year": 1)", "a_key_of_next_year"},
+                           {R"("modules_to_save": ["lm_head"])", "modules_to_save"},
+                           {R"("target_parameters": ["mlp.experts.other"])", "target_parameters"}}) {
+        CAPTURE(one.entry);
+        expect_error(ErrorCode::unsupported, one.word, [&] { load_with(one.entry); });
     }
 }
 
@@ -134,18 +137,21 @@ TEST_CASE("adapter config: a block with a wrong word is refused, not guessed") {
     AdapterSpec spec;
     spec.method = Method::adamoe;
     const std::string text = write_json(to_json(spec, kMixtral));
-    for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
-             {R"("null_weights":"true")", R"("null_weights":"treu")"},
-             {R"("null_map":"zero")", R"("null_map":"nil")"},
-             {R"("balance_scope":"sequence")", R"("balance_scope":"batch")"},
-             {R"("mixture":"A")", R"("mixture":"E")"},
-             {R"("method":"adamoe")", R"("method":"adam")"}}) {
-        CAPTURE(to);
+    struct Change {
+        std::string from, to;
+    };
+    for (const auto& change :
+         std::vector<Change>{{R"("null_weights":"true")", R"("null_weights":"treu")"},
+                             {R"("null_map":"zero")", R"("null_map":"nil")"},
+                             {R"("balance_scope":"sequence")", R"("balance_scope":"batch")"},
+                             {R"("mixture":"A")", R"("mixture":"E")"},
+                             {R"("method":"adamoe")", R"("method":"adam")"}}) {
+        CAPTURE(change.to);
         std::string changed = text;
-        const auto at = changed.find(from);
+        const auto at = changed.find(change.from);
         REQUIRE(at != std::string::npos);
         const io_test::TemporaryFolder folder;
-        folder.write("adapter_config.json", changed.replace(at, from.size(), to));
+        folder.write("adapter_config.json", changed.replace(at, change.from.size(), change.to));
         CHECK_THROWS_AS(load_adapter_config(folder.path(), kMixtral), Error);
     }
 }

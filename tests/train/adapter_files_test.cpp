@@ -68,12 +68,12 @@ void check_round_trip(const ModelConfig& config, const AdapterSpec& spec) {
     for (std::size_t i = 0; i < before.size(); ++i) CHECK(before[i]->name() == after[i]->name());
 }
 
-const ModelConfig kMixtral = small_config(ModelFamily::mixtral);
-const ModelConfig kLlama = small_config(ModelFamily::llama);
+const ModelConfig kFileMixtral = small_config(ModelFamily::mixtral);
+const ModelConfig kFileLlama = small_config(ModelFamily::llama);
 
 /// Three experts with LoRA of rank 2 whose values are all different whole numbers.
 std::unique_ptr<Decoder<float>> numbered_model() {
-    ModelConfig config = kMixtral;
+    ModelConfig config = kFileMixtral;
     config.num_local_experts = 3;
     auto model = small_model<float>(config);
     AdapterSpec spec = spec_of(Method::lora, {"experts"});
@@ -93,43 +93,43 @@ TEST_CASE("adapter files: round trip on a mixture of experts") {
         for (const GateMode gate : {GateMode::by_method, GateMode::frozen, GateMode::lora, GateMode::full}) {
             AdapterSpec spec = spec_of(method, {"attention", "experts"});
             spec.gate = gate;
-            check_round_trip(kMixtral, spec);
+            check_round_trip(kFileMixtral, spec);
         }
     }
 }
 
 TEST_CASE("adapter files: round trip on a dense model") {
     for (const Method method : {Method::lora, Method::molora, Method::adamoe, Method::mor}) {
-        check_round_trip(kLlama, spec_of(method, {"attention", "mlp"}));
-        check_round_trip(kLlama, spec_of(method, {"v_proj", "down_proj"}));
+        check_round_trip(kFileLlama, spec_of(method, {"attention", "mlp"}));
+        check_round_trip(kFileLlama, spec_of(method, {"v_proj", "down_proj"}));
     }
     AdapterSpec spec = spec_of(Method::molora, {"gate_proj"});
     spec.gate = GateMode::full;
-    check_round_trip(kLlama, spec);
+    check_round_trip(kFileLlama, spec);
 }
 
 TEST_CASE("adapter files: round trip of every choice of targets and settings") {
     for (const std::string target : {"all", "q_proj", "experts.gate_up", "experts.down"}) {
-        check_round_trip(kMixtral, spec_of(Method::lora, {target}));
+        check_round_trip(kFileMixtral, spec_of(Method::lora, {target}));
     }
-    check_round_trip(kLlama, spec_of(Method::lora, {"all"}));
+    check_round_trip(kFileLlama, spec_of(Method::lora, {"all"}));
     AdapterSpec rs = spec_of(Method::lora, {"attention", "experts"});
     rs.lora.scale = LoraOptions::Scale::alpha_over_sqrt_rank;
-    check_round_trip(kMixtral, rs);
+    check_round_trip(kFileMixtral, rs);
     AdapterSpec other_k = spec_of(Method::lora, {"attention"});
     other_k.top_k = 3;
-    check_round_trip(kMixtral, other_k);
+    check_round_trip(kFileMixtral, other_k);
     AdapterSpec nulls = spec_of(Method::adamoe, {"experts"});
     nulls.null_experts = 8;
     nulls.top_k = 5;
     nulls.null_weights = NullWeights::over_all;
     nulls.null_map = NullMap::identity;
-    check_round_trip(kMixtral, nulls);
+    check_round_trip(kFileMixtral, nulls);
     for (const auto kind : {MixtureKind::logits, MixtureKind::vote, MixtureKind::free_weights}) {
         AdapterSpec mixture = spec_of(Method::mor, {"experts"});
         mixture.mixture = kind;
         mixture.routers = 3;
-        check_round_trip(kMixtral, mixture);
+        check_round_trip(kFileMixtral, mixture);
     }
 }
 
@@ -168,7 +168,7 @@ TEST_CASE("adapter files: fused experts lie as PEFT packs them") {
     check(experts.down_lora, path);
     CHECK(file.tensors().size() == 8);
 
-    ModelConfig config = kMixtral;
+    ModelConfig config = kFileMixtral;
     config.num_local_experts = 3;
     const auto fresh = small_model<float>(config);
     load_adapter(*fresh, folder.path());
@@ -183,12 +183,12 @@ TEST_CASE("adapter files: an adapter of three experts does not fit four") {
     AdapterSpec spec = spec_of(Method::lora, {"experts"});
     spec.lora.rank = 2;
     save_adapter(*model, spec, folder.path());
-    const auto other = small_model<float>(kMixtral);
+    const auto other = small_model<float>(kFileMixtral);
     expect_error(ErrorCode::shape, "lora_A.weight", [&] { load_adapter(*other, folder.path()); });
 }
 
 TEST_CASE("adapter files: config and weights that do not belong together are refused") {
-    const auto model = small_model<float>(kMixtral);
+    const auto model = small_model<float>(kFileMixtral);
     const AdapterSpec spec = spec_of(Method::lora, {"q_proj", "v_proj"});
     attach(*model, spec);
     const TemporaryFolder folder;
@@ -199,7 +199,7 @@ TEST_CASE("adapter files: config and weights that do not belong together are ref
         const auto at = text.find(from);
         REQUIRE(at != std::string::npos);
         folder.write("adapter_config.json", text.replace(at, from.size(), to));
-        const auto fresh = small_model<float>(kMixtral);
+        const auto fresh = small_model<float>(kFileMixtral);
         load_adapter(*fresh, folder.path());
     };
     with("\"r\": 3", "\"r\":3");
@@ -207,7 +207,7 @@ TEST_CASE("adapter files: config and weights that do not belong together are ref
     expect_error(ErrorCode::format, "v_proj.lora_A.weight", [&] { with("\"v_proj\"", "\"q_proj\""); });
     expect_error(ErrorCode::format, "k_proj.lora_A.weight", [&] { with("\"v_proj\"", "\"k_proj\""); });
     expect_error(ErrorCode::config, "qproj", [&] { with("\"v_proj\"", "\"qproj\""); });
-    const auto dense = small_model<float>(kLlama);
+    const auto dense = small_model<float>(kFileLlama);
     folder.write("adapter_config.json", config);
     load_adapter(*dense, folder.path());  // q and v are the same places there
     expect_error(ErrorCode::file, "adapter_config.json",

@@ -96,7 +96,8 @@ TEST_CASE("single expert modules: w1 has its own A: a change of w3's leaves the 
 }
 
 TEST_CASE("single expert modules: w1 without w3, or beside the fused form, is an error") {
-    for (const auto& targets : {std::vector<std::string>{"w1"}, {"w3", "w2"}, {"w1", "w2", "w3", "experts"}}) {
+    for (const auto& targets :
+         {std::vector<std::string>{"w1"}, {"w3", "w2"}, {"w1", "w2", "w3", "experts"}}) {
         auto model = test::small_model<double>(test::small_config(ModelFamily::mixtral));
         CHECK_THROWS_AS(attach(*model, single_spec(targets)), Error);
     }

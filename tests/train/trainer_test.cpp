@@ -13,8 +13,8 @@ using io_test::expect_error;
 
 namespace {
 
-const ModelConfig kMixtral = small_config(ModelFamily::mixtral);
-const ModelConfig kLlama = small_config(ModelFamily::llama);
+const ModelConfig kStepMixtral = small_config(ModelFamily::mixtral);
+const ModelConfig kStepLlama = small_config(ModelFamily::llama);
 const std::vector<std::int32_t> kPicks{0, 1, 2, 3, 4, 5, 6, 7};
 
 AdapterSpec spec_of(Method method, double dropout = 0) {
@@ -57,7 +57,7 @@ struct Run {
 TEST_CASE("trainer: the loss goes down") {
     for (const Method method : {Method::lora, Method::adamoe, Method::mor}) {
         CAPTURE(name(method));
-        Run<float> run(kMixtral, spec_of(method), {});
+        Run<float> run(kStepMixtral, spec_of(method), {});
         const auto data = ragged_samples(24, 48);
         const double before = run.trainer.evaluate(data);
         SampleOrder order(24, 8, 1);
@@ -70,7 +70,7 @@ TEST_CASE("trainer: the loss goes down") {
 TEST_CASE("trainer: gradients are those of cross entropy plus weighted penalties, whatever the cut") {
     // The objective by finite differences in double; micro-batches of 3, 3 and 2 samples.
     const std::map<std::string, double> coefficients{{"balance", 0.3}, {"z", 0.2}};
-    Run<double> run(kMixtral, spec_of(Method::adamoe), {.clip = 0, .micro_batch = 3});
+    Run<double> run(kStepMixtral, spec_of(Method::adamoe), {.clip = 0, .micro_batch = 3});
     const auto data = ragged_samples(8, 48);
     for (Index n = 0; n < 3; ++n)
         run.trainer.step(data, kPicks, 1e-2, coefficients);  // leaves B = 0 and the ties
@@ -103,7 +103,7 @@ TEST_CASE("trainer: what a step reports does not depend on the cut") {
     const auto report_of = [&](Index micro_batch) {
         AdapterSpec spec = spec_of(Method::mor, 0.05);
         spec.balance = BalanceLoss::switch_share;
-        Run<float> run(kMixtral, spec, {.micro_batch = micro_batch});
+        Run<float> run(kStepMixtral, spec, {.micro_batch = micro_batch});
         const auto first = run.trainer.step(data, kPicks, 1e-2, {{"z", 0.1}, {"balance", 0.1}});
         CHECK(first.traces.at("main_entropy") ==
               doctest::Approx(std::log(2.0)));  // two sub-routers of equal weight
@@ -135,7 +135,7 @@ TEST_CASE("trainer: a weight that is not a number stops the step, is named, and 
     for (const auto& name : {layer + "self_attn.v_proj.lora_B.weight", layer + "mlp.gate.weight",
                              layer + "mlp.experts.lora_A.weight"}) {
         CAPTURE(name);
-        Run<float> run(kMixtral, spec_of(Method::lora), {});
+        Run<float> run(kStepMixtral, spec_of(Method::lora), {});
         for (Index n = 0; n < 2; ++n) run.trainer.step(data, kPicks, 1e-2);
         run.parameter(name).value().values()[5] = std::numeric_limits<float>::quiet_NaN();
         const auto before = hash_of(run.trainer.parameters());
@@ -150,7 +150,7 @@ TEST_CASE("trainer: a weight that is not a number stops the step, is named, and 
 
 TEST_CASE("trainer: a frozen weight that is not a number is named as well; an overflow names its gradient") {
     const auto data = ragged_samples(8, 48);
-    Run<float> run(kLlama,
+    Run<float> run(kStepLlama,
                    [] {
                        AdapterSpec spec = spec_of(Method::lora);
                        spec.gate = GateMode::by_method;
@@ -169,7 +169,7 @@ TEST_CASE("trainer: a frozen weight that is not a number is named as well; an ov
 
 TEST_CASE("trainer: data and settings that cannot be trained on are errors that say which") {
     auto data = ragged_samples(8, 48);
-    Run<float> run(kMixtral, spec_of(Method::lora), {});
+    Run<float> run(kStepMixtral, spec_of(Method::lora), {});
     std::fill(data[3].target.begin(), data[3].target.end(), kNoTarget);
     expect_error(ErrorCode::data, "sample 3", [&] { run.trainer.step(data, kPicks, 1e-2); });
     expect_error(ErrorCode::data, "at least one sample", [&] { run.trainer.step(data, {}, 1e-2); });
@@ -181,15 +181,15 @@ TEST_CASE("trainer: data and settings that cannot be trained on are errors that 
     CHECK_THROWS_AS(run.trainer.step(data, kPicks, 1e-2), Error);
     CHECK(run.trainer.steps_done() == 0);
     expect_error(ErrorCode::config, "micro_batch",
-                 [] { Run<float>(kMixtral, spec_of(Method::lora), {.micro_batch = 0}); });
-    const auto frozen = small_model<float>(kMixtral);
+                 [] { Run<float>(kStepMixtral, spec_of(Method::lora), {.micro_batch = 0}); });
+    const auto frozen = small_model<float>(kStepMixtral);
     Context context({.device = Device::cpu, .threads = 1});
     expect_error(ErrorCode::config, "at least one trainable",
                  [&] { Trainer<float>(context, *frozen, {}, {}); });
 }
 
 TEST_CASE("trainer: frozen weights keep their bits for 200 steps") {
-    Run<float> run(kMixtral,
+    Run<float> run(kStepMixtral,
                    [] {
                        AdapterSpec spec = spec_of(Method::adamoe, 0.05);
                        spec.gate = GateMode::lora;
@@ -219,7 +219,7 @@ TEST_CASE("trainer: frozen weights keep their bits for 200 steps") {
 TEST_CASE("trainer: clipping begins above the largest norm, not at it") {
     const auto data = ragged_samples(8, 48);
     const auto moments_at = [&](double clip) {
-        Run<double> run(kMixtral, spec_of(Method::lora), {.clip = clip});
+        Run<double> run(kStepMixtral, spec_of(Method::lora), {.clip = clip});
         const auto report = run.trainer.step(data, kPicks, 1e-2);
         std::vector<double> all{report.gradient_norm};
         for (auto* parameter : run.trainer.parameters()) {
@@ -240,7 +240,7 @@ TEST_CASE("trainer: clipping begins above the largest norm, not at it") {
 
 TEST_CASE("trainer: evaluation drops nothing and adds no penalty") {
     const auto data = ragged_samples(8, 48);
-    Run<float> run(kMixtral, spec_of(Method::adamoe, 0.5), {});
+    Run<float> run(kStepMixtral, spec_of(Method::adamoe, 0.5), {});
     for (Index n = 0; n < 5; ++n)
         run.trainer.step(data, kPicks, 1e-2, {{"balance", 1}});  // B is zero at first
     std::map<std::string, RoutingTotals> routers;
@@ -258,7 +258,7 @@ TEST_CASE("trainer: evaluation drops nothing and adds no penalty") {
 
 TEST_CASE("trainer: a warm loop asks for no memory and keeps none") {
     for (const auto activations : {Activations::kept, Activations::recomputed}) {
-        Run<float> run(kMixtral, spec_of(Method::adamoe, 0.05), {.micro_batch = 4}, 2);
+        Run<float> run(kStepMixtral, spec_of(Method::adamoe, 0.05), {.micro_batch = 4}, 2);
         run.model->activations = activations;
         const auto data = ragged_samples(8, 48);
         for (Index n = 0; n < 2; ++n) run.trainer.step(data, kPicks, 1e-3, {{"balance", 0.01}});
@@ -277,7 +277,7 @@ TEST_CASE("trainer: a warm loop asks for no memory and keeps none") {
 }
 
 TEST_CASE("trainer: recomputing activations needs less step memory") {
-    ModelConfig config = kMixtral;
+    ModelConfig config = kStepMixtral;
     config.num_hidden_layers = 6;
     const auto data = ragged_samples(8, 48);
     const auto peak = [&](Activations activations) {

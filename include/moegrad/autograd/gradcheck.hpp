@@ -23,8 +23,8 @@ struct GradcheckOptions {
 
 struct GradcheckReport {
     bool passed = true;
-    double worst = 0;    // largest |analytic - numeric| / (absolute + relative |numeric|)
-    std::string where;   // the element it was seen at
+    double worst = 0;   // largest |analytic - numeric| / (absolute + relative |numeric|)
+    std::string where;  // the element it was seen at
 };
 
 namespace detail {
@@ -82,8 +82,8 @@ std::vector<Tensor<Real>> projected_gradients(Context& context, const Function& 
 
 /// Central differences in double against the tape. `inputs` are restored when it returns.
 template <class Function>
-GradcheckReport gradcheck(Context& context, const Function& function, const std::vector<Tensor<double>>& inputs,
-                          const GradcheckOptions& options = {}) {
+GradcheckReport gradcheck(Context& context, const Function& function,
+                          const std::vector<Tensor<double>>& inputs, const GradcheckOptions& options = {}) {
     const auto evaluate = [&] {
         Tape tape(context, Mode::inference);
         std::vector<Var<double>> variables;
@@ -103,7 +103,8 @@ GradcheckReport gradcheck(Context& context, const Function& function, const std:
             values[i] = kept;
             const double numeric = (above - below) / (2 * options.step);
             const double got = analytic[n].values()[i];
-            const double error = std::abs(got - numeric) / (options.absolute + options.relative * std::abs(numeric));
+            const double error =
+                std::abs(got - numeric) / (options.absolute + options.relative * std::abs(numeric));
             if (!(error <= report.worst)) {
                 report.worst = std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
                 report.where = format("input {} {} element {}: analytic {:.12g}, numeric {:.12g}", n,

@@ -54,8 +54,10 @@ struct LoraParameters {
     /// For one [out, in] matrix (experts = 0) or a stack of `experts` of them. `module` also picks the random stream.
     LoraParameters(const std::string& name, Index experts, Index out, Index in, const LoraOptions& options,
                    std::uint64_t seed, std::uint32_t module_)
-        : A(name + ".lora_A.weight", experts == 0 ? Shape{options.rank, in} : Shape{experts, options.rank, in}),
-          B(name + ".lora_B.weight", experts == 0 ? Shape{out, options.rank} : Shape{experts, out, options.rank}),
+        : A(name + ".lora_A.weight",
+            experts == 0 ? Shape{options.rank, in} : Shape{experts, options.rank, in}),
+          B(name + ".lora_B.weight",
+            experts == 0 ? Shape{out, options.rank} : Shape{experts, out, options.rank}),
           scale(options.factor()),
           dropout(options.dropout),
           module(module_) {

@@ -18,7 +18,8 @@ template <class T>
 class Parameter {
 public:
     Parameter() = default;
-    Parameter(std::string name, const Shape& shape) : name_(std::move(name)), value_(Tensor<T>::zeros(shape)) {}
+    Parameter(std::string name, const Shape& shape)
+        : name_(std::move(name)), value_(Tensor<T>::zeros(shape)) {}
 
     const std::string& name() const { return name_; }
     void rename(std::string name) { name_ = std::move(name); }

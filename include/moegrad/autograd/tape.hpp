@@ -23,12 +23,15 @@ enum class Mode { inference, training };
 class Selections {
 public:
     void record(const Tensor<std::int32_t>& choice) { log_.push_back(choice); }
-    void rewind() { cursor_ = 0; replaying_ = true; }
+    void rewind() {
+        cursor_ = 0;
+        replaying_ = true;
+    }
     bool replaying() const { return replaying_; }
     const Tensor<std::int32_t>& next() {
         if (cursor_ >= log_.size()) {
-            throw Error{ErrorCode::state, "checkpoint", format("{} recorded selections", log_.size()), "one more",
-                        "the replayed segment must run the same ops as the first time"};
+            throw Error{ErrorCode::state, "checkpoint", format("{} recorded selections", log_.size()),
+                        "one more", "the replayed segment must run the same ops as the first time"};
         }
         return log_[cursor_++];
     }

@@ -74,7 +74,8 @@ private:
         void* base = std::aligned_alloc(kAlignment, bytes);
         if (base == nullptr) {
             throw Error{ErrorCode::memory, "step memory", format("{} bytes more", bytes),
-                        format("{} bytes in use", in_use_), "use a smaller micro-batch or turn on checkpointing"};
+                        format("{} bytes in use", in_use_),
+                        "use a smaller micro-batch or turn on checkpointing"};
         }
         chunks_.push_back({base, bytes, {{0, bytes}}});
         chunks_.back().free.reserve(256);
@@ -135,7 +136,8 @@ public:
         const std::size_t rounded = (bytes + Arena::kAlignment) / Arena::kAlignment * Arena::kAlignment;
         data_ = std::aligned_alloc(Arena::kAlignment, rounded);
         if (data_ == nullptr) {
-            throw Error{ErrorCode::memory, "tensor", format("{} bytes", bytes), "the system has no such block"};
+            throw Error{ErrorCode::memory, "tensor", format("{} bytes", bytes),
+                        "the system has no such block"};
         }
         std::memset(data_, 0, rounded);
     }

@@ -18,10 +18,10 @@ namespace moegrad {
 inline constexpr int kCoefficients = 16;
 
 struct StepScalars {
-    std::uint64_t seed = 0;   // keys every random draw of the run
-    std::uint64_t step = 0;   // optimiser steps taken so far
+    std::uint64_t seed = 0;  // keys every random draw of the run
+    std::uint64_t step = 0;  // optimiser steps taken so far
     double learning_rate = 0;
-    double clip_scale = 1;    // factor on every gradient, from the global norm
+    double clip_scale = 1;  // factor on every gradient, from the global norm
     // d objective / d (summed values of a loss): coefficient 0 is 1 / supervised tokens of the optimiser step.
     double coefficient[kCoefficients] = {1};
 };
@@ -80,8 +80,14 @@ private:
     StepScalars scalars_;
 };
 
-inline Device Stream::device() const { return context_->device(); }
-inline ThreadPool& Stream::pool() const { return context_->pool(); }
-inline const StepScalars& Stream::scalars() const { return context_->scalars(); }
+inline Device Stream::device() const {
+    return context_->device();
+}
+inline ThreadPool& Stream::pool() const {
+    return context_->pool();
+}
+inline const StepScalars& Stream::scalars() const {
+    return context_->scalars();
+}
 
 }  // namespace moegrad

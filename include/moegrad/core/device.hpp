@@ -16,7 +16,9 @@ inline constexpr int kDevices = 2;
 enum class Number { float32, float64, bfloat16, complex128 };
 inline constexpr int kNumbers = 4;
 
-inline const char* name(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
+inline const char* name(Device device) {
+    return device == Device::cpu ? "cpu" : "cuda";
+}
 
 inline const char* name(Number number) {
     switch (number) {

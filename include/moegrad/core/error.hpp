@@ -45,7 +45,8 @@ class Error : public std::exception {
 public:
     /// place: what and where ("rms_norm", "model.safetensors: tensor lm_head.weight").
     /// expected, got: the two sides that disagree; either may be empty. hint: likely cause and next command.
-    Error(ErrorCode code_, std::string place_, std::string expected_, std::string got_, std::string hint_ = {})
+    Error(ErrorCode code_, std::string place_, std::string expected_, std::string got_,
+          std::string hint_ = {})
         : code(code_),
           place(std::move(place_)),
           expected(std::move(expected_)),

@@ -17,7 +17,8 @@ enum class Proof { gradcheck, reference };
 
 class SlotNode {
 public:
-    constexpr explicit SlotNode(const char* name, Proof proof = Proof::gradcheck) : name_(name), proof_(proof) {}
+    constexpr explicit SlotNode(const char* name, Proof proof = Proof::gradcheck)
+        : name_(name), proof_(proof) {}
     SlotNode(const SlotNode&) = delete;
     SlotNode& operator=(const SlotNode&) = delete;
 
@@ -41,9 +42,10 @@ protected:
         seats_[static_cast<int>(device)][static_cast<int>(number)] = kernels;
     }
     [[noreturn]] void throw_empty(Device device, Number number) const {
-        throw Error{ErrorCode::unsupported, name_,
-                    format("a kernel for {} in {}", moegrad::name(device), moegrad::name(number)), "an empty seat",
-                    "link moegrad::moegrad (CPU) or moegrad::cuda, or include <moegrad/cpu/all.hpp> in one .cpp"};
+        throw Error{
+            ErrorCode::unsupported, name_,
+            format("a kernel for {} in {}", moegrad::name(device), moegrad::name(number)), "an empty seat",
+            "link moegrad::moegrad (CPU) or moegrad::cuda, or include <moegrad/cpu/all.hpp> in one .cpp"};
     }
 
 private:

@@ -35,7 +35,8 @@ public:
     Index columns() const { return rank_ == 0 ? 1 : (*this)[rank_ - 1]; }
     Index rows() const { return rank_ == 0 ? 1 : columns() == 0 ? outer() : size() / columns(); }
     bool operator==(const Shape& other) const {
-        return rank_ == other.rank_ && std::equal(extents_.begin(), extents_.begin() + rank_, other.extents_.begin());
+        return rank_ == other.rank_ &&
+               std::equal(extents_.begin(), extents_.begin() + rank_, other.extents_.begin());
     }
     std::string text() const {
         std::string s = "[";
@@ -60,8 +61,8 @@ public:
 
     /// Step memory from `arena`, or persistent zeroed memory when it is null. Contents of step memory are undefined.
     Tensor(std::shared_ptr<Arena> arena, const Shape& shape)
-        : buffer_(std::make_shared<Buffer>(std::move(arena),
-                                           static_cast<std::size_t>(std::max<Index>(shape.size(), 0)) * sizeof(T))),
+        : buffer_(std::make_shared<Buffer>(
+              std::move(arena), static_cast<std::size_t>(std::max<Index>(shape.size(), 0)) * sizeof(T))),
           data_(static_cast<T*>(buffer_->data())),
           shape_(shape),
           pitch_(shape.columns()) {}
@@ -71,8 +72,8 @@ public:
     static Tensor from(const Shape& shape, std::span<const T> values) {
         Tensor t = zeros(shape);
         if (static_cast<Index>(values.size()) != shape.size()) {
-            throw Error{ErrorCode::shape, "Tensor::from", format("{} values for {}", shape.size(), shape.text()),
-                        format("{}", values.size())};
+            throw Error{ErrorCode::shape, "Tensor::from",
+                        format("{} values for {}", shape.size(), shape.text()), format("{}", values.size())};
         }
         std::copy(values.begin(), values.end(), t.data());
         return t;
@@ -114,7 +115,8 @@ public:
 
     /// [E, ...] -> [...]: shares memory.
     Tensor slice(Index i) const {
-        if (shape_.rank() < 2) throw Error{ErrorCode::shape, "Tensor::slice", "rank 2 to 4", "shape " + shape_.text()};
+        if (shape_.rank() < 2)
+            throw Error{ErrorCode::shape, "Tensor::slice", "rank 2 to 4", "shape " + shape_.text()};
         require_range("slice", i, i + 1, shape_[0]);
         Tensor t = *this;
         t.shape_ = shape_.rank() == 4   ? Shape{shape_[1], shape_[2], shape_[3]}

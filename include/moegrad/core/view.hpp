@@ -37,8 +37,7 @@ struct View {
 
     /// A mutable view is also a const one; never the other way.
     template <class U = T>
-        requires(!std::is_const_v<U>)
-    MOEGRAD_HD constexpr operator View<const U, Rank>() const {
+    requires(!std::is_const_v<U>) MOEGRAD_HD constexpr operator View<const U, Rank>() const {
         return {data, extents, pitch};
     }
 
@@ -59,25 +58,15 @@ struct View {
     MOEGRAD_HD constexpr bool dense() const { return pitch == columns() || rows() <= 1; }
     MOEGRAD_HD constexpr T* row(Index r) const { return data + r * pitch; }
 
-    MOEGRAD_HD constexpr T& operator()(Index i) const
-        requires(Rank == 1)
-    {
-        return data[i];
-    }
-    MOEGRAD_HD constexpr T& operator()(Index i, Index j) const
-        requires(Rank == 2)
-    {
+    MOEGRAD_HD constexpr T& operator()(Index i) const requires(Rank == 1) { return data[i]; }
+    MOEGRAD_HD constexpr T& operator()(Index i, Index j) const requires(Rank == 2) {
         return data[i * pitch + j];
     }
-    MOEGRAD_HD constexpr T& operator()(Index i, Index j, Index k) const
-        requires(Rank == 3)
-    {
+    MOEGRAD_HD constexpr T& operator()(Index i, Index j, Index k) const requires(Rank == 3) {
         return data[(i * extents[1] + j) * pitch + k];
     }
     /// The i-th matrix of a stack: [E, rows, columns] -> [rows, columns].
-    MOEGRAD_HD constexpr View<T, 2> slice(Index i) const
-        requires(Rank == 3)
-    {
+    MOEGRAD_HD constexpr View<T, 2> slice(Index i) const requires(Rank == 3) {
         return {data + i * extents[1] * pitch, {extents[1], extents[2]}, pitch};
     }
 };

@@ -38,15 +38,17 @@ void null_weight(Stream stream, View<const Real, 2> w, View<const std::int32_t, 
 }
 
 template <class Real>
-void null_weight_backward(Stream stream, View<const Real, 1> dy, View<const std::int32_t, 2> expert, View<Real, 2> dw,
-                          Write write) {
+void null_weight_backward(Stream stream, View<const Real, 1> dy, View<const std::int32_t, 2> expert,
+                          View<Real, 2> dw, Write write) {
     for_rows(stream, expert.extent(0), expert.extent(1), [&](Index t) {
-        for (Index k = 0; k < expert.extent(1); ++k) put(dw(t, k), expert(t, k) == kNull ? dy(t) : Real(0), write);
+        for (Index k = 0; k < expert.extent(1); ++k)
+            put(dw(t, k), expert(t, k) == kNull ? dy(t) : Real(0), write);
     });
 }
 
 template <class Real>
-constexpr NullSlotsKernels<Real> kernels{classify, keep_true<Real>, null_weight<Real>, null_weight_backward<Real>};
+constexpr NullSlotsKernels<Real> kernels{classify, keep_true<Real>, null_weight<Real>,
+                                         null_weight_backward<Real>};
 
 }  // namespace
 }  // namespace moegrad::cpu::null_slots

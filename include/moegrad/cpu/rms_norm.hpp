@@ -10,8 +10,8 @@ namespace moegrad::cpu::rms_norm {
 namespace {
 
 template <class Real>
-void forward(Stream stream, View<const Real, 2> x, View<const Real, 1> w, View<Real, 2> y, View<Wide<Real>, 1> r,
-             double eps) {
+void forward(Stream stream, View<const Real, 2> x, View<const Real, 1> w, View<Real, 2> y,
+             View<Wide<Real>, 1> r, double eps) {
     const Index D = x.extent(1);
     for_rows(stream, x.extent(0), D, [&](Index t) {
         const Real* xt = x.row(t);
@@ -41,8 +41,8 @@ void backward_input(Stream stream, View<const Real, 2> x, View<const Real, 1> w,
 }
 
 template <class Real>
-void backward_weight(Stream stream, View<const Real, 2> x, View<const Wide<Real>, 1> r, View<const Real, 2> dy,
-                     View<Real, 1> dw, Write write) {
+void backward_weight(Stream stream, View<const Real, 2> x, View<const Wide<Real>, 1> r,
+                     View<const Real, 2> dy, View<Real, 1> dw, Write write) {
     const Index T = x.extent(0);
     for_columns(stream, x.extent(1), T, [&](Index begin, Index end) {
         if (write == Write::overwrite) {

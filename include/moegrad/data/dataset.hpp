@@ -37,7 +37,8 @@ inline Sample language_sample(std::vector<std::int32_t> token) {
 
 /// A text's ids cut into samples of `length` tokens; `prefix` (BOS, say) starts each. What is left over at the end
 /// becomes a shorter sample when it has at least two tokens.
-inline Dataset text_samples(std::span<const std::int32_t> ids, Index length, std::span<const std::int32_t> prefix = {}) {
+inline Dataset text_samples(std::span<const std::int32_t> ids, Index length,
+                            std::span<const std::int32_t> prefix = {}) {
     const Index body = length - static_cast<Index>(prefix.size());
     if (length < 2 || body < 1) {
         throw Error{ErrorCode::config, "data.max_length", format("at least {}", prefix.size() + 2),

@@ -42,7 +42,8 @@ public:
 private:
     void shuffle_epoch(Index epoch) {
         order_.resize(static_cast<std::size_t>(samples_));
-        for (Index i = 0; i < samples_; ++i) order_[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i);
+        for (Index i = 0; i < samples_; ++i)
+            order_[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i);
         Random random(seed_, 0x6f72646572000000ull + static_cast<std::uint64_t>(epoch));
         shuffle(std::span<std::int32_t>(order_), random);
         shuffled_epoch_ = epoch;

@@ -13,8 +13,8 @@ namespace moegrad {
 
 struct GenerateOptions {
     Index max_new_tokens = 128;
-    double temperature = 0;  // 0: the likeliest token (ties: lowest id)
-    std::uint64_t seed = 0;  // of the sampling
+    double temperature = 0;            // 0: the likeliest token (ties: lowest id)
+    std::uint64_t seed = 0;            // of the sampling
     std::vector<std::int32_t> stop{};  // ids that end the text; they are not part of it
 };
 

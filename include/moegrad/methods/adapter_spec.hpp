@@ -56,7 +56,7 @@ struct AdapterSpec {
     NullWeights null_weights = NullWeights::over_true;
     NullMap null_map = NullMap::zero;
     MixtureKind mixture = MixtureKind::probabilities;
-    Index routers = 2;  // J
+    Index routers = 2;                        // J
     BalanceLoss balance = BalanceLoss::none;  // adamoe: adamoe_eq6 unless set otherwise
     BalanceOptions::Scope balance_scope = BalanceOptions::Scope::sequence;
     bool z_loss = false;

@@ -55,7 +55,8 @@ private:
             const Index E = s[0], O = s[1], R = s[2];
             for (Index e = 0; e < E; ++e) {
                 for (Index o = 0; o < O; ++o) {
-                    for (Index r = 0; r < R; ++r) each(o * R * E + r * E + e, whole.data()[(e * O + o) * R + r]);
+                    for (Index r = 0; r < R; ++r)
+                        each(o * R * E + r * E + e, whole.data()[(e * O + o) * R + r]);
                 }
             }
             return;
@@ -78,11 +79,13 @@ inline constexpr const char* kAdapterPrefix = "base_model.model.";
 
 /// One module of one expert: rows [a_begin, a_begin + R) of A, and that block column of rows [b_begin, b_end) of B.
 template <class Real>
-void add_expert_module(std::vector<AdapterTensor<Real>>& all, const std::string& name, LoraParameters<Real>& lora,
-                       Index e, Index a_begin, Index R, Index b_begin, Index b_end) {
+void add_expert_module(std::vector<AdapterTensor<Real>>& all, const std::string& name,
+                       LoraParameters<Real>& lora, Index e, Index a_begin, Index R, Index b_begin,
+                       Index b_end) {
     const Index in = lora.A.shape()[2];
     all.push_back({name + ".lora_A.weight", &lora.A, AdapterLayout::block, e, {a_begin, a_begin + R, 0, in}});
-    all.push_back({name + ".lora_B.weight", &lora.B, AdapterLayout::block, e, {b_begin, b_end, a_begin, a_begin + R}});
+    all.push_back(
+        {name + ".lora_B.weight", &lora.B, AdapterLayout::block, e, {b_begin, b_end, a_begin, a_begin + R}});
 }
 
 /// "model.layers.3.mlp" as transformers 4 calls it.
@@ -95,7 +98,8 @@ void add_single_modules(std::vector<AdapterTensor<Real>>& all, MoeLayer<Real>& m
     auto& experts = moe.experts;
     const Index F = experts.width();
     for (Index e = 0; e < experts.count(); ++e) {
-        const std::string name = kAdapterPrefix + block_sparse_name(moe.name) + ".experts." + std::to_string(e);
+        const std::string name =
+            kAdapterPrefix + block_sparse_name(moe.name) + ".experts." + std::to_string(e);
         if (auto& lora = experts.gate_up_lora; lora.defined()) {
             const Index R = lora.rank() / 2;
             add_expert_module(all, name + ".w1", lora, e, 0, R, 0, F);

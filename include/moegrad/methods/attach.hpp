@@ -55,8 +55,8 @@ private:
         }
         const std::uint32_t module = next_module();
         linear.adapter = std::make_unique<MixtureLora<Real>>(
-            linear, layer.index, fresh_router(linear.path() + ".router", linear.weight.shape()[1]), spec_.lora,
-            spec_.seed, module);
+            linear, layer.index, fresh_router(linear.path() + ".router", linear.weight.shape()[1]),
+            spec_.lora, spec_.seed, module);
     }
 
     void attach_moe(MoeLayer<Real>& moe) {
@@ -67,15 +67,15 @@ private:
         // PEFT nests one wrapper per target parameter: the inner is "experts.base_layer" when there are two.
         const std::string path = moe.name + ".experts";
         if (up) {
-            experts.gate_up_lora = LoraParameters<Real>(down ? path + ".base_layer" : path, E, 2 * F, D, spec_.lora,
-                                                        spec_.seed, next_module());
+            experts.gate_up_lora = LoraParameters<Real>(down ? path + ".base_layer" : path, E, 2 * F, D,
+                                                        spec_.lora, spec_.seed, next_module());
         }
         if (down) {
             experts.down_lora = LoraParameters<Real>(path, E, D, F, spec_.lora, spec_.seed, next_module());
         }
         if (spec_.method == Method::molora) {
-            throw Error{ErrorCode::config, "adapter.method", "lora, adamoe or mor on a mixture of experts", "molora",
-                        "molora adds experts to a dense model; on Mixtral the experts are there"};
+            throw Error{ErrorCode::config, "adapter.method", "lora, adamoe or mor on a mixture of experts",
+                        "molora", "molora adds experts to a dense model; on Mixtral the experts are there"};
         }
         moe.router = routed(moe);
     }
@@ -85,25 +85,28 @@ private:
         const bool w1 = spec_.names("w1"), w2 = spec_.names("w2"), w3 = spec_.names("w3");
         if (!w1 && !w2 && !w3) return;
         if (w1 != w3 || fused) {
-            throw Error{ErrorCode::config, "adapter.target", "w1 and w3 together, and no fused experts beside them",
+            throw Error{ErrorCode::config, "adapter.target",
+                        "w1 and w3 together, and no fused experts beside them",
                         detail::join_names(spec_.targets), "use experts, or w1, w2, w3"};
         }
         met_.insert(met_.end(), {"w1", "w2", "w3"});
         auto& experts = moe.experts;
-        const Index E = experts.count(), F = experts.width(), D = experts.gate_up.shape()[2], R = spec_.lora.rank;
+        const Index E = experts.count(), F = experts.width(), D = experts.gate_up.shape()[2],
+                    R = spec_.lora.rank;
         experts.lora_modules = LoraModules::single;
         if (w1) {
             LoraOptions twice = spec_.lora;
             twice.rank = 2 * R;
             auto& lora = experts.gate_up_lora;
-            lora = LoraParameters<Real>(moe.name + ".experts.gate_up", E, 2 * F, D, twice, spec_.seed, next_module());
+            lora = LoraParameters<Real>(moe.name + ".experts.gate_up", E, 2 * F, D, twice, spec_.seed,
+                                        next_module());
             lora.scale = spec_.lora.factor();
             lora.B.freeze_block({0, F, R, 2 * R});
             lora.B.freeze_block({F, 2 * F, 0, R});
         }
         if (w2) {
-            experts.down_lora =
-                LoraParameters<Real>(moe.name + ".experts.down", E, D, F, spec_.lora, spec_.seed, next_module());
+            experts.down_lora = LoraParameters<Real>(moe.name + ".experts.down", E, D, F, spec_.lora,
+                                                     spec_.seed, next_module());
         }
     }
 
@@ -115,8 +118,8 @@ private:
         return gate;
     }
     void add_lora(Gate<Wide<Real>>& gate, const std::string& path) {
-        gate.lora = LoraParameters<Wide<Real>>(path, 0, gate.weight->shape()[0], gate.weight->shape()[1], spec_.lora,
-                                               spec_.seed, next_module());
+        gate.lora = LoraParameters<Wide<Real>>(path, 0, gate.weight->shape()[0], gate.weight->shape()[1],
+                                               spec_.lora, spec_.seed, next_module());
     }
 
     AnyRouter<Wide<Real>> routed(MoeLayer<Real>& moe) {
@@ -129,7 +132,8 @@ private:
                                                 .weights = spec_.null_weights,
                                                 .null_map = spec_.null_map,
                                                 .penalties = null_penalties()};
-            router.gate2 = tuned_gate(copy_gate(*moe.gate, nulls, moe.name + ".gate2.weight"), moe.name + ".gate2");
+            router.gate2 =
+                tuned_gate(copy_gate(*moe.gate, nulls, moe.name + ".gate2.weight"), moe.name + ".gate2");
             router.check();
             return router;
         }
@@ -154,7 +158,9 @@ private:
 
     /// A trainable router over E new LoRA experts, for one Linear with D inputs.
     AnyRouter<Wide<Real>> fresh_router(const std::string& path, Index D) {
-        const Index E = spec_.experts, k = spec_.top_k > 0 ? spec_.top_k : spec_.method == Method::adamoe ? 3 : 2;
+        const Index E = spec_.experts, k = spec_.top_k > 0                  ? spec_.top_k
+                                           : spec_.method == Method::adamoe ? 3
+                                                                            : 2;
         if (spec_.method == Method::mor) {
             MixtureRouter<Wide<Real>> router{
                 .sub = {}, .main = {}, .kind = spec_.mixture, .k = k, .penalties = spec_.penalties()};
@@ -174,8 +180,9 @@ private:
                                                 .penalties = null_penalties()};
             const Index nulls = spec_.null_experts > 0 ? spec_.null_experts : E;
             if (spec_.null_map == NullMap::identity) {
-                throw Error{ErrorCode::config, "router.null_map", "zero with Mo-LoRA", "identity",
-                            "the experts of Mo-LoRA are updates of a Linear; the identity has no meaning there"};
+                throw Error{
+                    ErrorCode::config, "router.null_map", "zero with Mo-LoRA", "identity",
+                    "the experts of Mo-LoRA are updates of a Linear; the identity has no meaning there"};
             }
             router.gate2 = fresh_gate(path + ".gate2.weight", nulls, D);
             router.check();
@@ -201,7 +208,8 @@ private:
             throw Error{ErrorCode::config, "router.routers", "at least 1", format("{}", spec_.routers)};
         }
         const bool free = spec_.mixture == MixtureKind::free_weights;
-        auto main = std::make_shared<Parameter<Wide<Real>>>(path + ".main.weight", Shape{spec_.routers, free ? 1 : D});
+        auto main = std::make_shared<Parameter<Wide<Real>>>(path + ".main.weight",
+                                                            Shape{spec_.routers, free ? 1 : D});
         main->set_trainable(true);
         return main;
     }
@@ -214,7 +222,8 @@ private:
 
     void check_top_k(Index k, Index experts) const {
         if (k < 1 || k > experts) {
-            throw Error{ErrorCode::config, "router.top_k", format("1 to {} (the experts)", experts), format("{}", k)};
+            throw Error{ErrorCode::config, "router.top_k", format("1 to {} (the experts)", experts),
+                        format("{}", k)};
         }
     }
 

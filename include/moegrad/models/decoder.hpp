@@ -55,16 +55,18 @@ public:
         if (!config.tie_word_embeddings) {
             head_ = Parameter<Real>("lm_head.weight", Shape{config.vocab_size, config.hidden_size});
         }
-        const auto rope = std::make_shared<RopeTable<Real>>(config.head_dim, config.rope.theta, scaling(config.rope));
+        const auto rope =
+            std::make_shared<RopeTable<Real>>(config.head_dim, config.rope.theta, scaling(config.rope));
         for (Index i = 0; i < config.num_hidden_layers; ++i) {
             const std::string name = "model.layers." + std::to_string(i);
-            layers_.push_back({.index = static_cast<int>(i),
-                               .input_norm = {name + ".input_layernorm.weight", config.hidden_size, config.rms_norm_eps},
-                               .attention = {name + ".self_attn", config.hidden_size, attention_options(config), rope},
-                               .post_norm = {name + ".post_attention_layernorm.weight", config.hidden_size,
-                                             config.rms_norm_eps},
-                               .dense = {},
-                               .moe = {}});
+            layers_.push_back(
+                {.index = static_cast<int>(i),
+                 .input_norm = {name + ".input_layernorm.weight", config.hidden_size, config.rms_norm_eps},
+                 .attention = {name + ".self_attn", config.hidden_size, attention_options(config), rope},
+                 .post_norm = {name + ".post_attention_layernorm.weight", config.hidden_size,
+                               config.rms_norm_eps},
+                 .dense = {},
+                 .moe = {}});
         }
     }
     virtual ~Decoder() = default;
@@ -78,8 +80,9 @@ public:
     Var<Real> hidden(Forward<Real>& forward) {
         auto x = embedding(forward.tape, forward.token, embed_.use(0));
         for (auto& layer : layers_) {
-            x = activations == Activations::recomputed && forward.tape.recording() ? recomputed(forward, layer, x)
-                                                                                   : layer(forward, x);
+            x = activations == Activations::recomputed && forward.tape.recording()
+                    ? recomputed(forward, layer, x)
+                    : layer(forward, x);
         }
         return norm_(forward, x);
     }
@@ -88,7 +91,8 @@ public:
         return linear(forward.tape, hidden, head());
     }
     /// hidden [T, D], target [T] (-100: not supervised) -> negative log likelihood [T]; never all logits at once.
-    Var<Wide<Real>> loss(Forward<Real>& forward, const Var<Real>& hidden, const Tensor<std::int32_t>& target) {
+    Var<Wide<Real>> loss(Forward<Real>& forward, const Var<Real>& hidden,
+                         const Tensor<std::int32_t>& target) {
         return linear_cross_entropy(forward.tape, hidden, head(), target);
     }
 
@@ -101,7 +105,8 @@ public:
                 all.push_back(whole(*p));
             }
             if (layer.dense) {
-                for (auto* p : {&layer.dense->gate.weight, &layer.dense->up.weight, &layer.dense->down.weight}) {
+                for (auto* p :
+                     {&layer.dense->gate.weight, &layer.dense->up.weight, &layer.dense->down.weight}) {
                     all.push_back(whole(*p));
                 }
             }
@@ -177,17 +182,19 @@ private:
     Var<Real> recomputed(Forward<Real>& forward, DecoderLayer<Real>& layer, const Var<Real>& x) {
         const std::vector<std::string> names =
             forward.penalty_names ? *forward.penalty_names : std::vector<std::string>();
-        return checkpoint(forward.tape, x, [&forward, &layer, token = forward.token, segments = forward.segments,
-                                            names](Tape& tape, const Var<Real>& input) {
-            Forward<Real> inner{tape, token, segments, {}, &names};
-            auto y = layer(inner, input);
-            if (tape.recording()) {
-                seed_penalties(inner);
-            } else {
-                for (auto& record : inner.routings) forward.routings.push_back(std::move(record));
-            }
-            return y;
-        });
+        return checkpoint(forward.tape, x,
+                          [&forward, &layer, token = forward.token, segments = forward.segments, names](
+                              Tape& tape, const Var<Real>& input) {
+                              Forward<Real> inner{tape, token, segments, {}, &names};
+                              auto y = layer(inner, input);
+                              if (tape.recording()) {
+                                  seed_penalties(inner);
+                              } else {
+                                  for (auto& record : inner.routings)
+                                      forward.routings.push_back(std::move(record));
+                              }
+                              return y;
+                          });
     }
 
     ModelConfig config_;

@@ -24,7 +24,8 @@ public:
                 name + ".gate.weight", Shape{config.num_local_experts, config.hidden_size});
             moe.experts = Experts<Real>(name + ".experts", config.num_local_experts, config.hidden_size,
                                         config.intermediate_size);
-            moe.router = TopKRouter<Wide<Real>>{.gate = Gate<Wide<Real>>(moe.gate), .k = config.num_experts_per_tok};
+            moe.router =
+                TopKRouter<Wide<Real>>{.gate = Gate<Wide<Real>>(moe.gate), .k = config.num_experts_per_tok};
             layer.moe.push_back(std::move(moe));
         }
     }
@@ -38,7 +39,8 @@ public:
             const std::string name = "model.layers." + std::to_string(layer.index);
             auto& moe = layer.moe.front();
             if (layout == ExpertLayout::fused) {
-                for (auto* p : {moe.gate.get(), &moe.experts.gate_up, &moe.experts.down}) all.push_back(this->whole(*p));
+                for (auto* p : {moe.gate.get(), &moe.experts.gate_up, &moe.experts.down})
+                    all.push_back(this->whole(*p));
                 continue;
             }
             const std::string block = name + ".block_sparse_moe";

@@ -12,8 +12,8 @@ template <class Real>
 struct StoredTensor {
     std::string name;
     Parameter<Real>* parameter = nullptr;
-    Index expert = -1;               // matrix of a stack; -1: the whole parameter
-    Index begin = 0, end = 0;        // rows of that matrix; both 0: all
+    Index expert = -1;         // matrix of a stack; -1: the whole parameter
+    Index begin = 0, end = 0;  // rows of that matrix; both 0: all
 
     /// The same part of any tensor of the parameter's shape: its value, its gradient.
     Tensor<Real> part(const Tensor<Real>& whole) const {

@@ -12,12 +12,14 @@ class Lora final : public LinearAdapter<Real> {
 public:
     /// For `linear`; `module` numbers the place (dropout masks, random start), no two alike in a model.
     Lora(const Linear<Real>& linear, const LoraOptions& options, std::uint64_t seed, std::uint32_t module)
-        : lora_(linear.path(), 0, linear.weight.shape()[0], linear.weight.shape()[1], options, seed, module) {}
+        : lora_(linear.path(), 0, linear.weight.shape()[0], linear.weight.shape()[1], options, seed, module) {
+    }
 
     Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Var<Real>& w) override {
-        return lora_linear(forward.tape, x, w,
-                           LoraWeights<Real>{lora_.A.use(), lora_.B.use(), lora_.scale, {lora_.dropout, lora_.module}},
-                           forward.segments);
+        return lora_linear(
+            forward.tape, x, w,
+            LoraWeights<Real>{lora_.A.use(), lora_.B.use(), lora_.scale, {lora_.dropout, lora_.module}},
+            forward.segments);
     }
     std::vector<Parameter<Real>*> parameters() override { return {&lora_.A, &lora_.B}; }
 

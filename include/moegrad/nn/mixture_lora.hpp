@@ -13,13 +13,13 @@ namespace moegrad {
 template <class Real>
 class MixtureLora final : public LinearAdapter<Real> {
 public:
-    MixtureLora(const Linear<Real>& linear, int layer, AnyRouter<Wide<Real>> router, const LoraOptions& options,
-                std::uint64_t seed, std::uint32_t module)
+    MixtureLora(const Linear<Real>& linear, int layer, AnyRouter<Wide<Real>> router,
+                const LoraOptions& options, std::uint64_t seed, std::uint32_t module)
         : name_(linear.path()),
           layer_(layer),
           router_(std::move(router)),
-          lora_(linear.path(), router_.experts(), linear.weight.shape()[0], linear.weight.shape()[1], options, seed,
-                module) {}
+          lora_(linear.path(), router_.experts(), linear.weight.shape()[0], linear.weight.shape()[1], options,
+                seed, module) {}
 
     Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Var<Real>& w) override {
         const RouteInput<Wide<Real>> input{.x = x,
@@ -29,10 +29,10 @@ public:
                                            .mode = forward.tape.mode(),
                                            .module = lora_.module};
         auto routing = router_.route(forward.tape, input);
-        auto y = molora_linear(forward.tape, x, w,
-                               LoraWeights<Real>{lora_.A.use(), lora_.B.use(), lora_.scale,
-                                                 {lora_.dropout, lora_.module}},
-                               routing.expert, routing.weight, forward.segments);
+        auto y = molora_linear(
+            forward.tape, x, w,
+            LoraWeights<Real>{lora_.A.use(), lora_.B.use(), lora_.scale, {lora_.dropout, lora_.module}},
+            routing.expert, routing.weight, forward.segments);
         forward.routings.push_back({name_, layer_, std::move(routing)});
         return y;
     }

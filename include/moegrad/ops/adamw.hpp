@@ -28,7 +28,7 @@ struct AdamWOptions {
 /// g = g_0 + g_1 + ...: the gradients of the uses of one weight, added in order.
 template <class Real>
 struct GradientUses {
-    static constexpr int kMost = 4;
+    static constexpr int kMost = 8;
     std::array<View<const Real, 1>, kMost> use{};
     int count = 0;
     Index size = 0;

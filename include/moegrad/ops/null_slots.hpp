@@ -17,12 +17,13 @@ inline constexpr std::int32_t kDropped = -3;  // an expert that had no room
 
 template <class Real>
 struct NullSlotsKernels {
-    void (*classify)(Stream, View<const std::int32_t, 2> choice, View<const std::uint8_t, 1> valid, Index true_experts,
-                     View<std::int32_t, 2> expert);
-    void (*keep_true)(Stream, View<const Real, 2> w, View<const std::int32_t, 2> expert, View<Real, 2> y, Write);
+    void (*classify)(Stream, View<const std::int32_t, 2> choice, View<const std::uint8_t, 1> valid,
+                     Index true_experts, View<std::int32_t, 2> expert);
+    void (*keep_true)(Stream, View<const Real, 2> w, View<const std::int32_t, 2> expert, View<Real, 2> y,
+                      Write);
     void (*null_weight)(Stream, View<const Real, 2> w, View<const std::int32_t, 2> expert, View<Real, 1> y);
-    void (*null_weight_backward)(Stream, View<const Real, 1> dy, View<const std::int32_t, 2> expert, View<Real, 2> dw,
-                                 Write);
+    void (*null_weight_backward)(Stream, View<const Real, 1> dy, View<const std::int32_t, 2> expert,
+                                 View<Real, 2> dw, Write);
 };
 
 inline constinit KernelSlot<NullSlotsKernels> null_slots_slot{"null_slots"};
@@ -53,7 +54,8 @@ Var<Real> keep_true(Tape& tape, const Var<Real>& w, const Tensor<std::int32_t>& 
     kernels.keep_true(tape.stream(), w.template view<2>(), expert.view<2>(), y.value().template view<2>(),
                       Write::overwrite);
     if (!y.needs_gradient()) return y;
-    tape.record(y.gradient(), [&kernels, stream = tape.stream(), expert, dy = y.gradient(), dw = w.gradient()] {
+    tape.record(y.gradient(), [&kernels, stream = tape.stream(), expert, dy = y.gradient(),
+                               dw = w.gradient()] {
         auto target = dw->target();
         const View<const Real, 2> dy_view = dy->tensor().template view<2>();
         kernels.keep_true(stream, dy_view, expert.view<2>(), target.tensor.template view<2>(), target.write);
@@ -72,12 +74,13 @@ Var<Real> null_weight(Tape& tape, const Var<Real>& w, const Tensor<std::int32_t>
     auto y = tape.output<Real>({w.extent(0)}, w.needs_gradient());
     kernels.null_weight(tape.stream(), w.template view<2>(), expert.view<2>(), y.value().template view<1>());
     if (!y.needs_gradient()) return y;
-    tape.record(y.gradient(), [&kernels, stream = tape.stream(), expert, dy = y.gradient(), dw = w.gradient()] {
-        auto target = dw->target();
-        const View<const Real, 1> dy_view = dy->tensor().template view<1>();
-        kernels.null_weight_backward(stream, dy_view, expert.view<2>(), target.tensor.template view<2>(),
-                                     target.write);
-    });
+    tape.record(y.gradient(),
+                [&kernels, stream = tape.stream(), expert, dy = y.gradient(), dw = w.gradient()] {
+                    auto target = dw->target();
+                    const View<const Real, 1> dy_view = dy->tensor().template view<1>();
+                    kernels.null_weight_backward(stream, dy_view, expert.view<2>(),
+                                                 target.tensor.template view<2>(), target.write);
+                });
     return y;
 }
 

@@ -10,13 +10,13 @@ namespace moegrad {
 
 template <class Real>
 struct RmsNormKernels {
-    void (*forward)(Stream, View<const Real, 2> x, View<const Real, 1> w, View<Real, 2> y, View<Wide<Real>, 1> r,
-                    double eps);
+    void (*forward)(Stream, View<const Real, 2> x, View<const Real, 1> w, View<Real, 2> y,
+                    View<Wide<Real>, 1> r, double eps);
     void (*backward_input)(Stream, View<const Real, 2> x, View<const Real, 1> w, View<const Wide<Real>, 1> r,
                            View<const Real, 2> dy, View<Real, 2> dx, Write);
     /// One chain per column over the rows, starting from what dw holds.
-    void (*backward_weight)(Stream, View<const Real, 2> x, View<const Wide<Real>, 1> r, View<const Real, 2> dy,
-                            View<Real, 1> dw, Write);
+    void (*backward_weight)(Stream, View<const Real, 2> x, View<const Wide<Real>, 1> r,
+                            View<const Real, 2> dy, View<Real, 1> dw, Write);
 };
 
 inline constinit KernelSlot<RmsNormKernels> rms_norm_slot{"rms_norm"};
@@ -43,8 +43,8 @@ Var<Real> rms_norm(Tape& tape, const Var<Real>& x, const Var<Real>& w, double ep
         }
         if (x.needs_gradient()) {
             auto dx = x.gradient()->target();
-            kernels.backward_input(stream, x.template view<2>(), w.template view<1>(), r.template view<1>(), dy_view,
-                                   dx.tensor.template view<2>(), dx.write);
+            kernels.backward_input(stream, x.template view<2>(), w.template view<1>(), r.template view<1>(),
+                                   dy_view, dx.tensor.template view<2>(), dx.write);
         }
     });
     return y;

@@ -25,7 +25,8 @@ void seed(Tape& tape, const Var<Real>& loss, int coefficient) {
     if (!loss.needs_gradient()) return;
     const auto target = loss.gradient()->target();
     if (target.write == Write::accumulate) {
-        throw Error{ErrorCode::state, "seed", "a loss that was not seeded and feeds nothing else", "a second write"};
+        throw Error{ErrorCode::state, "seed", "a loss that was not seeded and feeds nothing else",
+                    "a second write"};
     }
     seed_slot.get<Real>(tape.device()).fill(tape.stream(), coefficient, target.tensor.flat());
 }

@@ -27,8 +27,9 @@ struct Gate {
     /// x [T, D] -> [T, C].
     Var<Real> logits(Tape& tape, const Var<Real>& x, const Segments& segments) {
         if (!lora.defined()) return linear(tape, x, weight->use(place));
-        return lora_linear(tape, x, weight->use(place),
-                           LoraWeights<Real>{lora.A.use(), lora.B.use(), lora.scale, {lora.dropout, lora.module}}, segments);
+        return lora_linear(
+            tape, x, weight->use(place),
+            LoraWeights<Real>{lora.A.use(), lora.B.use(), lora.scale, {lora.dropout, lora.module}}, segments);
     }
 
     std::vector<Parameter<Real>*> parameters() {

@@ -29,8 +29,8 @@ inline MixtureKind mixture_kind_named(const std::string& name) {
 
 template <class Real>
 struct MixtureRouter {
-    std::vector<Gate<Real>> sub;                // J gates [E, D]
-    std::shared_ptr<Parameter<Real>> main;      // W_m [J, D]; theta [J, 1] for D
+    std::vector<Gate<Real>> sub;            // J gates [E, D]
+    std::shared_ptr<Parameter<Real>> main;  // W_m [J, D]; theta [J, 1] for D
     MixtureKind kind = MixtureKind::probabilities;
     Index k = 2;
     PenaltySettings penalties{};

@@ -57,8 +57,8 @@ struct NullExpertRouter {
     /// Throws when the settings contradict each other; called by whoever builds the router.
     void check() const {
         if (k < 1 || k > experts() + nulls()) {
-            throw Error{ErrorCode::config, "null-expert router", format("top_k in [1, {}]", experts() + nulls()),
-                        format("{}", k)};
+            throw Error{ErrorCode::config, "null-expert router",
+                        format("top_k in [1, {}]", experts() + nulls()), format("{}", k)};
         }
         if (null_map == NullMap::identity && weights == NullWeights::over_true) {
             throw Error{ErrorCode::config, "null-expert router", "weights over all slots with identity nulls",

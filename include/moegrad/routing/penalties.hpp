@@ -47,7 +47,8 @@ void add_penalties(Tape& tape, Routing<Real>& routing, const Var<Real>& logits, 
             settings.scope == BalanceOptions::Scope::sequence ? PenaltyUnit::sequence : PenaltyUnit::batch;
         routing.penalties.push_back({"balance", balance_loss(tape, p, choice, segments, options), unit});
     }
-    if (settings.z) routing.penalties.push_back({"z", z_loss(tape, logits, segments.valid), PenaltyUnit::token});
+    if (settings.z)
+        routing.penalties.push_back({"z", z_loss(tape, logits, segments.valid), PenaltyUnit::token});
 }
 
 }  // namespace moegrad

@@ -10,6 +10,7 @@
 //       RouterScope scope() const;           // what it promises about other tokens
 //       Routing<Real> route(Tape&, const RouteInput<Real>&);
 //       std::vector<Parameter<Real>*> parameters();
+//       void after_step(const RoutingTotals&);            // optional: once per optimiser step
 //   };
 //
 // Real is the router's number type, float at least: float models and bf16 models route in float, double in double.
@@ -66,7 +67,7 @@ struct Routing {
 
 template <class Real>
 struct RouteInput {
-    Var<Real> x;                      // [T, D]  input of the MoE block or of the adapted Linear
+    Var<Real> x;                        // [T, D]  input of the MoE block or of the adapted Linear
     const Tensor<std::int32_t>& token;  // [T]   ids; may be undefined
     const Segments& segments;
     int layer = 0;
@@ -90,8 +91,7 @@ class AnyRouter {
 public:
     AnyRouter() = default;
     template <class R>
-        requires Router<R, Real>
-    AnyRouter(R router) : self_(std::make_unique<Holder<R>>(std::move(router))) {}
+    requires Router<R, Real> AnyRouter(R router) : self_(std::make_unique<Holder<R>>(std::move(router))) {}
 
     bool defined() const { return self_ != nullptr; }
     Routing<Real> route(Tape& tape, const RouteInput<Real>& input) { return self_->route(tape, input); }
@@ -101,8 +101,8 @@ public:
     RouterScope scope() const { return self_->scope(); }
     /// Rows the experts may have to run for T tokens: the bound the host plans with.
     Index row_bound(Index tokens) const { return tokens * slots(); }
-    /// Called once after every optimiser step, for routers with state (bias balancing).
-    void after_step(const RoutingStats& stats) { self_->after_step(stats); }
+    /// Called once after every optimiser step with what the whole step did; for routers with state (bias balancing).
+    void after_step(const RoutingTotals& totals) { self_->after_step(totals); }
 
     /// The router itself, or null when it is of another type.
     template <class R>
@@ -119,18 +119,20 @@ private:
         virtual Index slots() const = 0;
         virtual Index experts() const = 0;
         virtual RouterScope scope() const = 0;
-        virtual void after_step(const RoutingStats&) = 0;
+        virtual void after_step(const RoutingTotals&) = 0;
     };
     template <class R>
     struct Holder final : Interface {
         explicit Holder(R r) : router(std::move(r)) {}
-        Routing<Real> route(Tape& tape, const RouteInput<Real>& input) override { return router.route(tape, input); }
+        Routing<Real> route(Tape& tape, const RouteInput<Real>& input) override {
+            return router.route(tape, input);
+        }
         std::vector<Parameter<Real>*> parameters() override { return router.parameters(); }
         Index slots() const override { return router.slots(); }
         Index experts() const override { return router.experts(); }
         RouterScope scope() const override { return router.scope(); }
-        void after_step(const RoutingStats& stats) override {
-            if constexpr (requires { router.after_step(stats); }) router.after_step(stats);
+        void after_step(const RoutingTotals& totals) override {
+            if constexpr (requires { router.after_step(totals); }) router.after_step(totals);
         }
         R router;
     };

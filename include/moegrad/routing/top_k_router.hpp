@@ -30,8 +30,9 @@ struct TopKRouter {
         const auto choice = top_k(tape, z.value(), k);
         Routing<Real> routing;
         routing.expert = classify_slots<Real>(tape, choice, input.segments, experts());
-        routing.weight = weights == TopKWeights::renormalized ? chosen_softmax(tape, z, choice, routing.expert)
-                                                              : take(tape, p, routing.expert);
+        routing.weight = weights == TopKWeights::renormalized
+                             ? chosen_softmax(tape, z, choice, routing.expert)
+                             : take(tape, p, routing.expert);
         add_penalties(tape, routing, z, p, choice, input.segments, experts(), penalties);
         routing.stats = route_stats(tape, routing.expert, choice, p.value(), input.segments);
         return routing;

@@ -35,10 +35,26 @@ std::size_t index_of(const char* const (&names)[N], const JsonRef& value) {
 
 /// Keys that say nothing about the weights, or are read elsewhere.
 inline bool is_informational(std::string_view key) {
-    constexpr std::string_view known[] = {
-        "auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights", "megatron_core",
-        "peft_version", "qalora_group_size", "revision", "task_type", "peft_type", "r", "lora_alpha", "lora_dropout",
-        "use_rslora", "target_modules", "target_parameters", "modules_to_save", "bias", "moegrad", "runtime_config"};
+    constexpr std::string_view known[] = {"auto_mapping",
+                                          "base_model_name_or_path",
+                                          "inference_mode",
+                                          "init_lora_weights",
+                                          "megatron_core",
+                                          "peft_version",
+                                          "qalora_group_size",
+                                          "revision",
+                                          "task_type",
+                                          "peft_type",
+                                          "r",
+                                          "lora_alpha",
+                                          "lora_dropout",
+                                          "use_rslora",
+                                          "target_modules",
+                                          "target_parameters",
+                                          "modules_to_save",
+                                          "bias",
+                                          "moegrad",
+                                          "runtime_config"};
     return std::find(std::begin(known), std::end(known), key) != std::end(known);
 }
 
@@ -100,7 +116,8 @@ inline void read_peft_targets(const JsonRef& root, AdapterSpec& spec) {
     spec.gate = GateMode::frozen;
     if (const auto modules = root.find_value("target_modules")) {
         if (modules->value().string()) {
-            modules->fail_unsupported("a list of module names", "patterns and \"all-linear\" are not expanded here");
+            modules->fail_unsupported("a list of module names",
+                                      "patterns and \"all-linear\" are not expanded here");
         }
         for (std::size_t i = 0; i < modules->array().size(); ++i) {
             const auto item = modules->item(i);
@@ -138,7 +155,9 @@ inline void read_peft_targets(const JsonRef& root, AdapterSpec& spec) {
 }  // namespace detail
 
 /// Plain LoRA is written as PEFT's LORA, everything else as MOLORA.
-inline bool is_plain_peft(const AdapterSpec& spec) { return spec.method == Method::lora && spec.top_k == 0; }
+inline bool is_plain_peft(const AdapterSpec& spec) {
+    return spec.method == Method::lora && spec.top_k == 0;
+}
 
 inline Json to_json(const AdapterSpec& spec, const ModelConfig& config) {
     std::vector<std::string> modules, parameters;
@@ -152,9 +171,9 @@ inline Json to_json(const AdapterSpec& spec, const ModelConfig& config) {
         add("mlp", {"gate_proj", "up_proj", "down_proj"});
     } else {
         for (const char* one : {"w1", "w2", "w3"}) {
-        if (spec.names(one)) modules.emplace_back(one);
-    }
-    if (spec.wants("experts.gate_up", "experts")) parameters.emplace_back("mlp.experts.gate_up_proj");
+            if (spec.names(one)) modules.emplace_back(one);
+        }
+        if (spec.wants("experts.gate_up", "experts")) parameters.emplace_back("mlp.experts.gate_up_proj");
         if (spec.wants("experts.down", "experts")) parameters.emplace_back("mlp.experts.down_proj");
         if (spec.gate_mode() == GateMode::lora) modules.emplace_back("gate");
     }
@@ -183,10 +202,12 @@ inline AdapterSpec load_adapter_config(const std::string& folder, const ModelCon
     const JsonRef root(json, path);
     for (const auto& member : root.members()) {
         if (!detail::is_informational(member.key) && !detail::is_off(member.value)) {
-            root.member(member).fail_unsupported("a feature that is off", "this adapter needs something moegrad lacks");
+            root.member(member).fail_unsupported("a feature that is off",
+                                                 "this adapter needs something moegrad lacks");
         }
     }
-    if (const auto bias = root.find_value("bias"); bias && bias->string() != "none") bias->fail_unsupported("none");
+    if (const auto bias = root.find_value("bias"); bias && bias->string() != "none")
+        bias->fail_unsupported("none");
     AdapterSpec spec;
     const std::string& type = root.at("peft_type").string();
     if (type != "LORA" && type != "MOLORA") root.at("peft_type").fail_unsupported("LORA or MOLORA");

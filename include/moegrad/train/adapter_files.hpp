@@ -28,7 +28,8 @@ void save_adapter(Decoder<Real>& model, const AdapterSpec& spec, const std::stri
         writer.add(tensor.name, StoredType::f32, shape, std::span<const Real>(values));
     }
     writer.save(folder + "/adapter_model.safetensors");
-    write_file_atomically(folder + "/adapter_config.json", write_json(to_json(spec, model.config()), JsonStyle::indented) + "\n");
+    write_file_atomically(folder + "/adapter_config.json",
+                          write_json(to_json(spec, model.config()), JsonStyle::indented) + "\n");
 }
 
 /// Attaches the adapter of `folder` to a base model and reads its weights. Returns what was attached.
@@ -44,8 +45,10 @@ AdapterSpec load_adapter(Decoder<Real>& model, const std::string& folder) {
         std::vector<Index> want;
         for (int axis = 0; axis < tensor.shape().rank(); ++axis) want.push_back(tensor.shape()[axis]);
         if (info.shape != want) {
-            throw Error{ErrorCode::shape, format("{}: {}", path, tensor.name), shape_text(want), shape_text(info.shape),
-                        "PEFT 0.17 and 0.18 packed fused experts the other way round; is `r` the one of the config?"};
+            throw Error{
+                ErrorCode::shape, format("{}: {}", path, tensor.name), shape_text(want),
+                shape_text(info.shape),
+                "PEFT 0.17 and 0.18 packed fused experts the other way round; is `r` the one of the config?"};
         }
         std::vector<Real> values(static_cast<std::size_t>(tensor.shape().size()));
         file.read(info, std::span<Real>(values));
@@ -55,10 +58,11 @@ AdapterSpec load_adapter(Decoder<Real>& model, const std::string& folder) {
     if (found != file.tensors().size()) {
         const auto known = adapter_tensors(model);
         for (const auto& info : file.tensors()) {
-            const bool wanted = std::any_of(known.begin(), known.end(), [&](const auto& t) { return t.name == info.name; });
+            const bool wanted =
+                std::any_of(known.begin(), known.end(), [&](const auto& t) { return t.name == info.name; });
             if (!wanted) {
-                throw Error{ErrorCode::format, path, "only tensors that the adapter's config explains", info.name,
-                            "adapter_config.json and the weights do not belong together"};
+                throw Error{ErrorCode::format, path, "only tensors that the adapter's config explains",
+                            info.name, "adapter_config.json and the weights do not belong together"};
             }
         }
     }

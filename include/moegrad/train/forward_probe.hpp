@@ -43,7 +43,8 @@ inline ProbeTokens read_probe_tokens(const std::string& path, Index vocabulary) 
     file.read(info, probe.token.values());
     for (std::int32_t id : probe.token.values()) {
         if (id < 0 || id >= vocabulary) {
-            throw Error{ErrorCode::data, path + ": tokens", format("ids in [0, {})", vocabulary), format("{}", id)};
+            throw Error{ErrorCode::data, path + ": tokens", format("ids in [0, {})", vocabulary),
+                        format("{}", id)};
         }
     }
     probe.target = Tensor<std::int32_t>::zeros({probe.B * probe.S});
@@ -73,7 +74,8 @@ void write_gradients(SafetensorsWriter& writer, Decoder<Real>& model, bool adapt
         for (const auto& tensor : adapter_tensors(model)) {
             if (!tensor.parameter->trainable()) continue;
             const auto values = tensor.pack(total_gradient(*tensor.parameter));
-            writer.add("grad." + tensor.name, StoredType::f32, extents(tensor.shape()), std::span<const Real>(values));
+            writer.add("grad." + tensor.name, StoredType::f32, extents(tensor.shape()),
+                       std::span<const Real>(values));
         }
         return;
     }
@@ -120,8 +122,8 @@ double run_forward_probe(const ForwardProbe& options) {
         const std::string name = format("routing.{}", record.layer);
         const auto& routing = record.routing;
         if (record.name.find("self_attn") != std::string::npos || record.name.ends_with("_proj")) continue;
-        detail::write_tensor(writer, name + ".expert", routing.expert, detail::extents(routing.expert.shape()),
-                             StoredType::i32);
+        detail::write_tensor(writer, name + ".expert", routing.expert,
+                             detail::extents(routing.expert.shape()), StoredType::i32);
         detail::write_tensor(writer, name + ".weight", routing.weight.value(),
                              detail::extents(routing.weight.shape()));
     }

@@ -25,8 +25,9 @@ std::unique_ptr<Decoder<Real>> load_model(const std::string& folder) {
     auto model = make_model<Real>(load_model_config(folder));
     CheckpointIndex files(folder);
     if (auto* mixtral = dynamic_cast<Mixtral<Real>*>(model.get())) {
-        mixtral->layout = files.contains("model.layers.0.mlp.experts.gate_up_proj") ? ExpertLayout::fused
-                                                                                    : ExpertLayout::one_by_one;
+        mixtral->layout = files.contains("model.layers.0.mlp.experts.gate_up_proj")
+                              ? ExpertLayout::fused
+                              : ExpertLayout::one_by_one;
     }
     for (const auto& stored : model->stored_tensors()) {
         const auto value = stored.value();

@@ -35,15 +35,17 @@ public:
         average_ = report.step == 0 ? report.cross_entropy : 0.9 * average_ + 0.1 * report.cross_entropy;
         lines_ += write_json(metrics(report)) + "\n";
         const Index done = report.step + 1;
-        const int left = static_cast<int>(seconds_ / static_cast<double>(done) * static_cast<double>(steps_ - done));
-        std::string line = format("step {}/{}  ce {:.4f} (ema {:.4f})", report.step, steps_, report.cross_entropy,
-                                  average_);
+        const int left =
+            static_cast<int>(seconds_ / static_cast<double>(done) * static_cast<double>(steps_ - done));
+        std::string line =
+            format("step {}/{}  ce {:.4f} (ema {:.4f})", report.step, steps_, report.cross_entropy, average_);
         for (const auto& [name, value] : report.penalties) line += format("  {} {:.4f}", name, value);
         line += format("  lr {:.2g}  gn {:.3f}", report.learning_rate, report.gradient_norm);
-        if (report.load() >= 0) line += format("  load {:.3f}  null {:.3f}", report.load(), all_null_share(report));
+        if (report.load() >= 0)
+            line += format("  load {:.3f}  null {:.3f}", report.load(), all_null_share(report));
         for (const auto& [name, value] : report.traces) line += format("  {} {:.3f}", name, value);
-        return line + format("  {:.1f}k tok/s  eta {:02}:{:02}", static_cast<double>(tokens_) / seconds_ / 1000,
-                             left / 60, left % 60);
+        return line + format("  {:.1f}k tok/s  eta {:02}:{:02}",
+                             static_cast<double>(tokens_) / seconds_ / 1000, left / 60, left % 60);
     }
 
     std::string evaluation(Index step, double nll, double load) {

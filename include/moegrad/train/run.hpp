@@ -38,7 +38,8 @@ inline TextData load_text_data(const RunConfig& config, const Tokenizer& tokeniz
         eval = read(config.eval_data);
     } else if (config.holdout > 0) {
         std::size_t cut = static_cast<std::size_t>(static_cast<double>(train.size()) * (1 - config.holdout));
-        while (cut > 0 && cut < train.size() && (train[cut] & 0xC0) == 0x80) --cut;  // not inside a UTF-8 character
+        while (cut > 0 && cut < train.size() && (train[cut] & 0xC0) == 0x80)
+            --cut;  // not inside a UTF-8 character
         eval = train.substr(cut);
         train.resize(cut);
     }
@@ -63,8 +64,8 @@ std::string trainable_table(Decoder<Real>& model) {
     Index base = 0, trained = 0;
     for (auto* p : model.base_parameters()) base += p->size();
     std::string text;
-    for (const auto& layer_of : {std::string("self_attn"), std::string("mlp.experts"), std::string("mlp.gate"),
-                                 std::string("router"), std::string("mlp.")}) {
+    for (const auto& layer_of : {std::string("self_attn"), std::string("mlp.experts"),
+                                 std::string("mlp.gate"), std::string("router"), std::string("mlp.")}) {
         Index count = 0, tensors = 0;
         for (auto* p : trainable_parameters(model)) {
             const std::string& name = p->name();
@@ -78,11 +79,12 @@ std::string trainable_table(Decoder<Real>& model) {
             count += p->size();
             ++tensors;
         }
-        if (tensors > 0) text += format("  {:<12} {:>4} tensors {:>12} parameters\n", layer_of, tensors, count);
+        if (tensors > 0)
+            text += format("  {:<12} {:>4} tensors {:>12} parameters\n", layer_of, tensors, count);
         trained += count;
     }
-    return text + format("  trainable {} of {} ({:.2f} %)\n", trained, base, 100.0 * static_cast<double>(trained) /
-                                                                                static_cast<double>(base));
+    return text + format("  trainable {} of {} ({:.2f} %)\n", trained, base,
+                         100.0 * static_cast<double>(trained) / static_cast<double>(base));
 }
 
 namespace detail {
@@ -94,11 +96,13 @@ inline bool is_logged(Index step, Index last, Index every) {
 
 inline void check_run(const RunConfig& config) {
     const auto require = [](const std::string& value, const char* key, const char* flag) {
-        if (value.empty()) throw Error{ErrorCode::config, key, "a value", "nothing", format("pass {} PATH", flag)};
+        if (value.empty())
+            throw Error{ErrorCode::config, key, "a value", "nothing", format("pass {} PATH", flag)};
     };
     require(config.model, "model.path", "--model");
     require(config.train_data, "data.train", "--data");
-    if (config.batch < 1) throw Error{ErrorCode::config, "train.batch", "at least 1", format("{}", config.batch)};
+    if (config.batch < 1)
+        throw Error{ErrorCode::config, "train.batch", "at least 1", format("{}", config.batch)};
 }
 
 }  // namespace detail
@@ -114,12 +118,14 @@ RunSummary run_training(const RunConfig& config, Say say) {
     const auto data = load_text_data(config, load_tokenizer(config.model));
     Context context({.device = Device::cpu, .threads = config.threads});
     const Index micro = config.micro_batch > 0 ? config.micro_batch : config.batch;
-    Trainer<Real> trainer(context, *model, {"balance", "z"},
-                          {.adamw = config.adamw, .clip = config.clip, .micro_batch = micro, .seed = config.seed});
+    Trainer<Real> trainer(
+        context, *model, {"balance", "z"},
+        {.adamw = config.adamw, .clip = config.clip, .micro_batch = micro, .seed = config.seed});
     SampleOrder order(static_cast<Index>(data.train.size()), config.batch, config.seed);
     const Index steps = config.steps > 0 ? config.steps : order.steps(config.epochs);
     say(format("{} on {}: {} samples, {} held out, {} steps of {} x {}\n{}", name(spec.method), config.model,
-               data.train.size(), data.eval.size(), steps, config.batch, config.max_length, trainable_table(*model)));
+               data.train.size(), data.eval.size(), steps, config.batch, config.max_length,
+               trainable_table(*model)));
 
     RunLog log(config, steps);
     RunSummary summary;

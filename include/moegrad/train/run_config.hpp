@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include <moegrad/methods/adapter_spec.hpp>
 #include <moegrad/core/device.hpp>
 #include <moegrad/core/model_config.hpp>
+#include <moegrad/methods/adapter_spec.hpp>
 #include <moegrad/ops/adamw.hpp>
 #include <moegrad/train/schedule.hpp>
 
@@ -124,30 +124,36 @@ std::string join(const Items& items) {
     return text;
 }
 
-inline const char* flag_text(bool value) { return value ? "true" : "false"; }
+inline const char* flag_text(bool value) {
+    return value ? "true" : "false";
+}
 
 }  // namespace detail
 
 /// A field whose member parses with `parse` and prints with fmt.
-#define MOEGRAD_FIELD(key, member, parse, help)                                                                      \
-    ConfigField {                                                                                                    \
-        key, help,                                                                                                   \
-            [](RunConfig& c, const std::string& v) { c.member = static_cast<decltype(c.member)>(detail::parse(v)); },\
-            [](const RunConfig& c) { return format("{}", c.member); }                                                \
+#define MOEGRAD_FIELD(key, member, parse, help)                               \
+    ConfigField {                                                             \
+        key, help,                                                            \
+            [](RunConfig& c, const std::string& v) {                          \
+                c.member = static_cast<decltype(c.member)>(detail::parse(v)); \
+            },                                                                \
+            [](const RunConfig& c) { return format("{}", c.member); }         \
     }
-#define MOEGRAD_TEXT_FIELD(key, member, help)                                                                        \
-    ConfigField { key, help, [](RunConfig& c, const std::string& v) { c.member = v; },                               \
-                  [](const RunConfig& c) { return c.member; } }
-#define MOEGRAD_CHOICE_FIELD(key, member, help, ...)                                                                 \
-    ConfigField {                                                                                                    \
-        key, help,                                                                                                   \
-            [](RunConfig& c, const std::string& v) {                                                                 \
-                c.member = static_cast<decltype(c.member)>(detail::parse_choice(v, {__VA_ARGS__}));                  \
-            },                                                                                                       \
-            [](const RunConfig& c) {                                                                                 \
-                constexpr const char* names[] = {__VA_ARGS__};                                                       \
-                return std::string(names[static_cast<int>(c.member)]);                                               \
-            }                                                                                                        \
+#define MOEGRAD_TEXT_FIELD(key, member, help)                                \
+    ConfigField {                                                            \
+        key, help, [](RunConfig& c, const std::string& v) { c.member = v; }, \
+            [](const RunConfig& c) { return c.member; }                      \
+    }
+#define MOEGRAD_CHOICE_FIELD(key, member, help, ...)                                                \
+    ConfigField {                                                                                   \
+        key, help,                                                                                  \
+            [](RunConfig& c, const std::string& v) {                                                \
+                c.member = static_cast<decltype(c.member)>(detail::parse_choice(v, {__VA_ARGS__})); \
+            },                                                                                      \
+            [](const RunConfig& c) {                                                                \
+                constexpr const char* names[] = {__VA_ARGS__};                                      \
+                return std::string(names[static_cast<int>(c.member)]);                              \
+            }                                                                                       \
     }
 
 inline const std::vector<ConfigField>& config_fields() {
@@ -155,37 +161,45 @@ inline const std::vector<ConfigField>& config_fields() {
         MOEGRAD_TEXT_FIELD("model.path", model, "folder of the base checkpoint (Hugging Face layout)"),
         MOEGRAD_CHOICE_FIELD("model.dtype", dtype, "number type of the run", "float32", "float64"),
         MOEGRAD_TEXT_FIELD("data.train", train_data, "text file to train on"),
-        MOEGRAD_TEXT_FIELD("data.eval", eval_data, "text file to evaluate on; empty: data.holdout of the training file"),
-        MOEGRAD_FIELD("data.holdout", holdout, parse_number, "share of the training file's end kept for evaluation"),
+        MOEGRAD_TEXT_FIELD("data.eval", eval_data,
+                           "text file to evaluate on; empty: data.holdout of the training file"),
+        MOEGRAD_FIELD("data.holdout", holdout, parse_number,
+                      "share of the training file's end kept for evaluation"),
         MOEGRAD_FIELD("data.max_length", max_length, parse_count, "tokens per sample"),
         MOEGRAD_FIELD("data.bos", bos, parse_flag, "start every sample with BOS"),
-        MOEGRAD_CHOICE_FIELD("adapter.method", adapter.method, "what is added to the base", "lora", "molora", "adamoe",
-                             "mor"),
+        MOEGRAD_CHOICE_FIELD("adapter.method", adapter.method, "what is added to the base", "lora", "molora",
+                             "adamoe", "mor"),
         MOEGRAD_FIELD("adapter.r", adapter.lora.rank, parse_count, "rank"),
         MOEGRAD_FIELD("adapter.lora_alpha", adapter.lora.alpha, parse_number, "scale is lora_alpha / r"),
         MOEGRAD_FIELD("adapter.lora_dropout", adapter.lora.dropout, parse_number, "dropout before A"),
         ConfigField{"adapter.use_rslora", "scale is lora_alpha / sqrt(r)",
                     [](RunConfig& c, const std::string& v) {
-                        c.adapter.lora.scale = detail::parse_flag(v) ? LoraOptions::Scale::alpha_over_sqrt_rank
-                                                                     : LoraOptions::Scale::alpha_over_rank;
+                        c.adapter.lora.scale = detail::parse_flag(v)
+                                                   ? LoraOptions::Scale::alpha_over_sqrt_rank
+                                                   : LoraOptions::Scale::alpha_over_rank;
                     },
                     [](const RunConfig& c) {
                         return std::string(detail::flag_text(c.adapter.lora.scale ==
                                                              LoraOptions::Scale::alpha_over_sqrt_rank));
                     }},
-        ConfigField{"adapter.target", "attention, mlp, experts, all, or names (q_proj, w1, ..); by default attention and the feed-forwards",
+        ConfigField{"adapter.target",
+                    "attention, mlp, experts, all, or names (q_proj, w1, ..); by default attention and the "
+                    "feed-forwards",
                     [](RunConfig& c, const std::string& v) { c.adapter.targets = detail::parse_list(v); },
                     [](const RunConfig& c) { return detail::join(c.adapter.targets); }},
-        MOEGRAD_CHOICE_FIELD("router.mode", adapter.gate, "what trains of a checkpoint's gate", "by_method", "freeze",
-                             "lora", "full"),
+        MOEGRAD_CHOICE_FIELD("router.mode", adapter.gate, "what trains of a checkpoint's gate", "by_method",
+                             "freeze", "lora", "full"),
         MOEGRAD_FIELD("router.top_k", adapter.top_k, parse_count, "slots per token; 0: the method's"),
-        MOEGRAD_FIELD("router.experts", adapter.experts, parse_count, "LoRA experts per Linear on a dense model"),
-        MOEGRAD_FIELD("router.null_experts", adapter.null_experts, parse_count, "adamoe: nulls; 0: as many as experts"),
-        MOEGRAD_CHOICE_FIELD("router.null_weights", adapter.null_weights, "adamoe: weights over the true experts or all",
-                             "true", "all"),
-        MOEGRAD_CHOICE_FIELD("router.null_map", adapter.null_map, "adamoe: what a null expert computes", "zero",
-                             "identity"),
-        MOEGRAD_CHOICE_FIELD("router.mixture", adapter.mixture, "mor: how sub-routers are combined", "A", "B", "C", "D"),
+        MOEGRAD_FIELD("router.experts", adapter.experts, parse_count,
+                      "LoRA experts per Linear on a dense model"),
+        MOEGRAD_FIELD("router.null_experts", adapter.null_experts, parse_count,
+                      "adamoe: nulls; 0: as many as experts"),
+        MOEGRAD_CHOICE_FIELD("router.null_weights", adapter.null_weights,
+                             "adamoe: weights over the true experts or all", "true", "all"),
+        MOEGRAD_CHOICE_FIELD("router.null_map", adapter.null_map, "adamoe: what a null expert computes",
+                             "zero", "identity"),
+        MOEGRAD_CHOICE_FIELD("router.mixture", adapter.mixture, "mor: how sub-routers are combined", "A", "B",
+                             "C", "D"),
         MOEGRAD_FIELD("router.routers", adapter.routers, parse_count, "mor: number of sub-routers"),
         MOEGRAD_CHOICE_FIELD("router.aux", adapter.balance, "balance loss", "none", "switch", "adamoe_eq3",
                              "adamoe_eq6"),
@@ -197,8 +211,8 @@ inline const std::vector<ConfigField>& config_fields() {
                         }
                     },
                     [](const RunConfig& c) { return detail::join(c.balance_coefficient().per_epoch); }},
-        MOEGRAD_CHOICE_FIELD("router.aux_scope", adapter.balance_scope, "what the balance loss looks at", "sequence",
-                             "micro"),
+        MOEGRAD_CHOICE_FIELD("router.aux_scope", adapter.balance_scope, "what the balance loss looks at",
+                             "sequence", "micro"),
         MOEGRAD_FIELD("router.z_coef", z_coefficient, parse_number, "coefficient of the router z-loss"),
         MOEGRAD_FIELD("optim.lr", rate.peak, parse_number, "learning rate"),
         MOEGRAD_FIELD("optim.beta1", adamw.beta1, parse_number, "AdamW"),
@@ -206,8 +220,8 @@ inline const std::vector<ConfigField>& config_fields() {
         MOEGRAD_FIELD("optim.eps", adamw.epsilon, parse_number, "AdamW"),
         MOEGRAD_FIELD("optim.weight_decay", adamw.weight_decay, parse_number, "AdamW, decoupled"),
         MOEGRAD_FIELD("optim.clip", clip, parse_number, "largest global gradient norm; 0: no clipping"),
-        MOEGRAD_CHOICE_FIELD("schedule.shape", rate.shape, "learning rate after warm-up", "constant", "linear",
-                             "cosine"),
+        MOEGRAD_CHOICE_FIELD("schedule.shape", rate.shape, "learning rate after warm-up", "constant",
+                             "linear", "cosine"),
         MOEGRAD_FIELD("schedule.warmup", rate.warmup, parse_count, "steps of the linear rise"),
         MOEGRAD_FIELD("schedule.floor", rate.floor, parse_number, "end of a decay, share of optim.lr"),
         MOEGRAD_FIELD("train.steps", steps, parse_count, "optimiser steps; 0: train.epochs decides"),
@@ -217,8 +231,10 @@ inline const std::vector<ConfigField>& config_fields() {
         MOEGRAD_FIELD("train.seed", seed, parse_count, "of start, order and dropout"),
         MOEGRAD_FIELD("train.threads", threads, parse_count, "0: MOEGRAD_THREADS, else all cores"),
         MOEGRAD_FIELD("train.checkpointing", checkpointing, parse_flag, "recompute each layer in backward"),
-        MOEGRAD_FIELD("eval.every", eval_every, parse_count, "steps between evaluations; 0: first and last only"),
-        MOEGRAD_FIELD("eval.samples", eval_samples, parse_count, "first samples of the evaluation text; 0: all"),
+        MOEGRAD_FIELD("eval.every", eval_every, parse_count,
+                      "steps between evaluations; 0: first and last only"),
+        MOEGRAD_FIELD("eval.samples", eval_samples, parse_count,
+                      "first samples of the evaluation text; 0: all"),
         MOEGRAD_FIELD("log.every", log_every, parse_count, "steps between progress lines"),
         MOEGRAD_TEXT_FIELD("output.dir", output, "folder of the run"),
     };

@@ -40,13 +40,15 @@ inline std::string nearest_key(const std::string& key) {
 }
 
 /// Sets one key; `place` says where it was written ("run.toml:3:1", "--train.steps").
-inline void set_config(RunConfig& config, const std::string& key, const std::string& value, const std::string& place) {
+inline void set_config(RunConfig& config, const std::string& key, const std::string& value,
+                       const std::string& place) {
     for (const auto& field : config_fields()) {
         if (key != field.key) continue;
         try {
             field.set(config, value);
         } catch (const Error& error) {
-            throw Error{ErrorCode::config, format("{}: {}", place, key), error.expected, error.got, field.help};
+            throw Error{ErrorCode::config, format("{}: {}", place, key), error.expected, error.got,
+                        field.help};
         }
         return;
     }

@@ -25,7 +25,8 @@ struct LearningRate {
         if (shape == Shape::constant) return peak;
         const double left = static_cast<double>(std::max<Index>(1, steps - warmup));
         const double done = std::min(1.0, static_cast<double>(n - warmup) / left);
-        const double share = shape == Shape::linear ? 1 - done : 0.5 * (1 + cos(3.14159265358979323846 * done));
+        const double share =
+            shape == Shape::linear ? 1 - done : 0.5 * (1 + cos(3.14159265358979323846 * done));
         return peak * (floor + (1 - floor) * share);
     }
 

@@ -12,37 +12,11 @@
 
 #include <moegrad/data/dataset.hpp>
 #include <moegrad/methods/attach.hpp>
-#include <moegrad/ops/adamw.hpp>
 #include <moegrad/ops/sum_squares.hpp>
 #include <moegrad/ops/zero_block.hpp>
+#include <moegrad/train/step_report.hpp>
 
 namespace moegrad {
-
-struct TrainerOptions {
-    AdamWOptions adamw{.weight_decay = 0};
-    double clip = 1.0;       // largest global gradient norm; 0: no clipping
-    Index micro_batch = 8;   // samples per micro-batch
-    std::uint64_t seed = 0;  // of dropout
-};
-
-/// What one step did. Penalties are raw values in the unit they are divided by.
-struct StepReport {
-    Index step = 0;
-    double cross_entropy = 0;
-    double gradient_norm = 0;
-    double learning_rate = 0;
-    Index tokens = 0, supervised = 0;
-    std::map<std::string, double> penalties;
-    std::map<std::string, double> traces;          // means over valid tokens and routers
-    std::map<std::string, RoutingTotals> routers;  // by the router's name
-
-    /// Mean number of true experts per token over all routers; -1 without routers.
-    double load() const {
-        double sum = 0;
-        for (const auto& [name, totals] : routers) sum += totals.load();
-        return routers.empty() ? -1 : sum / static_cast<double>(routers.size());
-    }
-};
 
 template <class Real>
 class Trainer {
@@ -104,6 +78,7 @@ public:
                 total(routers) / static_cast<double>(report.tokens) / static_cast<double>(routers.size());
         }
         update(report);
+        tell_routers(report);
         ++steps_;
         return report;
     }
@@ -210,6 +185,21 @@ private:
         double sum = 0;
         for (const auto& [router, value] : routers) sum += value;
         return sum;
+    }
+
+    /// Routers with state learn what the whole step did.
+    void tell_routers(const StepReport& report) {
+        const auto tell = [&](const std::string& name, AnyRouter<Wide<Real>>& router) {
+            const auto found = report.routers.find(name);
+            if (found != report.routers.end()) router.after_step(found->second);
+        };
+        for (auto& layer : model_.layers()) {
+            for (auto& [name, linear] : model_.linears(layer)) {
+                if (linear->adapter && linear->adapter->router())
+                    tell(linear->path(), *linear->adapter->router());
+            }
+            for (auto& moe : layer.moe) tell(moe.name, moe.router);
+        }
     }
 
     /// Global norm in the order of the parameters, clip, AdamW.

@@ -1,2 +1,4 @@
 // Fills the archive that stands between moegrad and the program.
-int between() { return 1; }
+int between() {
+    return 1;
+}

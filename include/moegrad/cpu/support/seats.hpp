@@ -9,10 +9,10 @@
 
 #include <moegrad/core/slot.hpp>
 
-#define MOEGRAD_CPU_SEATS(op)                                                                                        \
-    namespace moegrad::cpu::op {                                                                                     \
-    namespace {                                                                                                      \
-    [[maybe_unused]] const bool float_seat = op##_slot.fill<float>(Device::cpu, kernels<float>);                     \
-    [[maybe_unused]] const bool double_seat = op##_slot.fill<double>(Device::cpu, kernels<double>);                  \
-    }                                                                                                                \
+#define MOEGRAD_CPU_SEATS(op)                                                                       \
+    namespace moegrad::cpu::op {                                                                    \
+    namespace {                                                                                     \
+    [[maybe_unused]] const bool float_seat = op##_slot.fill<float>(Device::cpu, kernels<float>);    \
+    [[maybe_unused]] const bool double_seat = op##_slot.fill<double>(Device::cpu, kernels<double>); \
+    }                                                                                               \
     }
