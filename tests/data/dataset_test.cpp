@@ -22,7 +22,7 @@ Ids counting(std::int32_t count) {
 TEST_CASE("dataset: a sample predicts its own next tokens") {
     const auto sample = language_sample({5, 6, 7});
     CHECK(sample.token == Ids{5, 6, 7});
-    CHECK(sample.target == Ids{6, 7, kNoTarget});
+    CHECK(sample.target == Ids{6, 7, kIgnoreTarget});
     CHECK(sample.supervised() == 2);
     CHECK(language_sample({5}).supervised() == 0);
     CHECK(language_sample({}).target.empty());
@@ -34,7 +34,7 @@ TEST_CASE("dataset: a text is cut without losing or repeating an id") {
     CHECK(samples[0].token == Ids{0, 1, 2, 3});
     CHECK(samples[1].token == Ids{4, 5, 6, 7});
     CHECK(samples[2].token == Ids{8, 9});
-    CHECK(samples[2].target == Ids{9, kNoTarget});
+    CHECK(samples[2].target == Ids{9, kIgnoreTarget});
     CHECK(text_samples(counting(9), 4).size() == 2);  // one id left over predicts nothing
     CHECK(text_samples(counting(8), 4).size() == 2);
     CHECK(text_samples({}, 4).empty());
@@ -62,7 +62,7 @@ TEST_CASE("dataset: a batch lays its samples one after another, under their own 
     const Ids picks{1, 0};
     const Batch batch = make_batch(data, picks);
     CHECK(list(batch.token) == std::vector<int>{3, 4, 5, 1, 2});
-    CHECK(list(batch.target) == std::vector<int>{4, 5, kNoTarget, 2, kNoTarget});
+    CHECK(list(batch.target) == std::vector<int>{4, 5, kIgnoreTarget, 2, kIgnoreTarget});
     CHECK(list(batch.segments.begin) == std::vector<int>{0, 3, 5});
     CHECK(list(batch.segments.position) == std::vector<int>{0, 1, 2, 0, 1});
     CHECK(list(batch.segments.sample) == std::vector<int>{1, 1, 1, 0, 0});

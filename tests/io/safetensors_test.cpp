@@ -16,20 +16,9 @@
 
 using namespace moegrad;
 using io_test::expect_error;
+using io_test::raw_file;
 using io_test::read_text;
 using io_test::TemporaryFolder;
-
-namespace {
-
-/// Length field, header, data; nothing checked.
-std::string raw_file(const std::string& header, const std::string& data) {
-    const std::uint64_t length = header.size();
-    std::string out(8, '\0');
-    std::memcpy(out.data(), &length, 8);
-    return out + header + data;
-}
-
-}  // namespace
 
 TEST_CASE("safetensors: stored numbers, at odd addresses, to float and double") {
     // Patterns from IEEE 754 and the definition of bf16.

@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -96,5 +97,13 @@ private:
     int present_ = 0;
     std::vector<std::string> absent_;
 };
+
+/// A safetensors file by parts: length field, header, data; nothing checked.
+inline std::string raw_file(const std::string& header, const std::string& data) {
+    const std::uint64_t length = header.size();
+    std::string out(8, '\0');
+    std::memcpy(out.data(), &length, 8);
+    return out + header + data;
+}
 
 }  // namespace io_test

@@ -54,7 +54,7 @@ inline Dataset ragged_samples(std::size_t count, Index vocabulary, Index shortes
             token.push_back(static_cast<std::int32_t>(next));
         }
         data.push_back(language_sample(std::move(token)));
-        if (i % 3 == 2) std::fill_n(data.back().target.begin(), length / 2, kNoTarget);
+        if (i % 3 == 2) std::fill_n(data.back().target.begin(), length / 2, kIgnoreTarget);
     }
     return data;
 }

@@ -9,6 +9,9 @@
 
 namespace moegrad {
 
+/// A target that asks for nothing: the token is not supervised (PyTorch's ignore index).
+inline constexpr std::int32_t kIgnoreTarget = -100;
+
 struct Segments {
     Tensor<std::int32_t> begin;     // [S + 1]  first row of each segment; begin[S] = T
     Tensor<std::int32_t> position;  // [T]      position inside its segment, from 0

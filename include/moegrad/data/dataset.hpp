@@ -11,15 +11,12 @@
 
 namespace moegrad {
 
-/// The one value of a target that is not an id (PyTorch's ignore index).
-inline constexpr std::int32_t kNoTarget = -100;
-
 struct Sample {
     std::vector<std::int32_t> token, target;  // of equal length
 
     Index supervised() const {
         Index n = 0;
-        for (std::int32_t id : target) n += id != kNoTarget;
+        for (std::int32_t id : target) n += id != kIgnoreTarget;
         return n;
     }
 };
@@ -30,7 +27,7 @@ using Dataset = std::vector<Sample>;
 inline Sample language_sample(std::vector<std::int32_t> token) {
     Sample sample;
     sample.target.assign(token.begin() + (token.empty() ? 0 : 1), token.end());
-    if (!token.empty()) sample.target.push_back(kNoTarget);
+    if (!token.empty()) sample.target.push_back(kIgnoreTarget);
     sample.token = std::move(token);
     return sample;
 }

@@ -9,14 +9,12 @@
 // Saved: xhat [n, D], row [n] (the n supervised tokens), target [T]; with a trainable w also x [T, D].
 
 #include <moegrad/autograd/tape.hpp>
+#include <moegrad/core/segments.hpp>
 #include <moegrad/core/slot.hpp>
 
 #include <algorithm>
 
 namespace moegrad {
-
-/// The target of a token that is in no loss.
-inline constexpr std::int32_t kIgnoreTarget = -100;
 
 template <class Real>
 struct LinearCrossEntropyKernels {

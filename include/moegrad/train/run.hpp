@@ -58,32 +58,30 @@ inline TextData load_text_data(const RunConfig& config, const Tokenizer& tokeniz
     return data;
 }
 
-/// A line per kind of trainable parameter; a run that trains nothing of a kind it was asked for never gets here.
+/// A line per kind of trainable parameter, and their share of the base.
 template <class Real>
 std::string trainable_table(Decoder<Real>& model) {
+    struct Count {
+        Index tensors = 0, values = 0;
+    };
+    std::map<std::string, Count> kinds;
     Index base = 0, trained = 0;
     for (auto* p : model.base_parameters()) base += p->size();
-    std::string text;
-    for (const auto& layer_of : {std::string("self_attn"), std::string("mlp.experts"),
-                                 std::string("mlp.gate"), std::string("router"), std::string("mlp.")}) {
-        Index count = 0, tensors = 0;
-        for (auto* p : trainable_parameters(model)) {
-            const std::string& name = p->name();
-            const auto first = [&] {
-                for (const char* kind : {"router", "mlp.experts", "mlp.gate", "self_attn", "mlp."}) {
-                    if (name.find(kind) != std::string::npos) return std::string(kind);
-                }
-                return std::string();
-            }();
-            if (first != layer_of) continue;
-            count += p->size();
-            ++tensors;
+    for (auto* p : trainable_parameters(model)) {
+        // The first that fits: a Mo-LoRA's router lies inside self_attn or mlp.
+        std::string kind = "other";
+        for (const char* part : {"router", "mlp.experts", "gate.", "gate2.", "self_attn", "mlp"}) {
+            if (kind == "other" && p->name().find(part) != std::string::npos) kind = part;
         }
-        if (tensors > 0)
-            text += format("  {:<12} {:>4} tensors {:>12} parameters\n", layer_of, tensors, count);
-        trained += count;
+        ++kinds[kind].tensors;
+        kinds[kind].values += p->size();
+        trained += p->size();
     }
-    return text + format("  trainable {} of {} ({:.2f} %)\n", trained, base,
+    std::string text;
+    for (const auto& [kind, count] : kinds) {
+        text += format("  {:<12} {:>4} tensors {:>12} parameters\n", kind, count.tensors, count.values);
+    }
+    return text + format("  trainable {} beside {} of the base ({:.2f} %)\n", trained, base,
                          100.0 * static_cast<double>(trained) / static_cast<double>(base));
 }
 

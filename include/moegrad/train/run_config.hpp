@@ -40,15 +40,16 @@ struct RunConfig {
     AdapterSpec adapter_for(const ModelConfig& config) const {
         AdapterSpec spec = adapter;
         spec.seed = seed;
+        spec.z_loss = z_coefficient != 0;
         if (spec.targets.empty()) spec.targets = {"attention", config.is_mixture() ? "experts" : "mlp"};
         return spec;
     }
 
-    /// Coefficient of the balance loss: as configured, else AdaMoE's 0.02 then 0.0001, else none.
+    /// Coefficient of the balance loss: as configured, else AdaMoE's 0.02 then 0.0001, else 0.01 where one is asked for.
     EpochCoefficient balance_coefficient() const {
         if (!aux_coefficient.empty()) return {aux_coefficient};
         if (adapter.method == Method::adamoe) return {{0.02, 0.0001}};
-        return {{0}};
+        return {{adapter.balance == BalanceLoss::none ? 0.0 : 0.01}};
     }
 
 private:

@@ -70,6 +70,7 @@ public:
             if (error.code == ErrorCode::value) require_finite_weights(report);
             throw;
         }
+        require_penalties();
         report.cross_entropy = sum / static_cast<double>(report.supervised);
         for (const auto& [name, routers] : penalty_sums_)
             report.penalties[name] = total(routers) / units_.at(name);
@@ -185,6 +186,17 @@ private:
         double sum = 0;
         for (const auto& [router, value] : routers) sum += value;
         return sum;
+    }
+
+    /// A coefficient that weighs nothing is a setting nobody reads.
+    void require_penalties() const {
+        for (const auto& [name, coefficient] : coefficients_) {
+            if (coefficient == 0 || penalty_sums_.count(name) > 0) continue;
+            throw Error{ErrorCode::config, format("step {}", steps_),
+                        format("a router with the penalty \"{}\"", name),
+                        format("coefficient {} and no such penalty", coefficient),
+                        "choose router.aux (balance), or a method that has the penalty"};
+        }
     }
 
     /// Routers with state learn what the whole step did.
