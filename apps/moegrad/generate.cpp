@@ -51,9 +51,9 @@ void add_generate(CLI::App& app) {
     verb->add_option("--adapter", flags->adapter, "folder of an adapter");
     verb->add_option("--prompt", flags->prompt, "text to continue; may be empty")->required();
     verb->add_option("--max-new-tokens", flags->options.max_new_tokens, "at most this many tokens")
-        ->check(CLI::NonNegativeNumber);
+        ->check(CLI::Range(0, 1 << 30));
     verb->add_option("--temperature", flags->options.temperature, "0: the likeliest token each time")
-        ->check(CLI::NonNegativeNumber);
+        ->check(CLI::Range(0.0, 1e6));
     verb->add_option("--seed", flags->options.seed, "of the sampling");
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
     verb->add_option("--device", flags->device, "cpu");

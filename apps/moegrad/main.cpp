@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <new>
 
+#include <moegrad/train/run_config_keys.hpp>
 #include <moegrad/version.hpp>
 
 #include "verbs.hpp"
@@ -34,6 +35,15 @@ int main(int argc, char** argv) {
     add_generate(app);
     try {
         app.parse(argc, argv);
+    } catch (const CLI::ExtrasError& error) {
+        for (const std::string& word : app.remaining(true)) {
+            if (!word.starts_with("--")) continue;
+            fmt::print(stderr, "error[config]: unknown flag {}\n  hint:     did you mean --{}?\n", word,
+                       nearest_key(word.substr(2)));
+            return 2;
+        }
+        app.exit(error);
+        return 2;
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : 2;
     } catch (const Error& error) {

@@ -41,7 +41,8 @@ void add_train(CLI::App& app) {
         };
         const auto summary = config->dtype == Number::float64 ? run_training<double>(*config, say)
                                                               : run_training<float>(*config, say);
-        fmt::print("held-out nll {:.4f} -> {:.4f}   adapter in {}\n", summary.nll_before, summary.nll_after,
-                   summary.adapter);
+        if (summary.evaluated)
+            fmt::print("held-out nll {:.4f} -> {:.4f}   ", summary.nll_before, summary.nll_after);
+        fmt::print("adapter in {}\n", summary.adapter);
     });
 }

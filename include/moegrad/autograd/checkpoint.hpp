@@ -29,14 +29,15 @@ Var<Real> checkpoint(Tape& tape, const Var<Real>& x, Segment segment) {
         choices->rewind();
         replay.set_selections(choices.get());
         const Var<Real> again = segment(replay, x);
-        if (!again.needs_gradient()) return;
-        auto target = again.gradient()->target();
-        const View<const Real, 2> from = dy->tensor().matrix();
-        const View<Real, 2> into = target.tensor.matrix();
-        for (Index t = 0; t < from.rows(); ++t) {
-            for (Index d = 0; d < from.columns(); ++d) {
-                // A segment that returns its input has a gradient there already.
-                into(t, d) = target.write == Write::accumulate ? into(t, d) + from(t, d) : from(t, d);
+        if (again.needs_gradient()) {
+            auto target = again.gradient()->target();
+            const View<const Real, 2> from = dy->tensor().matrix();
+            const View<Real, 2> into = target.tensor.matrix();
+            for (Index t = 0; t < from.rows(); ++t) {
+                for (Index d = 0; d < from.columns(); ++d) {
+                    // A segment that returns its input has a gradient there already.
+                    into(t, d) = target.write == Write::accumulate ? into(t, d) + from(t, d) : from(t, d);
+                }
             }
         }
         replay.backward();

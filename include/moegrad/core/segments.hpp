@@ -17,7 +17,8 @@ struct Segments {
     Tensor<std::int32_t> position;  // [T]      position inside its segment, from 0
     Tensor<std::int32_t> sample;    // [T]      id of the data sample: keys dropout, whatever batch it is in
     Tensor<std::int32_t> segment;   // [T]      segment of each row
-    Tensor<std::uint8_t> valid;     // [T]      0 for padding: in no loss and no statistic
+    Tensor<std::uint8_t>
+        valid;  // [T]      0 for padding: no expert, no penalty, no statistic, seen by nobody
 
     Index count() const { return begin.defined() ? begin.extent(0) - 1 : 0; }
     Index tokens() const { return position.defined() ? position.extent(0) : 0; }

@@ -63,6 +63,16 @@ inline Batch make_batch(const Dataset& data, std::span<const std::int32_t> picks
     std::vector<Index> lengths;
     Index T = 0;
     for (std::int32_t pick : picks) {
+        const bool known = pick >= 0 && pick < static_cast<Index>(data.size());
+        if (known && data[static_cast<std::size_t>(pick)].token.size() ==
+                         data[static_cast<std::size_t>(pick)].target.size()) {
+            continue;
+        }
+        throw Error{ErrorCode::data, format("sample {}", pick),
+                    format("one of {} samples, with as many targets as tokens", data.size()),
+                    known ? "token and target of different lengths" : "no such sample"};
+    }
+    for (std::int32_t pick : picks) {
         lengths.push_back(static_cast<Index>(data[static_cast<std::size_t>(pick)].token.size()));
         T += lengths.back();
     }

@@ -56,8 +56,8 @@ struct AdapterSpec {
     NullWeights null_weights = NullWeights::over_true;
     NullMap null_map = NullMap::zero;
     MixtureKind mixture = MixtureKind::probabilities;
-    Index routers = 2;                        // J
-    BalanceLoss balance = BalanceLoss::none;  // adamoe: adamoe_eq6 unless set otherwise
+    Index routers = 2;                             // J
+    BalanceLoss balance = BalanceLoss::by_method;  // adamoe: adamoe_eq6; the others: none
     BalanceOptions::Scope balance_scope = BalanceOptions::Scope::sequence;
     bool z_loss = false;
 
@@ -65,7 +65,13 @@ struct AdapterSpec {
         if (gate != GateMode::by_method) return gate;
         return method == Method::adamoe ? GateMode::lora : GateMode::frozen;
     }
-    PenaltySettings penalties() const { return {.balance = balance, .scope = balance_scope, .z = z_loss}; }
+    BalanceLoss balance_loss() const {
+        if (balance != BalanceLoss::by_method) return balance;
+        return method == Method::adamoe ? BalanceLoss::adamoe_eq6 : BalanceLoss::none;
+    }
+    PenaltySettings penalties() const {
+        return {.balance = balance_loss(), .scope = balance_scope, .z = z_loss};
+    }
 
     /// Whether this very name is a target.
     bool names(const std::string& name) const {

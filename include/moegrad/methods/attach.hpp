@@ -11,6 +11,7 @@
 #include <moegrad/models/decoder.hpp>
 #include <moegrad/nn/lora.hpp>
 #include <moegrad/nn/mixture_lora.hpp>
+#include <moegrad/ops/adamw.hpp>
 
 namespace moegrad {
 
@@ -28,6 +29,7 @@ public:
     Attachment(Decoder<Real>& model, const AdapterSpec& spec) : model_(model), spec_(spec) {}
 
     void run() {
+        require_bare();
         require_gate_that_is_there();
         for (auto* parameter : model_.base_parameters()) parameter->set_trainable(false);
         for (auto& layer : model_.layers()) {
@@ -38,6 +40,20 @@ public:
     }
 
 private:
+    /// One adapter at a time: a second one would mix with the first.
+    void require_bare() {
+        for (auto& layer : model_.layers()) {
+            bool adapted = false;
+            for (auto& [name, linear] : model_.linears(layer)) adapted = adapted || linear->adapter;
+            for (auto& moe : layer.moe) {
+                adapted = adapted || moe.experts.gate_up_lora.defined() || moe.experts.down_lora.defined();
+            }
+            if (!adapted) continue;
+            throw Error{ErrorCode::state, "attach", "a base model without an adapter",
+                        "one that has an adapter", "load the base again"};
+        }
+    }
+
     std::uint32_t next_module() { return ++modules_; }
     bool meets(const std::string& name, const std::string& group) {
         for (const std::string& target : spec_.targets) {
@@ -131,13 +147,19 @@ private:
                                                 .k = spec_.top_k > 0 ? spec_.top_k : 3,
                                                 .weights = spec_.null_weights,
                                                 .null_map = spec_.null_map,
-                                                .penalties = null_penalties()};
+                                                .penalties = spec_.penalties()};
             router.gate2 =
                 tuned_gate(copy_gate(*moe.gate, nulls, moe.name + ".gate2.weight"), moe.name + ".gate2");
             router.check();
             return router;
         }
         if (spec_.method == Method::mor) {
+            constexpr Index kMost = GradientUses<Wide<Real>>::kMost;
+            if (spec_.gate_mode() == GateMode::full && spec_.routers > kMost) {
+                throw Error{ErrorCode::config, "router.routers",
+                            format("at most {} with a fully trained gate", kMost),
+                            format("{}", spec_.routers)};
+            }
             MixtureRouter<Wide<Real>> router{
                 .sub = {}, .main = {}, .kind = spec_.mixture, .k = k, .penalties = spec_.penalties()};
             if (spec_.gate_mode() == GateMode::full) moe.gate->set_trainable(true);
@@ -177,7 +199,7 @@ private:
                                                 .k = k,
                                                 .weights = spec_.null_weights,
                                                 .null_map = spec_.null_map,
-                                                .penalties = null_penalties()};
+                                                .penalties = spec_.penalties()};
             const Index nulls = spec_.null_experts > 0 ? spec_.null_experts : E;
             if (spec_.null_map == NullMap::identity) {
                 throw Error{
@@ -212,12 +234,6 @@ private:
                                                             Shape{spec_.routers, free ? 1 : D});
         main->set_trainable(true);
         return main;
-    }
-
-    PenaltySettings null_penalties() const {
-        auto penalties = spec_.penalties();
-        if (penalties.balance == BalanceLoss::none) penalties.balance = BalanceLoss::adamoe_eq6;
-        return penalties;
     }
 
     void check_top_k(Index k, Index experts) const {

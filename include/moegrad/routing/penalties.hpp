@@ -16,7 +16,8 @@
 
 namespace moegrad {
 
-enum class BalanceLoss { none, switch_share, adamoe_eq3, adamoe_eq6 };
+/// by_method: what the method does unless told otherwise; resolved before a router is built.
+enum class BalanceLoss { by_method, none, switch_share, adamoe_eq3, adamoe_eq6 };
 
 inline BalanceLoss balance_loss_named(const std::string& name) {
     if (name == "none") return BalanceLoss::none;
@@ -37,7 +38,7 @@ template <class Real>
 void add_penalties(Tape& tape, Routing<Real>& routing, const Var<Real>& logits, const Var<Real>& p,
                    const Tensor<std::int32_t>& choice, const Segments& segments, Index true_experts,
                    const PenaltySettings& settings) {
-    if (settings.balance != BalanceLoss::none) {
+    if (settings.balance != BalanceLoss::none && settings.balance != BalanceLoss::by_method) {
         BalanceOptions options;
         options.scope = settings.scope;
         options.true_experts = true_experts;

@@ -62,7 +62,7 @@ struct Routing {
     Var<Real> passthrough;        // [T]     weight of the token itself (identity nulls); undefined when none
     std::vector<Penalty<Real>> penalties;
     std::vector<Trace<Real>> traces;
-    RoutingStats stats;
+    RoutingStats stats;  // of route_stats; left undefined, nothing is logged of this router
 };
 
 template <class Real>

@@ -16,7 +16,7 @@ namespace moegrad {
 namespace detail {
 
 inline constexpr const char* kMixtureNames[] = {"A", "B", "C", "D"};
-inline constexpr const char* kBalanceNames[] = {"none", "switch", "adamoe_eq3", "adamoe_eq6"};
+inline constexpr const char* kBalanceNames[] = {"by_method", "none", "switch", "adamoe_eq3", "adamoe_eq6"};
 inline constexpr const char* kNullWeightNames[] = {"true", "all"};
 inline constexpr const char* kNullMapNames[] = {"zero", "identity"};
 inline constexpr const char* kScopeNames[] = {"sequence", "micro"};
@@ -83,7 +83,7 @@ inline Json router_block(const AdapterSpec& spec) {
     block.add("mixture", kMixtureNames[static_cast<int>(spec.mixture)]);
     block.add("routers", spec.routers);
     block.add("gate", kGateNames[static_cast<int>(spec.gate)]);
-    block.add("balance", kBalanceNames[static_cast<int>(spec.balance)]);
+    block.add("balance", kBalanceNames[static_cast<int>(spec.balance_loss())]);
     block.add("balance_scope", kScopeNames[static_cast<int>(spec.balance_scope)]);
     block.add("z_loss", spec.z_loss);
     block.add("targets", string_list(spec.targets));
@@ -208,6 +208,13 @@ inline AdapterSpec load_adapter_config(const std::string& folder, const ModelCon
     }
     if (const auto bias = root.find_value("bias"); bias && bias->string() != "none")
         bias->fail_unsupported("none");
+    if (const auto start = root.find_value("init_lora_weights"); start && !start->value().boolean()) {
+        const std::string& how =
+            start->string();  // these rewrite the base weights, so ours would not be theirs
+        for (const char* rewriting : {"pissa", "olora", "corda", "loftq", "lora_ga"}) {
+            if (how.starts_with(rewriting)) start->fail_unsupported("a start that leaves the base as it is");
+        }
+    }
     AdapterSpec spec;
     const std::string& type = root.at("peft_type").string();
     if (type != "LORA" && type != "MOLORA") root.at("peft_type").fail_unsupported("LORA or MOLORA");

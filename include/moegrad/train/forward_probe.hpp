@@ -33,8 +33,9 @@ struct ProbeTokens {
 inline ProbeTokens read_probe_tokens(const std::string& path, Index vocabulary) {
     const SafetensorsFile file(path);
     const TensorInfo& info = file.at("tokens");
-    if (info.shape.size() != 2) {
-        throw Error{ErrorCode::shape, path + ": tokens", "[B, S]", shape_text(info.shape)};
+    if (info.shape.size() != 2 || info.shape[0] < 1 || info.shape[1] < 2) {
+        throw Error{ErrorCode::shape, path + ": tokens", "[B, S] with S of at least 2",
+                    shape_text(info.shape)};
     }
     ProbeTokens probe;
     probe.B = info.shape[0];

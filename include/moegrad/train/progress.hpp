@@ -24,8 +24,9 @@ public:
     RunLog(const RunConfig& config, Index steps) : folder_(config.output), steps_(steps) {
         std::filesystem::create_directories(folder_);
         std::string text;
-        for (const auto& field : config_fields()) text += format("{} = {}\n", field.key, field.get(config));
-        write_file_atomically(folder_ + "/config.txt", text);
+        for (const auto& field : config_fields())
+            text += format("{} = \"{}\"\n", field.key, field.get(config));
+        write_file_atomically(folder_ + "/config.toml", text);
     }
 
     /// The line of a step that took `seconds`; also keeps it for metrics.jsonl.

@@ -1,6 +1,6 @@
 #pragma once
 // run_training: the whole of `moegrad train`: base checkpoint, adapter, text, steps, evaluation, saved adapter.
-// Writes to output.dir: adapter/ (PEFT layout), config.txt (every key with its value), metrics.jsonl (one object per
+// Writes to output.dir: adapter/ (PEFT layout), config.toml (every key with its value), metrics.jsonl (one object per
 // logged step). Progress goes to a callback, line by line.
 
 #include <chrono>
@@ -18,7 +18,8 @@
 namespace moegrad {
 
 struct RunSummary {
-    double nll_before = 0, nll_after = 0;  // held out, per token
+    bool evaluated = false;                // whether there was held-out text
+    double nll_before = 0, nll_after = 0;  // on it, per token
     double load = -1;                      // true experts per token on the held-out text after training
     std::string adapter;                   // folder
 };
@@ -53,7 +54,9 @@ inline TextData load_text_data(const RunConfig& config, const Tokenizer& tokeniz
         data.eval.resize(static_cast<std::size_t>(config.eval_samples));
     }
     if (data.train.empty()) {
-        throw Error{ErrorCode::data, config.train_data, "at least two tokens of text", "none"};
+        throw Error{ErrorCode::data, config.train_data, "at least two tokens of text",
+                    format("{} bytes", train.size()),
+                    "data.holdout keeps the end of the file aside; give data.eval, or holdout 0"};
     }
     return data;
 }
@@ -99,8 +102,43 @@ inline void check_run(const RunConfig& config) {
     };
     require(config.model, "model.path", "--model");
     require(config.train_data, "data.train", "--data");
-    if (config.batch < 1)
-        throw Error{ErrorCode::config, "train.batch", "at least 1", format("{}", config.batch)};
+    const auto range = [](const char* key, double value, double low, double high) {
+        if (value >= low && value <= high) return;
+        throw Error{ErrorCode::config, key, format("{} to {}", low, high), format("{}", value)};
+    };
+    range("train.batch", static_cast<double>(config.batch), 1, 1e6);
+    range("train.epochs", config.epochs, 0, 1e6);
+    range("train.threads", config.threads, 0, kMaxThreads);
+    range("data.holdout", config.holdout, 0, 0.99);
+    range("data.max_length", static_cast<double>(config.max_length), 2, 1e7);
+    range("adapter.r", static_cast<double>(config.adapter.lora.rank), 1, 1 << 16);
+    range("adapter.lora_dropout", config.adapter.lora.dropout, 0, 0.99);
+    range("optim.lr", config.rate.peak, 0, 1e3);
+    range("optim.beta1", config.adamw.beta1, 0, 1 - 1e-9);
+    range("optim.beta2", config.adamw.beta2, 0, 1 - 1e-9);
+    range("optim.eps", config.adamw.epsilon, 1e-30, 1);
+    range("optim.weight_decay", config.adamw.weight_decay, 0, 1e3);
+    range("optim.clip", config.clip, 0, 1e9);
+    std::error_code problem;
+    std::filesystem::create_directories(config.output, problem);
+    if (problem) {
+        throw Error{ErrorCode::file, "output.dir", "a folder that can be written",
+                    config.output + ": " + problem.message()};
+    }
+}
+
+}  // namespace detail
+
+namespace detail {
+
+/// A coefficient that weighs nothing is a setting that nobody reads.
+inline void require_penalties(const std::map<std::string, double>& coefficients, const StepReport& report) {
+    for (const auto& [name, coefficient] : coefficients) {
+        if (coefficient == 0 || report.penalties.count(name) > 0) continue;
+        throw Error{ErrorCode::config, format("coefficient of \"{}\"", name), "a router with that penalty",
+                    format("{} and no router that has it", coefficient),
+                    "choose router.aux, or a model with routers"};
+    }
 }
 
 }  // namespace detail
@@ -132,6 +170,7 @@ RunSummary run_training(const RunConfig& config, Say say) {
         const double nll = trainer.evaluate(data.eval, &routers);
         say(log.evaluation(step, nll, mean_load(routers)));
         summary.load = mean_load(routers);
+        summary.evaluated = true;
         return nll;
     };
     if (!data.eval.empty()) summary.nll_before = evaluate(0);
@@ -140,6 +179,7 @@ RunSummary run_training(const RunConfig& config, Say say) {
             {"balance", config.balance_coefficient().at(order.epoch(n))}, {"z", config.z_coefficient}};
         const auto started = std::chrono::steady_clock::now();
         const auto report = trainer.step(data.train, order.step(n), config.rate.at(n, steps), coefficients);
+        if (n == 0) detail::require_penalties(coefficients, report);
         const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
         const std::string line = log.step(report, took.count());
         if (detail::is_logged(n, steps - 1, config.log_every)) say(line);

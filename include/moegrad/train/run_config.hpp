@@ -2,6 +2,8 @@
 // RunConfig: everything a training run can be told, and the one table of its fields. The table drives the TOML reader,
 // the flags, the help and the error for a key that nobody reads. Keys are those of the configuration file.
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -48,8 +50,9 @@ struct RunConfig {
     /// Coefficient of the balance loss: as configured, else AdaMoE's 0.02 then 0.0001, else 0.01 where one is asked for.
     EpochCoefficient balance_coefficient() const {
         if (!aux_coefficient.empty()) return {aux_coefficient};
+        if (adapter.balance_loss() == BalanceLoss::none) return {{0}};
         if (adapter.method == Method::adamoe) return {{0.02, 0.0001}};
-        return {{adapter.balance == BalanceLoss::none ? 0.0 : 0.01}};
+        return {{0.01}};
     }
 
 private:
@@ -77,7 +80,7 @@ namespace detail {
 inline double parse_number(const std::string& text) {
     char* end = nullptr;
     const double value = std::strtod(text.c_str(), &end);
-    if (text.empty() || *end != '\0') refuse_value("a number", text);
+    if (text.empty() || *end != '\0' || !std::isfinite(value)) refuse_value("a finite number", text);
     return value;
 }
 
@@ -89,6 +92,11 @@ inline Index parse_count(const std::string& text) {
     return static_cast<Index>(value);
 }
 
+/// Fits an int whatever is typed; the range is checked when the run starts.
+inline Index parse_threads(const std::string& text) {
+    return std::min<Index>(parse_count(text), 1 << 20);
+}
+
 inline bool parse_flag(const std::string& text) {
     if (text == "true" || text == "1") return true;
     if (text == "false" || text == "0") return false;
@@ -96,6 +104,7 @@ inline bool parse_flag(const std::string& text) {
 }
 
 inline std::vector<std::string> parse_list(const std::string& text) {
+    if (text.empty()) return {};
     std::vector<std::string> items(1);
     for (char c : text) {
         if (c == ',') {
@@ -202,8 +211,8 @@ inline const std::vector<ConfigField>& config_fields() {
         MOEGRAD_CHOICE_FIELD("router.mixture", adapter.mixture, "mor: how sub-routers are combined", "A", "B",
                              "C", "D"),
         MOEGRAD_FIELD("router.routers", adapter.routers, parse_count, "mor: number of sub-routers"),
-        MOEGRAD_CHOICE_FIELD("router.aux", adapter.balance, "balance loss", "none", "switch", "adamoe_eq3",
-                             "adamoe_eq6"),
+        MOEGRAD_CHOICE_FIELD("router.aux", adapter.balance, "balance loss", "by_method", "none", "switch",
+                             "adamoe_eq3", "adamoe_eq6"),
         ConfigField{"router.aux_coef", "its coefficient, per epoch; the last one is held",
                     [](RunConfig& c, const std::string& v) {
                         c.aux_coefficient.clear();
@@ -230,7 +239,7 @@ inline const std::vector<ConfigField>& config_fields() {
         MOEGRAD_FIELD("train.batch", batch, parse_count, "samples per optimiser step"),
         MOEGRAD_FIELD("train.micro_batch", micro_batch, parse_count, "samples per forward; 0: train.batch"),
         MOEGRAD_FIELD("train.seed", seed, parse_count, "of start, order and dropout"),
-        MOEGRAD_FIELD("train.threads", threads, parse_count, "0: MOEGRAD_THREADS, else all cores"),
+        MOEGRAD_FIELD("train.threads", threads, parse_threads, "0: MOEGRAD_THREADS, else all cores"),
         MOEGRAD_FIELD("train.checkpointing", checkpointing, parse_flag, "recompute each layer in backward"),
         MOEGRAD_FIELD("eval.every", eval_every, parse_count,
                       "steps between evaluations; 0: first and last only"),

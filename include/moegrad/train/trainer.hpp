@@ -70,7 +70,6 @@ public:
             if (error.code == ErrorCode::value) require_finite_weights(report);
             throw;
         }
-        require_penalties();
         report.cross_entropy = sum / static_cast<double>(report.supervised);
         for (const auto& [name, routers] : penalty_sums_)
             report.penalties[name] = total(routers) / units_.at(name);
@@ -112,7 +111,15 @@ private:
                             "coefficients of the trainer's penalties", name};
             }
         }
+        if (!std::isfinite(learning_rate)) {
+            throw Error{ErrorCode::value, format("step {}", steps_), "a finite learning rate",
+                        format("{}", learning_rate)};
+        }
         for (std::int32_t pick : picks) {
+            if (pick < 0 || pick >= static_cast<Index>(data.size())) {
+                throw Error{ErrorCode::data, format("sample {}", pick),
+                            format("one of {} samples", data.size()), "no such sample"};
+            }
             const Sample& sample = data[static_cast<std::size_t>(pick)];
             if (sample.supervised() == 0) {
                 throw Error{ErrorCode::data, format("sample {}", pick), "at least one supervised token",
@@ -170,7 +177,9 @@ private:
     }
 
     static void count_routing(const Forward<Real>& forward, std::map<std::string, RoutingTotals>& routers) {
-        for (const auto& record : forward.routings) routers[record.name].add(record.routing.stats);
+        for (const auto& record : forward.routings) {
+            if (record.routing.stats.defined()) routers[record.name].add(record.routing.stats);
+        }
     }
 
     /// Sums of a penalty or trace, one per router: over micro-batches only, so that the cut changes no bit.
@@ -186,17 +195,6 @@ private:
         double sum = 0;
         for (const auto& [router, value] : routers) sum += value;
         return sum;
-    }
-
-    /// A coefficient that weighs nothing is a setting nobody reads.
-    void require_penalties() const {
-        for (const auto& [name, coefficient] : coefficients_) {
-            if (coefficient == 0 || penalty_sums_.count(name) > 0) continue;
-            throw Error{ErrorCode::config, format("step {}", steps_),
-                        format("a router with the penalty \"{}\"", name),
-                        format("coefficient {} and no such penalty", coefficient),
-                        "choose router.aux (balance), or a method that has the penalty"};
-        }
     }
 
     /// Routers with state learn what the whole step did.
