@@ -43,6 +43,7 @@ struct RunConfig {
         AdapterSpec spec = adapter;
         spec.seed = seed;
         spec.z_loss = z_coefficient != 0;
+        refuse_unread(spec, config);
         if (spec.targets.empty()) spec.targets = {"attention", config.is_mixture() ? "experts" : "mlp"};
         return spec;
     }
@@ -56,6 +57,24 @@ struct RunConfig {
     }
 
 private:
+    /// A setting that the method or the model does not read is a mistake, not a wish.
+    static void refuse_unread(const AdapterSpec& spec, const ModelConfig& config) {
+        const AdapterSpec usual;
+        const auto refuse = [&](bool set, const char* key, const char* reader) {
+            if (!set) return;
+            throw Error{ErrorCode::config, key, reader,
+                        format("method {} on {}", name(spec.method), name(config.model_type)),
+                        "nobody would read it; leave it out"};
+        };
+        const bool nulls = spec.method == Method::adamoe, mixture = spec.method == Method::mor;
+        refuse(!nulls && spec.null_experts != usual.null_experts, "router.null_experts", "method adamoe");
+        refuse(!nulls && spec.null_weights != usual.null_weights, "router.null_weights", "method adamoe");
+        refuse(!nulls && spec.null_map != usual.null_map, "router.null_map", "method adamoe");
+        refuse(!mixture && spec.mixture != usual.mixture, "router.mixture", "method mor");
+        refuse(!mixture && spec.routers != usual.routers, "router.routers", "method mor");
+        const bool has_experts = config.is_mixture() || spec.method == Method::lora;
+        refuse(has_experts && spec.experts != usual.experts, "router.experts", "Mo-LoRA on a dense model");
+    }
     static AdapterSpec without_targets() {
         AdapterSpec spec;
         spec.targets.clear();

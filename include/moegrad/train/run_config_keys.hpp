@@ -30,7 +30,9 @@ inline std::string nearest_key(const std::string& key) {
     std::string best;
     std::size_t distance = ~std::size_t{0};
     for (const auto& field : config_fields()) {
-        const std::size_t d = edit_distance(key, field.key);
+        const std::string full = field.key;  // "train.steps"; people also type "steps"
+        const std::size_t d =
+            std::min(edit_distance(key, full), edit_distance(key, full.substr(full.find('.') + 1)));
         if (d < distance) {
             distance = d;
             best = field.key;
