@@ -6,6 +6,8 @@
 
 using namespace moegrad;
 
+namespace {
+
 void add_forward(CLI::App& app) {
     auto probe = std::make_shared<ForwardProbe>();
     auto dtype = std::make_shared<std::string>("float32"), device = std::make_shared<std::string>("cpu");
@@ -28,3 +30,7 @@ void add_forward(CLI::App& app) {
         fmt::print("loss {:.6f}  -> {}\n", loss, probe->out);
     });
 }
+
+const RegisterVerb forward_registered(70, add_forward);
+
+}  // namespace

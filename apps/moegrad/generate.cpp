@@ -42,8 +42,6 @@ void run_generate(const GenerateFlags& flags) {
     if (isatty(fileno(stdout))) put("\n");
 }
 
-}  // namespace
-
 void add_generate(CLI::App& app) {
     auto flags = std::make_shared<GenerateFlags>();
     CLI::App* verb = app.add_subcommand("generate", "continue a prompt");
@@ -65,3 +63,7 @@ void add_generate(CLI::App& app) {
         flags->dtype == "float64" ? run_generate<double>(*flags) : run_generate<float>(*flags);
     });
 }
+
+const RegisterVerb generate_registered(40, add_generate);
+
+}  // namespace

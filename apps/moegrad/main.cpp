@@ -30,9 +30,7 @@ int main(int argc, char** argv) {
     CLI::App app{"moegrad " + std::string(kVersion) + ": fine-tuning of mixture-of-experts language models"};
     app.require_subcommand(1);
     app.set_version_flag("--version", std::string(kVersion));
-    add_forward(app);
-    add_train(app);
-    add_generate(app);
+    for (const auto& [place, add] : verbs()) add(app);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ExtrasError& error) {

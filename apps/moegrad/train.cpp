@@ -9,6 +9,8 @@
 
 using namespace moegrad;
 
+namespace {
+
 void add_train(CLI::App& app) {
     auto config = std::make_shared<RunConfig>();
     auto file = std::make_shared<std::string>(), device = std::make_shared<std::string>("cpu");
@@ -46,3 +48,7 @@ void add_train(CLI::App& app) {
         fmt::print("adapter in {}\n", summary.adapter);
     });
 }
+
+const RegisterVerb train_registered(20, add_train);
+
+}  // namespace

@@ -1,15 +1,26 @@
 #pragma once
-// The verbs of the command line, one file each: they register themselves with the parser and run from its callback.
+// The verbs of the command line, one file each. A verb names itself here and runs from its parser's callback:
+//     const RegisterVerb registered(20, add_train);
 
 #include <CLI/CLI.hpp>
 
+#include <map>
 #include <string>
 
 #include <moegrad/core/error.hpp>
 
-void add_forward(CLI::App& app);
-void add_generate(CLI::App& app);
-void add_train(CLI::App& app);
+/// Adds a verb to the parser.
+using AddVerb = void (*)(CLI::App&);
+
+/// All verbs, by their place in the help.
+inline std::multimap<int, AddVerb>& verbs() {
+    static std::multimap<int, AddVerb> all;
+    return all;
+}
+
+struct RegisterVerb {
+    RegisterVerb(int place, AddVerb add) { verbs().emplace(place, add); }
+};
 
 /// What every verb says of devices and number types that are not there.
 inline void require_cpu(const std::string& device) {
