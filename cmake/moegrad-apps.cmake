@@ -1,20 +1,28 @@
-# apps/moegrad/*.cpp are the command line `moegrad`; every other apps/*.cpp is a program of its own.
+# The command line `moegrad` (apps/moegrad/*.cpp, see moegrad-command-line.cmake), and every apps/*.cpp as a program of
+# its own: the target `demos`, which `moegrad` does not wait for.
 
 file(GLOB moegrad_demos CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/apps/*.cpp")
-file(GLOB moegrad_command_line CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/apps/moegrad/*.cpp")
-
-function(moegrad_app target)
-  moegrad_own_executable(${target} ${ARGN})
-  # The time of a run is spent in the kernels, which keep their own -O3; what is won here is build time.
-  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
-  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/apps")
-endfunction()
-
+add_custom_target(demos)
 foreach(source IN LISTS moegrad_demos)
   get_filename_component(name "${source}" NAME_WE)
-  moegrad_app(${name} "${source}")
+  moegrad_own_executable(${name} "${source}")
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/apps")
+  add_dependencies(demos ${name})
 endforeach()
-if(moegrad_command_line AND TARGET CLI11::CLI11)
-  moegrad_app(moegrad ${moegrad_command_line})
-  set_target_properties(moegrad PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)  # the verbs share the models
+
+if(TARGET CLI11::CLI11)
+  # Every verb comes out of the library; a program has a source of its own.
+  file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/moegrad-apps/moegrad.cpp" CONTENT "// See apps/moegrad.\n" @ONLY)
+  moegrad_command_line_program(moegrad "${PROJECT_BINARY_DIR}/moegrad-apps/moegrad.cpp")
+  target_link_libraries(moegrad_command_line PRIVATE moegrad_own)
+  set_target_properties(moegrad PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/apps")
+  if(TARGET moegrad::cuda)
+    target_link_libraries(moegrad PRIVATE moegrad::cuda)
+  endif()
+
+  # A package of this build, for routers of one's own beside a clone: what is compiled here is not compiled again there.
+  if(CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT CMAKE_CXX_FLAGS AND NOT TARGET moegrad::cuda)
+    configure_file(cmake/moegradBuiltConfig.cmake.in moegradConfig.cmake @ONLY)
+  endif()
 endif()

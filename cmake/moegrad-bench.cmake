@@ -6,3 +6,18 @@ foreach(source IN LISTS moegrad_benches)
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/bench")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bench")
 endforeach()
+
+# The peers of gemm_bench use every instruction of this machine; OpenBLAS only where it is installed.
+if(TARGET gemm_bench)
+  target_link_libraries(gemm_bench PRIVATE Eigen3::Eigen)
+  target_compile_options(gemm_bench PRIVATE -march=native -Wno-maybe-uninitialized)  # in the AVX-512 headers of g++ 12
+  find_path(MOEGRAD_OPENBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas)
+  find_library(MOEGRAD_OPENBLAS_LIBRARY openblas)
+  if(MOEGRAD_OPENBLAS_INCLUDE AND MOEGRAD_OPENBLAS_LIBRARY)
+    target_include_directories(gemm_bench SYSTEM PRIVATE "${MOEGRAD_OPENBLAS_INCLUDE}")
+    target_link_libraries(gemm_bench PRIVATE "${MOEGRAD_OPENBLAS_LIBRARY}")
+    target_compile_definitions(gemm_bench PRIVATE MOEGRAD_BENCH_OPENBLAS=1)
+  else()
+    moegrad_report_missing(OpenBLAS "gemm_bench compares with Eigen only" libopenblas-dev)
+  endif()
+endif()

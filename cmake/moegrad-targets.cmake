@@ -14,6 +14,22 @@ endif()
 
 set(moegrad_generated "${CMAKE_CURRENT_BINARY_DIR}/moegrad-kernels")
 
+# Libraries that a build of this very tree has made already (MOEGRAD_BUILT_DIR, set by the package of a build tree): taken
+# from there, and that build is brought up to date first.
+function(moegrad_import_built target)
+  if(NOT TARGET moegrad_up_to_date)
+    add_custom_target(moegrad_up_to_date
+      COMMAND "${CMAKE_COMMAND}" --build "${MOEGRAD_BUILT_DIR}" --target moegrad_cpu_kernels moegrad_command_line
+      COMMENT "moegrad: what changed in ${MOEGRAD_BUILT_DIR}"
+      BYPRODUCTS "${MOEGRAD_BUILT_DIR}/libmoegrad_cpu_kernels.a" "${MOEGRAD_BUILT_DIR}/libmoegrad_command_line.a"
+      USES_TERMINAL VERBATIM)
+  endif()
+  add_library(${target} STATIC IMPORTED GLOBAL)
+  set_target_properties(${target} PROPERTIES IMPORTED_LOCATION "${MOEGRAD_BUILT_DIR}/lib${target}.a")
+  target_link_libraries(${target} INTERFACE moegrad_headers)
+  add_dependencies(${target} moegrad_up_to_date)
+endfunction()
+
 # A one-line file per kernel header (a header is never a main file), and one that defines the strong symbol which
 # makes a second copy of the same kernels in a program an error of the linker.
 function(moegrad_kernel_library target backend extension main_extension)
@@ -49,13 +65,17 @@ else()
     "(Debian: nlohmann-json3-dev)")
 endif()
 
-file(GLOB moegrad_cpu_headers CONFIGURE_DEPENDS "${MOEGRAD_INCLUDE_DIR}/moegrad/cpu/*.hpp")
-list(FILTER moegrad_cpu_headers EXCLUDE REGEX "/all\\.hpp$")
-moegrad_kernel_library(moegrad_cpu_kernels cpu hpp cpp ${moegrad_cpu_headers})
-target_link_libraries(moegrad_cpu_kernels PRIVATE Eigen3::Eigen)
-# Contraction into FMA is the compiler's choice and would change the bits with the compiler and its flags.
-# -fno-math-errno: sqrt has no errno to set, so that loops over it vectorise; the bits stay.
-target_compile_options(moegrad_cpu_kernels PRIVATE $<IF:$<CONFIG:Debug>,-O1,-O3> -ffp-contract=off -fno-math-errno)
+if(MOEGRAD_BUILT_DIR)
+  moegrad_import_built(moegrad_cpu_kernels)
+else()
+  file(GLOB moegrad_cpu_headers CONFIGURE_DEPENDS "${MOEGRAD_INCLUDE_DIR}/moegrad/cpu/*.hpp")
+  list(FILTER moegrad_cpu_headers EXCLUDE REGEX "/all\\.hpp$")
+  moegrad_kernel_library(moegrad_cpu_kernels cpu hpp cpp ${moegrad_cpu_headers})
+  target_link_libraries(moegrad_cpu_kernels PRIVATE Eigen3::Eigen)
+  # Contraction into FMA is the compiler's choice and would change the bits with the compiler and its flags.
+  # -fno-math-errno: sqrt has no errno to set, so that loops over it vectorise; the bits stay.
+  target_compile_options(moegrad_cpu_kernels PRIVATE $<IF:$<CONFIG:Debug>,-O1,-O3> -ffp-contract=off -fno-math-errno)
+endif()
 
 # Whole archive: nothing names the registrations of the kernels, so a plain static library would lose them.
 add_library(moegrad_moegrad INTERFACE)

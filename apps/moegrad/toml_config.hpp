@@ -1,5 +1,6 @@
 #pragma once
-// A TOML file into a RunConfig: tables become dotted keys, arrays become lists, every error names file:line:column.
+// A TOML file into a configuration (RunConfig, PretrainConfig): tables become dotted keys, arrays become lists, every error
+// names file:line:column.
 
 #include <fstream>
 #include <string>
@@ -34,7 +35,8 @@ inline std::string toml_text(const std::string& path, const toml::node& node) {
                 "a date or time"};
 }
 
-inline void read_toml_table(RunConfig& config, const toml::table& table, const std::string& prefix,
+template <class Config>
+void read_toml_table(Config& config, const toml::table& table, const std::string& prefix,
                             const std::string& path) {
     for (const auto& [name, node] : table) {
         const std::string key = prefix + std::string(name.str());
@@ -48,7 +50,8 @@ inline void read_toml_table(RunConfig& config, const toml::table& table, const s
 
 }  // namespace detail
 
-inline void read_toml_config(RunConfig& config, const std::string& path) {
+template <class Config>
+void read_toml_config(Config& config, const std::string& path) {
     try {
         detail::read_toml_table(config, toml::parse_file(path), "", path);
     } catch (const toml::parse_error& error) {
@@ -60,7 +63,8 @@ inline void read_toml_config(RunConfig& config, const std::string& path) {
 
 #else
 
-inline void read_toml_config(RunConfig&, const std::string& path) {
+template <class Config>
+void read_toml_config(Config&, const std::string& path) {
     throw Error{ErrorCode::unsupported, path, "a build with toml++", "a build without it",
                 "apt-get install libtomlplusplus-dev and build again, or pass the keys as flags"};
 }

@@ -6,7 +6,9 @@
 #include <moegrad/autograd/checkpoint.hpp>
 #include <moegrad/autograd/gradcheck.hpp>
 #include <moegrad/methods/attach.hpp>
+#include <moegrad/methods/router_registry.hpp>
 #include <moegrad/models/llama.hpp>
 #include <moegrad/models/mixtral.hpp>
+#include <moegrad/nn/random_moe_layer.hpp>
 #include <moegrad/routing/all.hpp>
 #include <moegrad/version.hpp>

@@ -2,6 +2,7 @@
 # run.sh SOURCE_DIR WORK_DIR COMPILER GENERATOR: builds and runs an outside program in each way moegrad can be used.
 #
 #   package     find_package on an installed copy that was moved after the install; all kernels, linked, run
+#   router      moegrad_add_router on that package: the command line with a router of the outside project, its conformance suite
 #   twice       the same, plus <moegrad/cpu/all.hpp> in the user's own file: the linker must refuse
 #   plain       no CMake: one compiler line with <moegrad/cpu/all.hpp>; compiled, linked, run
 #   subdirectory, fetch_content   configured; the program's object and one kernel compiled, its link line read
@@ -39,8 +40,9 @@ package() {
     quiet cmake --install "$work/moegrad" --prefix "$work/first place"
     mv "$work/first place" "$work/installed here"
     local others
-    others=$(find "$work/installed here" -type f ! -name '*.hpp' ! -name '*.cuh' ! -name '*.cmake' ! -name LICENSE)
-    [ -z "$others" ] || fail "the install ships more than headers: $others"
+    others=$(find "$work/installed here" -type f ! -name '*.hpp' ! -name '*.cuh' ! -name '*.cmake' ! -name LICENSE \
+        ! -path '*/share/moegrad/*')
+    [ -z "$others" ] || fail "the install ships more than headers and share/moegrad: $others"
     ! grep -rlF "$source_dir" "$work/installed here" || fail "the install names the tree that it came from"
 
     # One object for all kernels: Eigen is read once.
@@ -50,6 +52,17 @@ package() {
     "$work/package/consumer"
     "$work/package/through"
     say "package: ok"
+}
+
+router() {
+    build package moegrad outside_conformance outside_test
+    quiet "$work/package/outside_conformance"
+    quiet "$work/package/outside_test"
+    local said
+    said=$("$work/package/moegrad" train --model none --method outsid 2>&1) && fail "a method that is not there"
+    grep -q 'mor, .*outside, second' <<<"$said" || fail "the routers are not in the command line: $said"
+    grep -q 'did you mean `outside`' <<<"$said" || fail "no suggestion: $said"
+    say "router: ok"
 }
 
 twice() {
@@ -101,6 +114,7 @@ compile_one() {
 }
 
 package
+router
 plain
 twice
 from_source add_subdirectory

@@ -9,6 +9,8 @@
 
 #include "support/model_small.hpp"
 
+#include <moegrad/methods/random_drop.hpp>
+
 using namespace moegrad;
 using namespace moegrad::test;
 
@@ -133,6 +135,16 @@ TEST_CASE("determinism: AdaMoE, gate with LoRA") {
 TEST_CASE("determinism: Mixture of Routers") {
     check_all_ways({small_config(ModelFamily::mixtral), [](Decoder<float>& m) {
                         AdapterSpec spec = everything_on(Method::mor);
+                        spec.gate = GateMode::full;
+                        attach(m, spec);
+                    }});
+}
+
+TEST_CASE("determinism: second experts dropped at random") {
+    check_all_ways({small_config(ModelFamily::mixtral), [](Decoder<float>& m) {
+                        AdapterSpec spec = everything_on(Method::registered);
+                        spec.set_method("random_drop");
+                        spec.options = "load=1.4";
                         spec.gate = GateMode::full;
                         attach(m, spec);
                     }});

@@ -5,6 +5,7 @@
 #include <moegrad/cpu/adamw.hpp>
 #include <moegrad/cpu/add.hpp>
 #include <moegrad/cpu/attention.hpp>
+#include <moegrad/cpu/attention_decode.hpp>
 #include <moegrad/cpu/balance_loss.hpp>
 #include <moegrad/cpu/combine.hpp>
 #include <moegrad/cpu/concat.hpp>

@@ -1,9 +1,17 @@
 #pragma once
-// CPU kernels of ops/linear.hpp.
+// CPU kernels of ops/linear.hpp, and the one place where the matrix product of
+// float and double is compiled.
 
 #include <moegrad/cpu/support/products.hpp>
 #include <moegrad/cpu/support/seats.hpp>
 #include <moegrad/ops/linear.hpp>
+
+namespace moegrad::cpu {
+
+template void gemm_batch<float>(ThreadPool&, const GemmCall<float>*, Index);
+template void gemm_batch<double>(ThreadPool&, const GemmCall<double>*, Index);
+
+}  // namespace moegrad::cpu
 
 namespace moegrad::cpu::linear {
 namespace {

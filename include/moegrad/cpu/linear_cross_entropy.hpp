@@ -4,8 +4,8 @@
 
 #include <moegrad/core/math_complex.hpp>
 #include <moegrad/cpu/support/products.hpp>
-#include <moegrad/cpu/support/rows.hpp>
 #include <moegrad/cpu/support/seats.hpp>
+#include <moegrad/cpu/support/wide.hpp>
 #include <moegrad/ops/linear_cross_entropy.hpp>
 
 namespace moegrad::cpu::linear_cross_entropy {
@@ -71,7 +71,7 @@ void forward(Stream stream, View<const Real, 2> x, View<const Real, 2> w, View<c
     const Index V = w.extent(0), D = w.extent(1);
     std::fill_n(nll.data, nll.extent(0), Real(0));
     for_pieces(stream, x, w, row, logits, [&](Index first, Index rows, View<Real, 2> z) {
-        for_rows(stream, rows, 4 * V, [&](Index i) {
+        for_vector_rows(stream, rows, 4 * V, [&](Index i) {
             const Index t = row(first + i);
             const RowSum<Real> row_sum = exponentials(z.row(i), V, target(t));
             nll(t) = row_sum.nll;
@@ -103,7 +103,7 @@ void backward_weight(Stream stream, View<const Real, 2> x, View<const Real, 2> w
     const Index V = w.extent(0);
     if (row.extent(0) == 0) multiply_weight<Real>(stream, logits, x, 0, dw, write);
     for_pieces(stream, x, w, row, logits, [&](Index first, Index rows, View<Real, 2> z) {
-        for_rows(stream, rows, 4 * V, [&](Index i) {
+        for_vector_rows(stream, rows, 4 * V, [&](Index i) {
             const Index t = row(first + i);
             const RowSum<Real> row_sum = exponentials(z.row(i), V, target(t));
             to_gradient(z.row(i), V, target(t), row_sum.sum, d(t));

@@ -2,8 +2,8 @@
 // CPU kernels of ops/rms_norm.hpp. Rows are independent; dw is parallel over columns, each one chain over the rows.
 
 #include <moegrad/core/math.hpp>
-#include <moegrad/cpu/support/rows.hpp>
 #include <moegrad/cpu/support/seats.hpp>
+#include <moegrad/cpu/support/wide.hpp>
 #include <moegrad/ops/rms_norm.hpp>
 
 namespace moegrad::cpu::rms_norm {
@@ -13,7 +13,7 @@ template <class Real>
 void forward(Stream stream, View<const Real, 2> x, View<const Real, 1> w, View<Real, 2> y,
              View<Wide<Real>, 1> r, double eps) {
     const Index D = x.extent(1);
-    for_rows(stream, x.extent(0), D, [&](Index t) {
+    for_vector_rows(stream, x.extent(0), D, [&](Index t) {
         const Real* xt = x.row(t);
         Real* yt = y.row(t);
         const Real sum = sum_of<Real>(D, [&](Index d) { return xt[d] * xt[d]; });
@@ -27,7 +27,7 @@ template <class Real>
 void backward_input(Stream stream, View<const Real, 2> x, View<const Real, 1> w, View<const Wide<Real>, 1> r,
                     View<const Real, 2> dy, View<Real, 2> dx, Write write) {
     const Index D = x.extent(1);
-    for_rows(stream, x.extent(0), D, [&](Index t) {
+    for_vector_rows(stream, x.extent(0), D, [&](Index t) {
         const Real* xt = x.row(t);
         const Real* dyt = dy.row(t);
         Real* dxt = dx.row(t);

@@ -1,8 +1,8 @@
 #pragma once
 // CPU kernel of ops/rope.hpp. Every pair is on its own.
 
-#include <moegrad/cpu/support/rows.hpp>
 #include <moegrad/cpu/support/seats.hpp>
+#include <moegrad/cpu/support/wide.hpp>
 #include <moegrad/ops/rope.hpp>
 
 namespace moegrad::cpu::rope {
@@ -14,7 +14,7 @@ void rotate(Stream stream, View<const Real, 2> x, View<const Real, 2> cos, View<
     const Index half = cos.extent(1);
     const Index heads = x.extent(1) / (2 * half);
     const Real direction = rotation == Rotation::forward ? Real(1) : Real(-1);
-    for_rows(stream, x.extent(0), 4 * x.extent(1), [&](Index t) {
+    for_vector_rows(stream, x.extent(0), 4 * x.extent(1), [&](Index t) {
         const Real* c = cos.row(position(t));
         const Real* s = sin.row(position(t));
         for (Index h = 0; h < heads; ++h) {

@@ -1,7 +1,14 @@
 #pragma once
-// generate: text from a model, one token at a time. The whole prefix is run again for every token (no cache yet), so
-// generation uses exactly the training forward.
+// generate: text from models, one token at a time. Keys and values of earlier tokens are kept, so that a step runs the new
+// token alone; the ids are those of running the whole prefix every time (GenerateOptions::cache = false), to the bit.
+// A model with a router that looks beyond single tokens has no such promise: its prefix is run every time.
+//   temperature 0    the likeliest token, ties: lowest id
+//   temperature > 0  a draw from softmax(z / temperature) over the top_k best logits, and of these over the smallest set
+//                    of best tokens whose probability reaches top_p
+// Draws are functions of (seed, index of the prompt): no prompt's text depends on the others.
 
+#include <algorithm>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -16,58 +23,179 @@ struct GenerateOptions {
     double temperature = 0;            // 0: the likeliest token (ties: lowest id)
     std::uint64_t seed = 0;            // of the sampling
     std::vector<std::int32_t> stop{};  // ids that end the text; they are not part of it
+    Index top_k = 0;                   // 0: all
+    double top_p = 1;
+    bool cache = true;  // keep keys and values
+    Index batch = 16;   // prompts that run together
 };
 
 namespace detail {
 
-/// The likeliest id, or a draw from softmax(logits / temperature) by the inverse of its cumulative sum.
+/// Which ids may be drawn, by the weights exp((z - max) / temperature).
+inline std::vector<bool> allowed_tokens(const std::vector<double>& weight, Index top_k, double top_p) {
+    const bool all = (top_k <= 0 || top_k >= static_cast<Index>(weight.size())) && top_p >= 1;
+    std::vector<bool> allowed(weight.size(), all);
+    if (all) return allowed;
+    std::vector<std::size_t> order(weight.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return weight[a] > weight[b]; });
+    if (top_k > 0 && top_k < static_cast<Index>(order.size())) order.resize(static_cast<std::size_t>(top_k));
+    double total = 0, sum = 0;
+    for (std::size_t i : order) total += weight[i];
+    for (std::size_t i : order) {
+        allowed[i] = true;
+        sum += weight[i];
+        if (sum >= top_p * total) break;
+    }
+    return allowed;
+}
+
+/// The likeliest id, or a draw by the inverse of the cumulative sum over the allowed ids.
 template <class Real>
-std::int32_t pick_token(const Tensor<Real>& logits, double temperature, Random& random) {
-    const auto z = logits.values();
+std::int32_t pick_token(std::span<const Real> z, const GenerateOptions& options, Random& random) {
     std::size_t best = 0;
     for (std::size_t i = 1; i < z.size(); ++i) {
         if (z[i] > z[best]) best = i;
     }
-    if (temperature <= 0) return static_cast<std::int32_t>(best);
-    std::vector<double> sum(z.size());
-    double total = 0;
+    if (options.temperature <= 0) return static_cast<std::int32_t>(best);
+    std::vector<double> weight(z.size());
     for (std::size_t i = 0; i < z.size(); ++i) {
-        total += exp((static_cast<double>(z[i]) - static_cast<double>(z[best])) / temperature);
-        sum[i] = total;
+        weight[i] =
+            moegrad::exp((static_cast<double>(z[i]) - static_cast<double>(z[best])) / options.temperature);
     }
+    const auto allowed = allowed_tokens(weight, options.top_k, options.top_p);
+    double total = 0;
+    for (std::size_t i = 0; i < z.size(); ++i) total += allowed[i] ? weight[i] : 0;
     const double draw = static_cast<double>(random.next_uniform()) * total;
-    std::size_t i = 0;
-    while (i + 1 < sum.size() && sum[i] <= draw) ++i;
-    return static_cast<std::int32_t>(i);
+    double sum = 0;
+    for (std::size_t i = 0; i < z.size(); ++i) {
+        if (!allowed[i]) continue;
+        sum += weight[i];
+        best = i;  // the last allowed one, should rounding leave the draw beyond all of them
+        if (sum > draw) break;
+    }
+    return static_cast<std::int32_t>(best);
+}
+
+inline void check_generate(const GenerateOptions& options) {
+    if (options.temperature >= 0 && options.top_k >= 0 && options.top_p > 0 && options.top_p <= 1) return;
+    throw Error{ErrorCode::config, "generate", "temperature >= 0, top_k >= 0, 0 < top_p <= 1",
+                format("{}, {}, {}", options.temperature, options.top_k, options.top_p)};
+}
+
+/// One text in the making.
+struct Writing {
+    Index index = 0;                  // of the prompt among all
+    std::vector<std::int32_t> whole;  // prompt and what was made
+    std::size_t seen = 0;             // tokens whose keys are kept
+    Random random;
+};
+
+/// Whether every router of the model looks at single tokens.
+template <class Real>
+bool routes_by_token(Decoder<Real>& model) {
+    bool all = true;
+    for (auto& layer : model.layers()) {
+        for (auto& [name, linear] : model.linears(layer)) {
+            auto* router = linear->adapter ? linear->adapter->router() : nullptr;
+            all = all && (router == nullptr || router->scope() == RouterScope::token);
+        }
+        for (auto& moe : layer.moe) all = all && moe.router.scope() == RouterScope::token;
+    }
+    return all;
+}
+
+/// The logits [texts, V] after the last token of each.
+template <class Real>
+Tensor<Real> next_logits(Context& context, Decoder<Real>& model, const std::vector<Writing*>& open,
+                         KeyValueCache<Real>* cache, std::span<const Index> place) {
+    std::vector<Index> lengths;
+    std::vector<std::int32_t> ids, last, sample;
+    for (Writing* text : open) {
+        const std::size_t from = cache ? text->seen : 0;
+        ids.insert(ids.end(), text->whole.begin() + static_cast<std::ptrdiff_t>(from), text->whole.end());
+        lengths.push_back(static_cast<Index>(text->whole.size() - from));
+        last.push_back(static_cast<std::int32_t>(ids.size()) - 1);
+        sample.push_back(static_cast<std::int32_t>(text->index));
+        text->seen = text->whole.size();
+    }
+    const auto tensor = [](const std::vector<std::int32_t>& all) {
+        return Tensor<std::int32_t>::from({static_cast<Index>(all.size())}, all);
+    };
+    const auto token = tensor(ids);
+    const auto segments = cache ? cache->extend(place, lengths, sample)
+                                : Segments::of_lengths(std::span<const Index>(lengths), sample);
+    Tape tape(context, Mode::inference);
+    Forward<Real> forward{tape, token, segments};
+    forward.cache = cache;
+    const auto hidden = model.hidden(forward);
+    return model.logits(forward, embedding(tape, tensor(last), hidden)).value();
+}
+
+/// Continues texts that run together; `each(place, id)` for every new token.
+template <class Real, class Each>
+void write_together(Context& context, Decoder<Real>& model, std::span<Writing> texts,
+                    const GenerateOptions& options, bool cached, const Each& each) {
+    KeyValueCache<Real> cache(texts.size());
+    std::vector<Index> place(texts.size());
+    std::iota(place.begin(), place.end(), Index{0});
+    for (Index n = 0; n < options.max_new_tokens && !place.empty(); ++n) {
+        std::vector<Writing*> open;
+        for (const Index i : place) open.push_back(&texts[static_cast<std::size_t>(i)]);
+        const auto logits =
+            next_logits(context, model, open, cached ? &cache : nullptr, std::span<const Index>(place));
+        std::vector<Index> going_on;
+        for (std::size_t i = 0; i < open.size(); ++i) {
+            const auto row = logits.rows(static_cast<Index>(i), static_cast<Index>(i) + 1);
+            const std::int32_t id = pick_token(std::span<const Real>(row.values()), options, open[i]->random);
+            if (std::find(options.stop.begin(), options.stop.end(), id) != options.stop.end()) continue;
+            going_on.push_back(place[i]);
+            open[i]->whole.push_back(id);
+            each(static_cast<std::size_t>(place[i]), id);
+        }
+        place = std::move(going_on);
+    }
 }
 
 }  // namespace detail
+
+/// Continues every prompt (none empty); `each(prompt, id)` is called for every new token. Returns the new ids.
+template <class Real, class Each>
+std::vector<std::vector<std::int32_t>> generate_all(Context& context, Decoder<Real>& model,
+                                                    std::span<const std::vector<std::int32_t>> prompts,
+                                                    const GenerateOptions& options, Each each) {
+    detail::check_generate(options);
+    const bool by_token = detail::routes_by_token(model);
+    const std::size_t together =
+        by_token ? static_cast<std::size_t>(std::max<Index>(options.batch, 1)) : std::size_t{1};
+    std::vector<std::vector<std::int32_t>> made(prompts.size());
+    for (std::size_t begin = 0; begin < prompts.size(); begin += together) {
+        std::vector<detail::Writing> texts;
+        for (std::size_t i = begin; i < std::min(begin + together, prompts.size()); ++i) {
+            if (prompts[i].empty()) {
+                throw Error{ErrorCode::data, "generate", "a prompt of at least one token", "none",
+                            "a tokenizer with a BOS token gives one for an empty text"};
+            }
+            texts.push_back({static_cast<Index>(i), prompts[i], 0,
+                             Random(options.seed, 0x67656e65726174ull + static_cast<std::uint64_t>(i))});
+        }
+        detail::write_together(context, model, std::span(texts), options, options.cache && by_token,
+                               [&](std::size_t place, std::int32_t id) {
+                                   made[begin + place].push_back(id);
+                                   each(begin + place, id);
+                               });
+    }
+    return made;
+}
 
 /// Continues `prompt` (not empty); `each(id)` is called for every new token. Returns the new ids.
 template <class Real, class Each>
 std::vector<std::int32_t> generate(Context& context, Decoder<Real>& model, std::vector<std::int32_t> prompt,
                                    const GenerateOptions& options, Each each) {
-    if (prompt.empty()) {
-        throw Error{ErrorCode::data, "generate", "a prompt of at least one token", "none",
-                    "a tokenizer with a BOS token gives one for an empty text"};
-    }
-    Random random(options.seed, 0x67656e65726174ull);
-    std::vector<std::int32_t> made;
-    for (Index n = 0; n < options.max_new_tokens; ++n) {
-        const Index T = static_cast<Index>(prompt.size());
-        const auto token = Tensor<std::int32_t>::from({T}, std::span<const std::int32_t>(prompt));
-        const auto segments = Segments::of_lengths({T});
-        Tape tape(context, Mode::inference);
-        Forward<Real> forward{tape, token, segments};
-        const auto last = Var<Real>(model.hidden(forward).value().rows(T - 1, T));
-        const std::int32_t id =
-            detail::pick_token(model.logits(forward, last).value(), options.temperature, random);
-        if (std::find(options.stop.begin(), options.stop.end(), id) != options.stop.end()) break;
-        prompt.push_back(id);
-        made.push_back(id);
-        each(id);
-    }
-    return made;
+    return generate_all(context, model, std::span<const std::vector<std::int32_t>>(&prompt, 1), options,
+                        [&](std::size_t, std::int32_t id) { each(id); })
+        .front();
 }
 
 }  // namespace moegrad

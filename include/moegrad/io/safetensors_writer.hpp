@@ -29,22 +29,22 @@ public:
     template <Readable T>
     void add(const std::string& name, StoredType type, std::span<const Index> shape,
              std::span<const T> values) {
-        const std::string place = moegrad::format("safetensors: tensor {}", printable(name));
-        if (name.empty() || name == "__metadata__" || name.size() > kMaxSafetensorsName || !is_utf8(name) ||
-            name.find('\0') != std::string::npos)
-            throw Error{ErrorCode::value, place, "a name of 1 to 4096 bytes of UTF-8", printable(name)};
-        if (!names_.insert(name).second)
-            throw Error{ErrorCode::state, place, "each name once", "a second tensor"};
-        Index count = 1;
-        for (const Index extent : shape)
-            if (extent < 0 || __builtin_mul_overflow(count, extent, &count))
-                throw Error{ErrorCode::shape, place, "extents from 0 up", shape_text(shape)};
-        if (count != static_cast<Index>(values.size()) || shape.size() > kMaxSafetensorsRank)
-            throw Error{ErrorCode::shape, place,
-                        moegrad::format("{} numbers for {}", count, shape_text(shape)),
-                        moegrad::format("{}", values.size())};
-        entries_.push_back(
-            {name, type, {shape.begin(), shape.end()}, write_stored(type, values.data(), count, place)});
+        const std::string place = place_of(name);
+        require_fit(place, name, shape, values.size());
+        entries_.push_back({name,
+                            type,
+                            {shape.begin(), shape.end()},
+                            write_stored(type, values.data(), static_cast<Index>(values.size()), place)});
+    }
+
+    /// Copies a tensor as another file stores it, bit for bit.
+    void add_bytes(const std::string& name, StoredType type, std::span<const Index> shape,
+                   std::span<const std::byte> bytes) {
+        require_fit(place_of(name), name, shape, bytes.size() * 8 / bits(type));
+        entries_.push_back({name,
+                            type,
+                            {shape.begin(), shape.end()},
+                            std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())});
     }
 
     /// Replaces the value of a key that is there.
@@ -79,6 +79,27 @@ private:
         std::vector<Index> shape;
         std::string bytes;
     };
+
+    static std::string place_of(const std::string& name) {
+        return moegrad::format("safetensors: tensor {}", printable(name));
+    }
+    /// A name that is new, and as many numbers as the shape asks for.
+    void require_fit(const std::string& place, const std::string& name, std::span<const Index> shape,
+                     std::size_t numbers) {
+        if (name.empty() || name == "__metadata__" || name.size() > kMaxSafetensorsName || !is_utf8(name) ||
+            name.find('\0') != std::string::npos)
+            throw Error{ErrorCode::value, place, "a name of 1 to 4096 bytes of UTF-8", printable(name)};
+        if (!names_.insert(name).second)
+            throw Error{ErrorCode::state, place, "each name once", "a second tensor"};
+        Index count = 1;
+        for (const Index extent : shape)
+            if (extent < 0 || __builtin_mul_overflow(count, extent, &count))
+                throw Error{ErrorCode::shape, place, "extents from 0 up", shape_text(shape)};
+        if (count != static_cast<Index>(numbers) || shape.size() > kMaxSafetensorsRank)
+            throw Error{ErrorCode::shape, place,
+                        moegrad::format("{} numbers for {}", count, shape_text(shape)),
+                        moegrad::format("{}", numbers)};
+    }
 
     std::vector<std::size_t> data_order() const {
         std::vector<std::size_t> order(entries_.size());

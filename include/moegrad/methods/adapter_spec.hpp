@@ -6,6 +6,7 @@
 //   adamoe   + null experts, gate2 copied from the gate        Mo-LoRA: E LoRA experts and M nulls per Linear
 //   mor      + J sub-routers (gate + LoRA each) and a main one Mo-LoRA with a mixture of routers per Linear
 //   molora   -                                                 Mo-LoRA with a plain top-k router per Linear
+//   any name of the registry (router_registry.hpp): that router in the place of the checkpoint's, or per Linear
 //
 // targets: q_proj k_proj v_proj o_proj, gate_proj up_proj down_proj (dense); of every expert either the fused form,
 // experts.gate_up (one A for w1 and w3) and experts.down, or single modules, w1 w2 w3 (an A each; w1 and w3 together);
@@ -16,12 +17,14 @@
 #include <vector>
 
 #include <moegrad/autograd/lora_parameters.hpp>
+#include <moegrad/methods/router_registry.hpp>
 #include <moegrad/routing/mixture_router.hpp>
 #include <moegrad/routing/null_expert_router.hpp>
 
 namespace moegrad {
 
-enum class Method { lora, molora, adamoe, mor };
+/// registered: a router from outside, whose name AdapterSpec::router has.
+enum class Method { lora, molora, adamoe, mor, registered };
 
 inline const char* name(Method method) {
     switch (method) {
@@ -29,23 +32,47 @@ inline const char* name(Method method) {
         case Method::molora: return "molora";
         case Method::adamoe: return "adamoe";
         case Method::mor: return "mor";
+        case Method::registered: return "registered";
     }
     return "unknown";
 }
 
-inline Method method_named(const std::string& text) {
+/// Every name that adapter.method takes in this program.
+inline std::vector<std::string> method_names() {
+    std::vector<std::string> names;
     for (Method method : {Method::lora, Method::molora, Method::adamoe, Method::mor}) {
-        if (text == name(method)) return method;
+        names.emplace_back(name(method));
     }
-    throw Error{ErrorCode::config, "adapter.method", "lora, molora, adamoe or mor", text};
+    for (const auto& router : registered_router_names()) names.push_back(router);
+    return names;
 }
 
-/// What trains of a checkpoint's gate. The default of a method: frozen for lora and mor, LoRA for adamoe.
+inline Method method_named(const std::string& text) {
+    const bool outside = find_router(text) != nullptr;
+    for (Method method : {Method::lora, Method::molora, Method::adamoe, Method::mor}) {
+        if (text != name(method)) continue;
+        if (!outside) return method;
+        throw Error{ErrorCode::config, "registered routers", "a name that is free", "\"" + text + "\""};
+    }
+    if (outside) return Method::registered;
+    std::string all;
+    for (const auto& one : method_names()) all += (all.empty() ? "" : ", ") + one;
+    throw Error{
+        ErrorCode::config, "adapter.method", "one of " + all, "\"" + text + "\"",
+        format("did you mean `{}`? a router of your own must be in this program: `moegrad new router`",
+               nearest(text, method_names()))};
+}
+
+/// What trains of a checkpoint's gate. The default of a method: frozen for lora and mor, LoRA for adamoe and registered.
 enum class GateMode { by_method, frozen, lora, full };
 
 struct AdapterSpec {
     Method method = Method::lora;
+    std::string router{};   // registered: its name,
+    std::string options{};  // and router.options
     LoraOptions lora{};
+    Index gate_up_rank = 0;    // of experts.gate_up where it has one of its own (PEFT's rank_pattern),
+    double gate_up_alpha = 0;  // and its alpha
     std::vector<std::string> targets{"attention", "experts"};
     std::uint64_t seed = 0;  // of the random start
 
@@ -63,7 +90,7 @@ struct AdapterSpec {
 
     GateMode gate_mode() const {
         if (gate != GateMode::by_method) return gate;
-        return method == Method::adamoe ? GateMode::lora : GateMode::frozen;
+        return method == Method::adamoe || method == Method::registered ? GateMode::lora : GateMode::frozen;
     }
     BalanceLoss balance_loss() const {
         if (balance != BalanceLoss::by_method) return balance;
@@ -71,6 +98,22 @@ struct AdapterSpec {
     }
     PenaltySettings penalties() const {
         return {.balance = balance_loss(), .scope = balance_scope, .z = z_loss};
+    }
+
+    LoraOptions gate_up_lora() const {
+        LoraOptions own = lora;
+        if (gate_up_rank > 0) {
+            own.rank = gate_up_rank;
+            own.alpha = gate_up_alpha;
+        }
+        return own;
+    }
+
+    /// The method as the configuration names it.
+    std::string method_name() const { return method == Method::registered ? router : name(method); }
+    void set_method(const std::string& text) {
+        method = method_named(text);
+        router = method == Method::registered ? text : "";
     }
 
     /// Whether this very name is a target.

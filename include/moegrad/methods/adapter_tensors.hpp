@@ -152,8 +152,9 @@ std::vector<AdapterTensor<Real>> adapter_tensors(Decoder<Real>& model) {
                 detail::add_fused_experts(all, moe.experts);
             }
             for (auto* p : moe.router.parameters()) {
-                if (!p->trainable()) continue;
                 const std::string name = p->name();
+                // A registered router may keep state that after_step sets instead of the optimiser.
+                if (!p->trainable() && !name.starts_with(moe.name + ".router.")) continue;
                 const bool old_gate = single && name.starts_with(moe.name + ".gate.");
                 all.push_back({detail::kAdapterPrefix + (old_gate ? detail::block_sparse_name(moe.name) +
                                                                         name.substr(moe.name.size())

@@ -32,6 +32,10 @@ struct Attention {
         const auto queries = moegrad::rope(forward.tape, q(forward, x), *rope, forward.segments);
         const auto keys = moegrad::rope(forward.tape, k(forward, x), *rope, forward.segments);
         const auto values = v(forward, x);
+        if (forward.cache != nullptr) {
+            return o(forward,
+                     forward.cache->attend(forward.tape, queries, keys, values, forward.segments, options));
+        }
         return o(forward, attention(forward.tape, queries, keys, values, forward.segments, options));
     }
 };

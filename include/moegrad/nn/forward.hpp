@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include <moegrad/nn/key_value_cache.hpp>
 #include <moegrad/ops/seed.hpp>
 #include <moegrad/routing/router.hpp>
 
@@ -25,6 +26,7 @@ struct Forward {
     std::vector<RoutingRecord<Real>> routings = {};
     // Coefficient index of each penalty name, for checkpointed segments: they seed their own penalties.
     const std::vector<std::string>* penalty_names = nullptr;
+    KeyValueCache<Real>* cache = nullptr;  // of the tokens before these, for generation
 };
 
 /// Coefficient 0 is the cross entropy; penalties follow in the order of `names`. -1: no coefficient, not trained on.

@@ -29,6 +29,11 @@ public:
                                            .mode = forward.tape.mode(),
                                            .module = lora_.module};
         auto routing = router_.route(forward.tape, input);
+        if (routing.passthrough.defined()) {
+            throw Error{ErrorCode::config, name_, "a router without a passthrough over LoRA experts",
+                        "one with it",
+                        "the experts are updates of a Linear; the token itself has no place there"};
+        }
         auto y = molora_linear(
             forward.tape, x, w,
             LoraWeights<Real>{lora_.A.use(), lora_.B.use(), lora_.scale, {lora_.dropout, lora_.module}},

@@ -7,8 +7,11 @@
 #include <string>
 #include <tuple>
 
+#include <moegrad/routing/gate_router.hpp>
 #include <moegrad/routing/mixture_router.hpp>
 #include <moegrad/routing/null_expert_router.hpp>
+#include <moegrad/routing/random_drop_router.hpp>
+#include <moegrad/routing/random_router.hpp>
 #include <moegrad/routing/top_k_router.hpp>
 
 namespace moegrad {
@@ -138,6 +141,27 @@ struct BuiltinMixture {
     }
 };
 
+/// A load of 1.6 where there are two slots.
+template <GateTraining Training>
+struct BuiltinRandomDrop {
+    static constexpr WeightSum sum = WeightSum::one;
+    static std::string name() { return detail::with_gate("random_drop", Training); }
+    static Index most_slots(const RouterSize& size) { return size.experts; }
+
+    template <class Real>
+    static AnyRouter<Real> make(const RouterSize& size, std::uint64_t seed,
+                                const PenaltySettings& penalties = {}) {
+        RandomDropRouter<Real> router{
+            .gate = detail::random_gate<Real>("gate", size.experts, size, Training, seed, 0),
+            .k = size.slots,
+            .load = 1 + 0.6 * static_cast<double>(size.slots - 1),
+            .seed = seed,
+            .penalties = penalties};
+        router.check();
+        return router;
+    }
+};
+
 using BuiltinRouters =
     std::tuple<BuiltinTopK<TopKWeights::renormalized, GateTraining::full>,
                BuiltinTopK<TopKWeights::renormalized, GateTraining::frozen>,
@@ -158,6 +182,7 @@ using BuiltinRouters =
                BuiltinMixture<MixtureKind::vote, GateTraining::full>,
                BuiltinMixture<MixtureKind::vote, GateTraining::lora>,
                BuiltinMixture<MixtureKind::free_weights, GateTraining::full>,
-               BuiltinMixture<MixtureKind::free_weights, GateTraining::lora>>;
+               BuiltinMixture<MixtureKind::free_weights, GateTraining::lora>,
+               BuiltinRandomDrop<GateTraining::full>, BuiltinRandomDrop<GateTraining::frozen>>;
 
 }  // namespace moegrad

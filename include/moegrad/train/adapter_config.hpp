@@ -3,6 +3,7 @@
 // anything else would change the maths silently.
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,8 @@ inline bool is_informational(std::string_view key) {
                                           "megatron_core",
                                           "peft_version",
                                           "qalora_group_size",
+                                          "rank_pattern",
+                                          "alpha_pattern",
                                           "revision",
                                           "task_type",
                                           "peft_type",
@@ -74,7 +77,8 @@ inline Json string_list(const std::vector<std::string>& items) {
 
 inline Json router_block(const AdapterSpec& spec) {
     Json block = Json::object();
-    block.add("method", name(spec.method));
+    block.add("method", spec.method_name());
+    if (spec.method == Method::registered) block.add("options", spec.options);
     block.add("top_k", spec.top_k);
     block.add("experts", spec.experts);
     block.add("null_experts", spec.null_experts);
@@ -92,7 +96,8 @@ inline Json router_block(const AdapterSpec& spec) {
 }
 
 inline void read_router_block(const JsonRef& block, AdapterSpec& spec) {
-    spec.method = method_named(block.at("method").string());
+    spec.set_method(block.at("method").string());
+    if (spec.method == Method::registered) spec.options = block.at("options").string();
     spec.top_k = block.at("top_k").integer(0, 1 << 16);
     spec.experts = block.at("experts").integer(1, 1 << 16);
     spec.null_experts = block.at("null_experts").integer(0, 1 << 16);
@@ -108,6 +113,28 @@ inline void read_router_block(const JsonRef& block, AdapterSpec& spec) {
     spec.targets.clear();
     const JsonRef targets = block.at("targets");
     for (std::size_t i = 0; i < targets.array().size(); ++i) spec.targets.push_back(targets.item(i).string());
+}
+
+/// PEFT writes these two for fused experts whose w1 and w3 had an adapter each: the patterns that mean gate_up of every
+/// layer are read, others are refused.
+inline void read_peft_patterns(const JsonRef& root, AdapterSpec& spec) {
+    const auto value_of = [&](const char* key) -> std::optional<JsonRef> {
+        const auto map = root.find_value(key);
+        if (!map || map->members().empty()) return std::nullopt;
+        for (const auto& member : map->members()) {
+            const bool every_layer = member.key == ".*\\.gate_up_proj" || member.key == "gate_up_proj" ||
+                                     member.key == "experts.gate_up_proj" ||
+                                     member.key == "mlp.experts.gate_up_proj";
+            if (map->members().size() > 1 || !every_layer || !spec.wants("experts.gate_up", "experts")) {
+                map->fail_unsupported("a pattern for mlp.experts.gate_up_proj alone, which the adapter targets");
+            }
+        }
+        return map->member(map->members().front());
+    };
+    const auto rank = value_of("rank_pattern"), alpha = value_of("alpha_pattern");
+    if (!rank && !alpha) return;
+    spec.gate_up_rank = rank ? rank->integer(1, 1 << 16) : spec.lora.rank;
+    spec.gate_up_alpha = alpha ? alpha->number(-1e6, 1e6) : spec.lora.alpha;
 }
 
 /// PEFT's target_modules, target_parameters and modules_to_save as our targets and gate mode.
@@ -183,6 +210,13 @@ inline Json to_json(const AdapterSpec& spec, const ModelConfig& config) {
     json.add("lora_alpha", spec.lora.alpha);
     json.add("lora_dropout", spec.lora.dropout);
     json.add("use_rslora", spec.lora.scale == LoraOptions::Scale::alpha_over_sqrt_rank);
+    if (spec.gate_up_rank > 0) {
+        Json rank = Json::object(), alpha = Json::object();
+        rank.add(".*\\.gate_up_proj", spec.gate_up_rank);
+        alpha.add(".*\\.gate_up_proj", spec.gate_up_alpha);
+        json.add("rank_pattern", rank);
+        json.add("alpha_pattern", alpha);
+    }
     json.add("bias", "none");
     json.add("fan_in_fan_out", false);
     json.add("inference_mode", true);
@@ -225,6 +259,7 @@ inline AdapterSpec load_adapter_config(const std::string& folder, const ModelCon
         spec.lora.scale = LoraOptions::Scale::alpha_over_sqrt_rank;
     }
     detail::read_peft_targets(root, spec);
+    detail::read_peft_patterns(root, spec);
     if (type == "MOLORA") detail::read_router_block(root.at("moegrad"), spec);
     if (spec.gate_mode() != GateMode::frozen && !config.is_mixture() && type == "LORA") {
         throw Error{ErrorCode::config, path, "a model with a router", "a dense model"};

@@ -16,18 +16,27 @@
 
 namespace moegrad {
 
-/// Writes DIR/adapter_config.json and DIR/adapter_model.safetensors (float32).
+/// Writes FOLDER/adapter_model.safetensors (float32). Returns the tensors' names.
 template <class Real>
-void save_adapter(Decoder<Real>& model, const AdapterSpec& spec, const std::string& folder) {
-    std::filesystem::create_directories(folder);
+std::vector<std::string> save_adapter_tensors(Decoder<Real>& model, const std::string& folder) {
     SafetensorsWriter writer;
+    std::vector<std::string> names;
     for (const auto& tensor : adapter_tensors(model)) {
         const auto values = tensor.pack(tensor.parameter->value());
         std::vector<Index> shape;
         for (int axis = 0; axis < tensor.shape().rank(); ++axis) shape.push_back(tensor.shape()[axis]);
         writer.add(tensor.name, StoredType::f32, shape, std::span<const Real>(values));
+        names.push_back(tensor.name);
     }
     writer.save(folder + "/adapter_model.safetensors");
+    return names;
+}
+
+/// Writes FOLDER/adapter_config.json and FOLDER/adapter_model.safetensors.
+template <class Real>
+void save_adapter(Decoder<Real>& model, const AdapterSpec& spec, const std::string& folder) {
+    std::filesystem::create_directories(folder);
+    save_adapter_tensors(model, folder);
     write_file_atomically(folder + "/adapter_config.json",
                           write_json(to_json(spec, model.config()), JsonStyle::indented) + "\n");
 }

@@ -3,6 +3,7 @@
 //   step 120/600  ce 1.842 (ema 1.871)  balance 2.03  lr 9.6e-05  gn 0.71  load 1.53  null 0.02  12.4k tok/s  eta 00:41
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include <moegrad/io/atomic_file.hpp>
@@ -21,12 +22,13 @@ inline double mean_load(const std::map<std::string, RoutingTotals>& routers) {
 
 class RunLog {
 public:
-    RunLog(const RunConfig& config, Index steps) : folder_(config.output), steps_(steps) {
+    RunLog(const RunConfig& config, Index steps) : RunLog(config.output, resolved(config), steps) {}
+    /// `settings`: every key with its value, for config.toml.
+    RunLog(std::string folder, const std::string& settings, Index steps)
+        : folder_(std::move(folder)), steps_(steps) {
         std::filesystem::create_directories(folder_);
-        std::string text;
-        for (const auto& field : config_fields())
-            text += format("{} = \"{}\"\n", field.key, field.get(config));
-        write_file_atomically(folder_ + "/config.toml", text);
+        write_file_atomically(folder_ + "/config.toml", settings);
+        growing_.open(folder_ + "/metrics.jsonl", std::ios::trunc);
     }
 
     /// The line of a step that took `seconds`; also keeps it for metrics.jsonl.
@@ -34,7 +36,7 @@ public:
         seconds_ += seconds;
         tokens_ += report.tokens;
         average_ = report.step == 0 ? report.cross_entropy : 0.9 * average_ + 0.1 * report.cross_entropy;
-        lines_ += write_json(metrics(report)) + "\n";
+        keep(metrics(report));
         const Index done = report.step + 1;
         const int left =
             static_cast<int>(seconds_ / static_cast<double>(done) * static_cast<double>(steps_ - done));
@@ -54,15 +56,29 @@ public:
         json.add("step", step);
         json.add("eval_nll", nll);
         if (load >= 0) json.add("eval_load", load);
-        lines_ += write_json(json) + "\n";
+        keep(json);
         return format("eval at step {}: held-out nll {:.4f}{}", step, nll,
                       load >= 0 ? format("  load {:.3f}", load) : std::string());
     }
 
-    /// Writes metrics.jsonl.
+    /// metrics.jsonl grew line by line for whoever watches; now it is whole on the disk.
     void save() const { write_file_atomically(folder_ + "/metrics.jsonl", lines_); }
 
+    /// Over all steps so far, evaluations left out.
+    double tokens_per_second() const { return seconds_ > 0 ? static_cast<double>(tokens_) / seconds_ : 0; }
+
 private:
+    void keep(const Json& json) {
+        const std::string line = write_json(json) + "\n";
+        lines_ += line;
+        growing_ << line << std::flush;
+    }
+    static std::string resolved(const RunConfig& config) {
+        std::string text;
+        for (const auto& field : config_fields())
+            text += format("{} = \"{}\"\n", field.key, field.get(config));
+        return text;
+    }
     static double all_null_share(const StepReport& report) {
         double sum = 0;
         for (const auto& [name, totals] : report.routers) sum += totals.all_null_share();
@@ -107,6 +123,7 @@ private:
     Index steps_, tokens_ = 0;
     double average_ = 0;
     std::string lines_;
+    std::ofstream growing_;
     double seconds_ = 0;  // in steps, evaluations left out
 };
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include <moegrad/data/order.hpp>
+#include <moegrad/data/text_records.hpp>
 #include <moegrad/io/tokenizer_json.hpp>
 #include <moegrad/train/adapter_files.hpp>
 #include <moegrad/train/model_files.hpp>
@@ -22,40 +23,60 @@ struct RunSummary {
     double nll_before = 0, nll_after = 0;  // on it, per token
     double load = -1;                      // true experts per token on the held-out text after training
     std::string adapter;                   // folder
+    double tokens_per_second = 0;          // in steps; by the clock, so it varies
 };
 
 struct TextData {
     Dataset train, eval;
 };
 
-/// The texts as samples. Without an evaluation file the end of the training text is kept aside, by characters.
-inline TextData load_text_data(const RunConfig& config, const Tokenizer& tokenizer) {
-    const auto read = [](const std::string& path) {
-        const MappedFile file(path);
-        return std::string(file.text());
+/// A file of records (JSONL), by its name.
+inline bool is_record_file(const std::string& path) {
+    return path.ends_with(".jsonl");
+}
+
+/// The file as samples: a .jsonl of records, whose completions are supervised, or any other text as one sequence.
+/// `begin` and `end`: the share of the file, of its records or of its characters.
+inline Dataset load_samples(const RunConfig& config, const Tokenizer& tokenizer, const std::string& path, double begin,
+                            double end) {
+    const auto at = [](std::size_t size, double share) {
+        return std::min(size, static_cast<std::size_t>(static_cast<double>(size) * share));
     };
-    std::string train = read(config.train_data), eval;
-    if (!config.eval_data.empty()) {
-        eval = read(config.eval_data);
-    } else if (config.holdout > 0) {
-        std::size_t cut = static_cast<std::size_t>(static_cast<double>(train.size()) * (1 - config.holdout));
-        while (cut > 0 && cut < train.size() && (train[cut] & 0xC0) == 0x80)
-            --cut;  // not inside a UTF-8 character
-        eval = train.substr(cut);
-        train.resize(cut);
+    if (is_record_file(path)) {
+        const auto records = read_text_records(path);
+        Dataset samples;
+        for (std::size_t i = at(records.size(), begin); i < at(records.size(), end); ++i)
+            samples.push_back(record_sample(records[i], tokenizer, config.max_length, config.bos));
+        return samples;
     }
+    const MappedFile file(path);
+    const std::string_view text = file.text();
+    const auto boundary = [&](double share) {
+        std::size_t cut = at(text.size(), share);
+        while (cut > 0 && cut < text.size() && (text[cut] & 0xC0) == 0x80)
+            --cut;  // not inside a UTF-8 character
+        return cut;
+    };
     std::vector<std::int32_t> prefix;
     if (config.bos) prefix.push_back(tokenizer.bos_id());
-    const auto samples = [&](const std::string& text) {
-        return text_samples(tokenizer.encode(text, {.add_special = false}), config.max_length, prefix);
-    };
-    TextData data{samples(train), samples(eval)};
+    const std::size_t from = boundary(begin);
+    return text_samples(tokenizer.encode(text.substr(from, boundary(end) - from), {.add_special = false}),
+                        config.max_length, prefix);
+}
+
+/// Without an evaluation file the end of the training file is kept aside.
+inline TextData load_text_data(const RunConfig& config, const Tokenizer& tokenizer) {
+    const bool held_out = config.eval_data.empty() && config.holdout > 0;
+    const double cut = held_out ? 1 - config.holdout : 1;
+    TextData data{load_samples(config, tokenizer, config.train_data, 0, cut), {}};
+    if (held_out) data.eval = load_samples(config, tokenizer, config.train_data, cut, 1);
+    if (!config.eval_data.empty()) data.eval = load_samples(config, tokenizer, config.eval_data, 0, 1);
     if (config.eval_samples > 0 && static_cast<Index>(data.eval.size()) > config.eval_samples) {
         data.eval.resize(static_cast<std::size_t>(config.eval_samples));
     }
     if (data.train.empty()) {
-        throw Error{ErrorCode::data, config.train_data, "at least two tokens of text",
-                    format("{} bytes", train.size()),
+        throw Error{ErrorCode::data, config.train_data, "at least two tokens of text, or a record",
+                    format("{} bytes", MappedFile(config.train_data).size()),
                     "data.holdout keeps the end of the file aside; give data.eval, or holdout 0"};
     }
     return data;
@@ -159,7 +180,7 @@ RunSummary run_training(const RunConfig& config, Say say) {
         {.adamw = config.adamw, .clip = config.clip, .micro_batch = micro, .seed = config.seed});
     SampleOrder order(static_cast<Index>(data.train.size()), config.batch, config.seed);
     const Index steps = config.steps > 0 ? config.steps : order.steps(config.epochs);
-    say(format("{} on {}: {} samples, {} held out, {} steps of {} x {}\n{}", name(spec.method), config.model,
+    say(format("{} on {}: {} samples, {} held out, {} steps of {} x {}\n{}", spec.method_name(), config.model,
                data.train.size(), data.eval.size(), steps, config.batch, config.max_length,
                trainable_table(*model)));
 
@@ -189,6 +210,7 @@ RunSummary run_training(const RunConfig& config, Say say) {
     summary.adapter = config.output + "/adapter";
     save_adapter(*model, spec, summary.adapter);
     log.save();
+    summary.tokens_per_second = log.tokens_per_second();
     return summary;
 }
 

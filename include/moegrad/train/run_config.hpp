@@ -63,7 +63,7 @@ private:
         const auto refuse = [&](bool set, const char* key, const char* reader) {
             if (!set) return;
             throw Error{ErrorCode::config, key, reader,
-                        format("method {} on {}", name(spec.method), name(config.model_type)),
+                        format("method {} on {}", spec.method_name(), name(config.model_type)),
                         "nobody would read it; leave it out"};
         };
         const bool nulls = spec.method == Method::adamoe, mixture = spec.method == Method::mor;
@@ -72,6 +72,8 @@ private:
         refuse(!nulls && spec.null_map != usual.null_map, "router.null_map", "method adamoe");
         refuse(!mixture && spec.mixture != usual.mixture, "router.mixture", "method mor");
         refuse(!mixture && spec.routers != usual.routers, "router.routers", "method mor");
+        refuse(spec.method != Method::registered && !spec.options.empty(), "router.options",
+               "a router of your own");
         const bool has_experts = config.is_mixture() || spec.method == Method::lora;
         refuse(has_experts && spec.experts != usual.experts, "router.experts", "Mo-LoRA on a dense model");
     }
@@ -189,15 +191,18 @@ inline const std::vector<ConfigField>& config_fields() {
     static const std::vector<ConfigField> fields{
         MOEGRAD_TEXT_FIELD("model.path", model, "folder of the base checkpoint (Hugging Face layout)"),
         MOEGRAD_CHOICE_FIELD("model.dtype", dtype, "number type of the run", "float32", "float64"),
-        MOEGRAD_TEXT_FIELD("data.train", train_data, "text file to train on"),
+        MOEGRAD_TEXT_FIELD("data.train", train_data, "text file, or .jsonl of records, to train on"),
         MOEGRAD_TEXT_FIELD("data.eval", eval_data,
-                           "text file to evaluate on; empty: data.holdout of the training file"),
+                           "the same to evaluate on; empty: data.holdout of the training file"),
         MOEGRAD_FIELD("data.holdout", holdout, parse_number,
                       "share of the training file's end kept for evaluation"),
         MOEGRAD_FIELD("data.max_length", max_length, parse_count, "tokens per sample"),
         MOEGRAD_FIELD("data.bos", bos, parse_flag, "start every sample with BOS"),
-        MOEGRAD_CHOICE_FIELD("adapter.method", adapter.method, "what is added to the base", "lora", "molora",
-                             "adamoe", "mor"),
+        ConfigField{
+            "adapter.method",
+            "what is added to the base: lora, molora, adamoe, mor, or a router of your own by its name",
+            [](RunConfig& c, const std::string& v) { c.adapter.set_method(v); },
+            [](const RunConfig& c) { return c.adapter.method_name(); }},
         MOEGRAD_FIELD("adapter.r", adapter.lora.rank, parse_count, "rank"),
         MOEGRAD_FIELD("adapter.lora_alpha", adapter.lora.alpha, parse_number, "scale is lora_alpha / r"),
         MOEGRAD_FIELD("adapter.lora_dropout", adapter.lora.dropout, parse_number, "dropout before A"),
@@ -230,6 +235,8 @@ inline const std::vector<ConfigField>& config_fields() {
         MOEGRAD_CHOICE_FIELD("router.mixture", adapter.mixture, "mor: how sub-routers are combined", "A", "B",
                              "C", "D"),
         MOEGRAD_FIELD("router.routers", adapter.routers, parse_count, "mor: number of sub-routers"),
+        MOEGRAD_TEXT_FIELD("router.options", adapter.options,
+                           "a router of your own: what it reads, as key=value, key=value"),
         MOEGRAD_CHOICE_FIELD("router.aux", adapter.balance, "balance loss", "by_method", "none", "switch",
                              "adamoe_eq3", "adamoe_eq6"),
         ConfigField{"router.aux_coef", "its coefficient, per epoch; the last one is held",

@@ -5,25 +5,10 @@
 #include <string>
 #include <vector>
 
+#include <moegrad/core/nearest.hpp>
 #include <moegrad/train/run_config.hpp>
 
 namespace moegrad {
-
-/// Levenshtein distance.
-inline std::size_t edit_distance(const std::string& a, const std::string& b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-    for (std::size_t i = 1; i <= a.size(); ++i) {
-        std::size_t diagonal = row[0];
-        row[0] = i;
-        for (std::size_t j = 1; j <= b.size(); ++j) {
-            const std::size_t above = row[j];
-            row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-            diagonal = above;
-        }
-    }
-    return row[b.size()];
-}
 
 /// The key that looks most like `key`.
 inline std::string nearest_key(const std::string& key) {

@@ -1,7 +1,9 @@
 #pragma once
-// The register tiles of the matrix product: portable here, AVX2 and AVX-512 in gemm_x86.hpp, chosen at run
-// time. All give the same bits: one fused multiply-add per step, in order of depth.
+// The register tiles of the matrix product: portable here, AVX2 and AVX-512 in
+// gemm_x86.hpp, chosen at run time. All give the same bits: one fused
+// multiply-add per step, in order of depth.
 
+#include <moegrad/core/error.hpp>
 #include <moegrad/cpu/support/gemm_operand.hpp>
 
 #include <array>
@@ -12,7 +14,8 @@
 
 namespace moegrad::cpu {
 
-/// Which micro-kernel runs: for tests and measurements; `automatic` takes the widest that this CPU has.
+/// Which micro-kernel runs: for tests and measurements; `automatic` takes the
+/// widest that this CPU has.
 enum class InstructionSet { automatic, portable, avx2, avx512 };
 
 namespace gemm_detail {
@@ -29,27 +32,50 @@ inline std::complex<double> multiply_add(const std::complex<double>& a, const st
             c.imag() + (a.real() * b.imag() + a.imag() * b.real())};
 }
 
-inline constexpr std::size_t kMostRows = 14;
+inline constexpr Index kMostRows = 14;    // of a register tile
+inline constexpr Index kMostWidth = 16;   // lanes of a vector
+inline constexpr Index kMostDirect = 32;  // lanes of a direct tile
 
-/// kernel[rows - 1][vectors - 1] handles a tile of `rows` rows and `vectors` * width lanes, vectors 1 or 2.
+/// Few rows times lanes whose depth is contiguous, turned into vectors on the
+/// way: C [rows, lanes] with `lane` pointing at each lane's first value.
+template <class T>
+struct DirectTile {
+    Index depth;
+    const T* a;
+    Index a_row, a_depth;
+    const T* const* lane;
+    T* c;
+    Index c_row;
+    Write write;
+};
+
+/// What an instruction set brings.
 template <class T>
 struct Kernels {
     using Kernel = void (*)(const Tile<T>&);
     Index most_rows;
     Index width;
+    /// kernel[rows - 1][vectors - 1] handles a tile of `rows` rows and `vectors`
+    /// * width lanes, vectors 1 or 2.
     std::array<std::array<Kernel, 2>, kMostRows> kernel;
-    TransposeRows<T> transpose;
+    /// Turns `width` stored rows into columns: packed[step * pitch + lane] =
+    /// row[lane][step].
+    void (*transpose)(const T* const* row, Index depth, Index pitch, T* packed);
+    /// direct[rows - 1] handles `direct_lanes` lanes; for rows up to direct_rows.
+    Index direct_rows;
+    std::array<Index, 8> direct_lanes;
+    std::array<void (*)(const DirectTile<T>&), 8> direct;
 };
 
 template <class T>
 struct PortableKernel {
     static constexpr int kRows = 4;
     static constexpr int kWidth = 4;
+    static constexpr int kDirectRows = 0;
 
-    static constexpr Index kTransposeGroup = 4;
-    static void transpose(const T* const* rows, Index depth, Index width, T* packed) {
-        for (Index step = 0; step < depth; ++step, packed += width) {
-            for (Index lane = 0; lane < kTransposeGroup; ++lane) packed[lane] = rows[lane][step];
+    static void transpose(const T* const* row, Index depth, Index pitch, T* packed) {
+        for (Index step = 0; step < depth; ++step, packed += pitch) {
+            for (Index lane = 0; lane < kWidth; ++lane) packed[lane] = row[lane][step];
         }
     }
 
@@ -76,16 +102,25 @@ struct PortableKernel {
     }
 };
 
-/// The table of a kernel family: Family::run<rows, vectors> for rows 1 to Family::kRows.
+/// The table of a kernel family: Family::run<rows, vectors> for rows 1 to
+/// Family::kRows, Family::direct<rows> for rows 1 to Family::kDirectRows.
 template <class T, class Family>
 constexpr Kernels<T> make_kernels() {
-    Kernels<T> kernels{Family::kRows, Family::kWidth, {}, {Family::kTransposeGroup, &Family::transpose}};
+    Kernels<T> kernels{Family::kRows, Family::kWidth, {}, &Family::transpose, Family::kDirectRows, {}, {}};
     auto fill = [&]<std::size_t... Row>(std::index_sequence<Row...>) {
         ((kernels.kernel[Row] = {&Family::template run<static_cast<int>(Row) + 1, 1>,
                                  &Family::template run<static_cast<int>(Row) + 1, 2>}),
          ...);
     };
     fill(std::make_index_sequence<static_cast<std::size_t>(Family::kRows)>{});
+    if constexpr (Family::kDirectRows > 0) {
+        auto fill_direct = [&]<std::size_t... Row>(std::index_sequence<Row...>) {
+            ((kernels.direct[Row] = &Family::template direct<static_cast<int>(Row) + 1>), ...);
+            ((kernels.direct_lanes[Row] = Family::kWidth * Family::direct_groups(static_cast<int>(Row) + 1)),
+             ...);
+        };
+        fill_direct(std::make_index_sequence<static_cast<std::size_t>(Family::kDirectRows)>{});
+    }
     return kernels;
 }
 

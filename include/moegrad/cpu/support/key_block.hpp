@@ -1,202 +1,227 @@
 #pragma once
-// What attention does with a block of kKeys keys of one head: a few small products whose inner loops run over
-// neighbours, with a fixed order for every sum. Real may be std::complex<double>.
+// Attention in tiles of kQueries rows by kKeys keys of one head. The four products of a tile run on the register tiles
+// of the matrix product (support/gemm_kernel.hpp): one FMA chain per element, so that neither the instruction set nor
+// the rows that share a tile change a bit. What a row does not see enters with weight 0.
+//
+// Forward, per row over its blocks of keys upwards; p, s, v of the block, y and sum from the blocks before:
+//   s[j] = scale <q, k[j]>, one chain over the head;   m' = max(m, s),   c = exp(m - m'),   p = exp(s - m')
+//   sum = c sum + (p[0] + p[1] + ...),   y = c y + sum_j p[j] v[j], one chain over the keys
+// Real may be std::complex<double>.
 
 #include <moegrad/core/math_complex.hpp>
 #include <moegrad/cpu/support/rows.hpp>
+#include <moegrad/cpu/support/wide.hpp>
 #include <moegrad/ops/attention.hpp>
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 
 namespace moegrad::cpu::attention {
 namespace {
 
 inline constexpr Index kKeys = 32;
-/// Query rows that go through a block together when they see the same keys.
-inline constexpr Index kGroup = 4;
+inline constexpr Index kQueries = 32;
+inline constexpr Index kPad = 16;  // a multiple of the lanes of every register tile
 
-/// A vector over the keys of a block.
-template <class Real>
-using Keys = Real[kKeys];
-
-/// 16 bytes of neighbours. Compilers do not find these vectors by themselves; each lane is plain IEEE
-/// arithmetic, so the bits are those of a loop.
-template <class Real>
-struct VectorOf {
-    using type = Real;
-};
-template <>
-struct VectorOf<float> {
-    typedef float type __attribute__((vector_size(16)));
-};
-template <>
-struct VectorOf<double> {
-    typedef double type __attribute__((vector_size(16)));
-};
-template <class Real>
-using Vector = typename VectorOf<Real>::type;
-template <class Real>
-inline constexpr Index kLanes = sizeof(Vector<Real>) / sizeof(Real);
-
-template <class Real>
-Vector<Real> load(const Real* from) {
-    Vector<Real> v;
-    std::memcpy(&v, from, sizeof(v));
-    return v;
-}
-template <class Real>
-void store(Real* to, Vector<Real> v) {
-    std::memcpy(to, &v, sizeof(v));
+inline Index padded(Index n) {
+    return (n + kPad - 1) / kPad * kPad;
 }
 
-/// The keys of a block that one row sees: [from, to) without those that are not valid.
-struct Seen {
-    int from, to;
-    const bool* valid;  // [kKeys]; null when all are
-
-    bool none() const { return from >= to; }
-    bool all() const { return valid == nullptr && from == 0 && to == kKeys; }
-    bool operator()(int j) const { return j >= from && j < to && (valid == nullptr || valid[j]); }
-    bool operator==(const Seen&) const = default;
-};
-
-/// [head][kKeys]: for sums over the head.
+/// How the tiles of one call are computed.
 template <class Real>
-struct Transposed {
-    alignas(64) Real columns[kLargestHead][kKeys];
+struct Machine {
+    InstructionSet set = instructions();
+    const gemm_detail::Kernels<Real>* kernels = &gemm_detail::choose_kernels<Real>(set);
 
-    void clear(Index head) {
-        for (Index d = 0; d < head; ++d) std::fill_n(columns[d], kKeys, Real(0));
+    /// c[i, l] (+)= sum_k a[i a_row + k a_depth] b[k, l], l < lanes: one chain per element. lanes: a multiple of kPad.
+    void multiply(Index rows, Index lanes, Index depth, const Real* a, Index a_row, Index a_depth,
+                  const Real* b, Index b_pitch, Real* c, Index c_pitch, Write write) const {
+        const Index width = kernels->width;
+        const Index tiles = (rows + kernels->most_rows - 1) / kernels->most_rows;
+        for (Index lane = 0; lane < lanes; lane += 2 * width) {
+            const std::size_t vectors = lanes - lane > width ? 2 : 1;
+            for (Index t = 0; t < tiles; ++t) {
+                const Index begin = rows * t / tiles, count = rows * (t + 1) / tiles - begin;
+                const gemm_detail::Tile<Real> tile{
+                    depth,   a + begin * a_row,          a_row,   a_depth, b + lane,
+                    b_pitch, c + begin * c_pitch + lane, c_pitch, write};
+                kernels->kernel[static_cast<std::size_t>(count - 1)][vectors - 1](tile);
+            }
+        }
     }
-    /// Columns [column, column + head) of rows [first, end), at most kKeys; zeros for the rest.
-    void load(View<const Real, 2> x, Index first, Index end, Index column, Index head) {
-        const Index count = std::min(kKeys, end - first);
-        if (count < kKeys) clear(head);
+};
+
+/// Up to 32 neighbouring rows of one head: columns [column, column + head) of rows [first, first + count) of x. Rows
+/// that are not valid, and those beyond count, read as zeros.
+template <class Real>
+struct HeadRows {
+    View<const Real, 2> x;
+    Index first, count, column, head;
+    const std::uint8_t* valid;  // by row of x; null when all are
+
+    const Real* operator[](Index i) const {
+        static constexpr Real zeros[kLargestHead] = {};
+        const bool there = i < count && (valid == nullptr || valid[first + i] != 0);
+        return there ? x.row(first + i) + column : zeros;
+    }
+    /// to [32][pitch], padded with zeros.
+    void pack(Real* to, Index pitch) const {
+        for (Index i = 0; i < 32; ++i, to += pitch) {
+            gemm_detail::copy_run((*this)[i], head, to);
+            std::fill(to + head, to + pitch, Real(0));
+        }
+    }
+    /// to [head][32].
+    void transpose(const Machine<Real>& machine, Real* to) const {
+        const Index width = machine.kernels->width;
+        for (Index i = 0; i < 32; i += width) {
+            const Real* rows[gemm_detail::kMostWidth];
+            for (Index j = 0; j < width; ++j) rows[j] = (*this)[i + j];
+            machine.kernels->transpose(rows, head, 32, to + i);
+        }
+    }
+};
+
+/// One number for each key (or row) of a tile.
+template <class Real>
+using Scores = Real[32][32];
+
+/// A block of keys and values for forward: keys where they are, values packed.
+template <class Real>
+struct KeyBlock {
+    Index first, count;
+    HeadRows<Real> keys;
+    bool alive[kKeys], all_alive;
+    alignas(64) Real values[kKeys * kLargestHead];  // [kKeys][padded(head)]
+
+    void load(View<const Real, 2> k, View<const Real, 2> v, Index first_, Index end, Index column, Index head,
+              const std::uint8_t* valid) {
+        first = first_;
+        count = std::min(kKeys, end - first);
+        keys = {k, first, count, column, head, valid};
+        all_alive = true;
         for (Index j = 0; j < count; ++j) {
-            const Real* row = x.row(first + j) + column;
-            for (Index d = 0; d < head; ++d) columns[d][j] = row[d];
+            alive[j] = valid == nullptr || valid[first + j] != 0;
+            all_alive = all_alive && alive[j];
         }
-    }
-    void store(View<Real, 2> x, Index first, Index end, Index column, Index head, Write write) const {
-        const Index count = std::min(kKeys, end - first);
-        for (Index j = 0; j < count; ++j) {
-            Real* row = x.row(first + j) + column;
-            for (Index d = 0; d < head; ++d) put(row[d], columns[d][j], write);
-        }
+        HeadRows<Real>{v, first, count, column, head, valid}.pack(values, padded(head));
     }
 };
 
-/// [kKeys][head]: for sums over the keys.
+/// Up to kQueries rows of one query head with their running softmax.
 template <class Real>
-struct Packed {
-    alignas(64) Real values[kKeys * kLargestHead];
-
-    /// As above, with zeros for keys that are not valid.
-    void load(View<const Real, 2> x, Index first, Index end, Index column, Index head, const bool* valid) {
-        for (Index j = 0; j < kKeys; ++j) {
-            const bool there = first + j < end && (valid == nullptr || valid[j]);
-            if (there) std::copy_n(x.row(first + j) + column, head, values + j * head);
-            if (!there) std::fill_n(values + j * head, head, Real(0));
-        }
-    }
-};
-
-/// s[j] = scale <x, key j>, one chain over the head.
-template <class Real>
-void products(const Real* x, const Transposed<Real>& keys, Index head, Real scale, Keys<Real>& s) {
-    constexpr Index lanes = kLanes<Real>, vectors = std::min<Index>(8, kKeys / lanes);
-    for (Index begin = 0; begin < kKeys; begin += vectors * lanes) {
-        Vector<Real> sum[vectors] = {};
-        for (Index d = 0; d < head; ++d) {
-            const Real* key = keys.columns[d] + begin;
-            for (Index i = 0; i < vectors; ++i) sum[i] += x[d] * load<Real>(key + i * lanes);
-        }
-        for (Index i = 0; i < vectors; ++i) store<Real>(s + begin + i * lanes, scale * sum[i]);
-    }
-}
-
-/// block[d][j] += s[r][j] x[r][d] for Rows rows in order.
-template <int Rows, class Real>
-void add_outer(const Keys<Real>* s, const Real* const* x, Index head, Transposed<Real>& block) {
-    constexpr Index lanes = kLanes<Real>;
-    for (Index j = 0; j < kKeys; j += lanes) {
-        Vector<Real> factor[Rows];
-        for (int r = 0; r < Rows; ++r) factor[r] = load<Real>(s[r] + j);
-        for (Index d = 0; d < head; ++d) {
-            Vector<Real> sum = load<Real>(block.columns[d] + j);
-            for (int r = 0; r < Rows; ++r) sum += x[r][d] * factor[r];
-            store<Real>(block.columns[d] + j, sum);
-        }
-    }
-}
-
-/// y[r][d] += sum_j s[r][j] rows[j][d], columns [d, d + Lanes Vectors), one chain over the keys [from, to).
-template <int Rows, int Vectors, class Real>
-void add_columns(const Keys<Real>* s, int from, int to, const Real* rows, Index head, Real* const* y,
-                 Index d) {
-    constexpr Index lanes = kLanes<Real>;
-    Vector<Real> sum[Rows][Vectors];
-    for (int r = 0; r < Rows; ++r) {
-        for (Index i = 0; i < Vectors; ++i) sum[r][i] = load<Real>(y[r] + d + i * lanes);
-    }
-    for (int j = from; j < to; ++j) {
-        const Real* row = rows + j * head + d;
-        for (int r = 0; r < Rows; ++r) {
-            for (Index i = 0; i < Vectors; ++i) sum[r][i] += s[r][j] * load<Real>(row + i * lanes);
-        }
-    }
-    for (int r = 0; r < Rows; ++r) {
-        for (Index i = 0; i < Vectors; ++i) store<Real>(y[r] + d + i * lanes, sum[r][i]);
-    }
-}
-
-/// The same for all columns of the head.
-template <int Rows, class Real>
-void add_rows(const Keys<Real>* s, const Seen& seen, const Packed<Real>& block, Index head, Real* const* y) {
-    constexpr Index lanes = kLanes<Real>;
-    Index d = 0;
-    for (; d + 2 * lanes <= head; d += 2 * lanes) {
-        add_columns<Rows, 2>(s, seen.from, seen.to, block.values, head, y, d);
-    }
-    for (; d < head; ++d) {
-        for (int r = 0; r < Rows; ++r) {
-            Real sum = y[r][d];
-            for (int j = seen.from; j < seen.to; ++j) sum += s[r][j] * block.values[j * head + d];
-            y[r][d] = sum;
-        }
-    }
-}
-
-/// p = exp(s - shift), 0 where not seen. Unseen scores may be anything, so they are replaced before exp.
-template <class Real>
-void exponentials(const Keys<Real>& s, const Seen& seen, Real shift, Keys<Real>& p) {
-    if (seen.all()) {
-        for (int j = 0; j < kKeys; ++j) p[j] = moegrad::exp(s[j] - shift);
-        return;
-    }
-    for (int j = 0; j < kKeys; ++j) p[j] = seen(j) ? s[j] - shift : Real(0);
-    for (int j = 0; j < kKeys; ++j) p[j] = moegrad::exp(p[j]);
-    for (int j = 0; j < kKeys; ++j) p[j] = seen(j) ? p[j] : Real(0);
-}
-
-/// The largest (real part) of the scores that are seen.
-template <class Real>
-auto largest_seen(const Keys<Real>& s, const Seen& seen) {
+struct QueryTile {
     using Value = decltype(real_part(Real()));
-    constexpr Value nothing = -std::numeric_limits<Value>::infinity();
-    Keys<Value> value;
-    for (int j = 0; j < kKeys; ++j) value[j] = real_part(s[j]);
-    if (!seen.all()) {
-        for (int j = 0; j < kKeys; ++j) value[j] = seen(j) ? value[j] : nothing;
+    static constexpr Value kNothing = -std::numeric_limits<Value>::infinity();
+
+    Machine<Real> machine;
+    Index count, head;
+    Real scale;
+    Index from[kQueries], to[kQueries];                       // the keys [from, to) that a row sees
+    alignas(64) std::int32_t begin[kQueries], end[kQueries];  // the same inside the block at hand
+    alignas(64) Value largest[kQueries], shift[kQueries];
+    alignas(64) Real sum[kQueries], shrink[kQueries];
+    alignas(64) Real q[kLargestHead * kQueries];  // [head][kQueries]
+    alignas(64) Real y[kQueries * kLargestHead];  // [kQueries][padded(head)]: sum_s exp(score - largest) v[s]
+
+    /// Rows that see nothing until from and to say so.
+    void load(const HeadRows<Real>& rows, Real scale_) {
+        count = rows.count;
+        head = rows.head;
+        scale = scale_;
+        rows.transpose(machine, q);
+        std::fill_n(from, kQueries, Index(0));
+        std::fill_n(to, kQueries, Index(0));
+        std::fill_n(largest, kQueries, kNothing);
+        std::fill_n(sum, kQueries, Real(0));
+        std::fill_n(y, kQueries * padded(head), Real(0));
     }
-    Value lane[4] = {nothing, nothing, nothing, nothing};
-    for (int j = 0; j < kKeys; j += 4) {
-        for (int i = 0; i < 4; ++i) lane[i] = std::max(lane[i], value[j + i]);
+
+    void add(const KeyBlock<Real>& block) {
+        alignas(64) Scores<Real> s;
+        const Index pitch = padded(head);
+        machine.multiply(block.count, padded(count), head, block.keys.x.row(block.first) + block.keys.column,
+                         block.keys.x.pitch, 1, q, kQueries, s[0], kQueries, Write::overwrite);
+        const bool whole = sees_all(block);
+        with_vectors(machine.set, [&] {
+            if (whole) {
+                scale_all(s, block.count);
+            } else {
+                scale_seen(s, block);
+            }
+            soften(s, block.count);
+            for (Index i = 0; i < count; ++i) {
+                if (shrink[i] == Real(1)) continue;
+                for (Index d = 0; d < pitch; ++d) y[i * pitch + d] *= shrink[i];
+            }
+        });
+        machine.multiply(count, pitch, block.count, s[0], 1, kQueries, block.values, pitch, y, pitch,
+                         Write::accumulate);
     }
-    return std::max(std::max(lane[0], lane[1]), std::max(lane[2], lane[3]));
-}
+
+    bool sees_none(Index i) const { return from[i] >= to[i]; }
+    /// y of row i, and its log sum exp; zeros when it saw nothing.
+    Real finish(Index i, Real* to_row) const {
+        const Real* row = y + i * padded(head);
+        for (Index d = 0; d < head; ++d) to_row[d] = sees_none(i) ? Real(0) : row[d] / sum[i];
+        return sees_none(i) ? Real(0) : Real(largest[i]) + moegrad::log(sum[i]);
+    }
+
+private:
+    bool sees_all(const KeyBlock<Real>& block) {
+        bool all = block.all_alive && count == padded(count);
+        for (Index i = 0; i < kQueries; ++i) {
+            begin[i] = static_cast<std::int32_t>(std::clamp<Index>(from[i] - block.first, 0, kKeys));
+            end[i] = static_cast<std::int32_t>(std::clamp<Index>(to[i] - block.first, 0, kKeys));
+            if (i < count) all = all && begin[i] == 0 && end[i] >= block.count;
+        }
+        return all;
+    }
+    void scale_all(Scores<Real>& s, Index keys) const {
+        const Index lanes = padded(count);
+        for (Index j = 0; j < keys; ++j) {
+            for (Index i = 0; i < lanes; ++i) s[j][i] = scale * s[j][i];
+        }
+    }
+    void scale_seen(Scores<Real>& s, const KeyBlock<Real>& block) const {
+        const Index lanes = padded(count);
+        for (Index j = 0; j < block.count; ++j) {
+            // A key that is not alive is beyond every end.
+            const auto key = static_cast<std::int32_t>(block.alive[j] ? j : kKeys);
+            for (Index i = 0; i < lanes; ++i) {
+                const Real value = scale * s[j][i];
+                s[j][i] = (key >= begin[i]) & (key < end[i]) ? value : Real(kNothing);
+            }
+        }
+    }
+    /// From scores to p; largest, sum and shrink with it.
+    void soften(Scores<Real>& s, Index keys) {
+        const Index lanes = padded(count);
+        alignas(64) Real block[kQueries];
+        for (Index i = 0; i < lanes; ++i) {
+            shift[i] = largest[i];
+            block[i] = Real(0);
+        }
+        for (Index j = 0; j < keys; ++j) {
+            for (Index i = 0; i < lanes; ++i)
+                shift[i] = shift[i] < real_part(s[j][i]) ? real_part(s[j][i]) : shift[i];
+        }
+        for (Index i = 0; i < lanes; ++i) {
+            const Value old = largest[i];
+            largest[i] = shift[i];
+            // As long as a row has seen nothing, all of its weights are exp(-infinity).
+            shift[i] = shift[i] == kNothing ? Value(0) : shift[i];
+            shrink[i] = Real(moegrad::exp(old - shift[i]));
+        }
+        for (Index j = 0; j < keys; ++j) {
+            for (Index i = 0; i < lanes; ++i) {
+                s[j][i] = moegrad::exp(s[j][i] - shift[i]);
+                block[i] += s[j][i];
+            }
+        }
+        for (Index i = 0; i < lanes; ++i) sum[i] = sum[i] * shrink[i] + block[i];
+    }
+};
 
 }  // namespace
 }  // namespace moegrad::cpu::attention

@@ -11,14 +11,19 @@ namespace moegrad::cpu {
 /// Elements of work worth handing to another thread.
 inline constexpr Index kGrain = 16384;
 
-/// body(row) for every row; `cost` is the work of one row in elements.
+/// body(begin, end) for blocks of rows; `cost` is the work of one row in elements.
 template <class Body>
-void for_rows(Stream stream, Index rows, Index cost, Body&& body) {
+void for_row_blocks(Stream stream, Index rows, Index cost, Body&& body) {
     const Index block = std::max<Index>(1, kGrain / std::max<Index>(1, cost));
     const Index blocks = (rows + block - 1) / block;
-    stream.pool().parallel_for(blocks, [&](Index b) {
-        const Index end = std::min(rows, (b + 1) * block);
-        for (Index row = b * block; row < end; ++row) body(row);
+    stream.pool().parallel_for(blocks, [&](Index b) { body(b * block, std::min(rows, (b + 1) * block)); });
+}
+
+/// body(row) for every row.
+template <class Body>
+void for_rows(Stream stream, Index rows, Index cost, Body&& body) {
+    for_row_blocks(stream, rows, cost, [&](Index begin, Index end) {
+        for (Index row = begin; row < end; ++row) body(row);
     });
 }
 

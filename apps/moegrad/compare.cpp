@@ -1,0 +1,34 @@
+// moegrad compare: methods x seeds from one TOML file, with means, intervals and paired differences.
+
+#include "compare_toml.hpp"
+#include "compare_verb.hpp"
+#include "verbs.hpp"
+
+using namespace moegrad;
+
+namespace {
+
+struct CompareFlags {
+    std::string file, out;
+    int threads = 0;
+};
+
+void add_compare(CLI::App& app) {
+    auto flags = std::make_shared<CompareFlags>();
+    CLI::App* verb = app.add_subcommand("compare", "train and score methods x seeds from one TOML file");
+    verb->add_option("file", flags->file, "TOML file: seeds, [base], [eval], [[arm]]")
+        ->required()
+        ->check(CLI::ExistingFile);
+    verb->add_option("--out", flags->out, "folder [runs/NAME]; what is done there is not run again");
+    verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
+    verb->callback([=] {
+        CompareSpec spec = read_compare_toml(flags->file);
+        spec.output = flags->out.empty() ? "runs/" + spec.name : flags->out;
+        spec.threads = flags->threads;
+        compare_and_print(spec);
+    });
+}
+
+const RegisterVerb compare_registered(50, add_compare);
+
+}  // namespace

@@ -1,0 +1,83 @@
+#pragma once
+// What `compare` and `demo` share: the live line, the run, the printed table.
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+
+#include <moegrad/report/report.hpp>
+#include <moegrad/train/compare.hpp>
+
+namespace moegrad {
+
+/// What one looks at while it runs: step, ce, load, tok/s, eta out of a line of RunLog.
+inline std::string short_step(const std::string& line) {
+    std::string kept;
+    for (std::size_t at = 0; at < line.size();) {
+        const std::size_t end = std::min(line.find("  ", at), line.size());
+        const std::string part = line.substr(at, end - at);
+        for (const char* word : {"step ", "ce ", "load ", "eta ", "question "}) {
+            if (part.starts_with(word)) kept += part.substr(0, part.find(" (")) + "  ";
+        }
+        if (part.ends_with("tok/s")) kept += part + "  ";
+        at = line.find_first_not_of(' ', end);
+    }
+    return kept;
+}
+
+/// On a terminal one line that is written over; elsewhere a plain line for every fifth of a run.
+class LiveLine {
+public:
+    LiveLine() : terminal_(isatty(fileno(stdout)) != 0) {}
+
+    void operator()(CompareNews news, const std::string& label, const std::string& text) {
+        const bool passing = news == CompareNews::step || news == CompareNews::tick;
+        const std::string line = label + (text.empty() ? "" : "  ") + (passing ? short_step(text) : text);
+        if (passing && terminal_) return write_over(line);
+        if (passing && !is_due(text)) return;
+        clear();
+        std::printf("%s\n", line.c_str());
+        std::fflush(stdout);
+    }
+
+private:
+    void write_over(const std::string& line) {
+        winsize size{};
+        const bool known = ioctl(fileno(stdout), TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+        const std::size_t room = known ? size.ws_col - 1u : 79u;
+        clear();
+        std::printf("%s", line.substr(0, room).c_str());
+        std::fflush(stdout);
+        open_ = true;
+    }
+    void clear() {
+        if (open_) std::printf("\r\x1b[2K");
+        open_ = false;
+    }
+    bool is_due(const std::string& text) {
+        long step = 0, steps = 0;
+        if (std::sscanf(text.c_str(), "step %ld/%ld", &step, &steps) != 2 || steps < 1) return false;
+        const long fifth = 5 * (step + 1) / steps;
+        const bool due = step > 0 && fifth != fifth_;
+        fifth_ = fifth;
+        return due;
+    }
+
+    bool terminal_, open_ = false;
+    long fifth_ = 0;
+};
+
+/// Runs the comparison and prints what came of it.
+inline CompareResult compare_and_print(const CompareSpec& spec) {
+    const auto result = run_compare<float>(spec, LiveLine());
+    std::printf("\n%s\n%s\n%s", compare_table(result).c_str(), compare_text(result).c_str(),
+                compare_speeds(result).c_str());
+    std::printf("compare.json, compare.csv and a folder per run in %s\nreport: %s\n", spec.output.c_str(),
+                write_report(spec.output).c_str());
+    return result;
+}
+
+}  // namespace moegrad

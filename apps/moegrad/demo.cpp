@@ -1,0 +1,79 @@
+// moegrad demo: the recipe models/recipes/demo.toml on the tiny Mixtral that ships: a comparison of routers in two
+// minutes, without a download.
+
+#include <chrono>
+#include <filesystem>
+
+#include <moegrad/data/world_files.hpp>
+
+#include "compare_toml.hpp"
+#include "compare_verb.hpp"
+#include "shipped.hpp"
+#include "verbs.hpp"
+
+using namespace moegrad;
+
+namespace {
+
+struct DemoFlags {
+    std::string out = "runs/demo", model, recipe;
+    std::uint64_t seed = 0;
+    int threads = 0;
+    bool quick = false;
+};
+
+/// The small world that the tiny models were pretrained on, as samples, questions and held-out documents.
+void write_demo_world(const std::string& folder) {
+    constexpr Index heldout = 400;
+    const World source{WorldOptions{}};
+    const QuestionOptions options;
+    std::filesystem::create_directories(folder);
+    write_file_atomically(folder + "/heldout.jsonl", world_heldout_lines(source, heldout));
+    write_file_atomically(folder + "/train.jsonl", world_sample_lines(source, options));
+    write_file_atomically(folder + "/questions.jsonl", world_question_lines(source, options));
+}
+
+CompareSpec demo_spec(const DemoFlags& flags) {
+    CompareSpec spec = read_compare_toml(flags.recipe.empty() ? shipped("recipes/demo.toml") : flags.recipe);
+    const std::string world = flags.out + "/world";
+    write_demo_world(world);
+    spec.name = "demo";
+    spec.task = "world";
+    spec.base.model = flags.model.empty() ? shipped("tiny-mixtral") : flags.model;
+    spec.base.train_data = world + "/train.jsonl";
+    spec.questions = world + "/questions.jsonl";
+    spec.heldout = world + "/heldout.jsonl";
+    spec.seeds = {flags.seed};
+    spec.output = flags.out;
+    spec.threads = flags.threads;
+    if (flags.quick) {
+        spec.base.steps = std::max<Index>(1, spec.base.steps / 10);
+        spec.limit = 100;
+        spec.documents = 50;
+    }
+    return spec;
+}
+
+void run_demo(const DemoFlags& flags) {
+    const auto start = std::chrono::steady_clock::now();
+    compare_and_print(demo_spec(flags));
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    fmt::print("{:.0f} s\n", took.count());
+}
+
+void add_demo(CLI::App& app) {
+    auto flags = std::make_shared<DemoFlags>();
+    CLI::App* verb =
+        app.add_subcommand("demo", "fine-tune the tiny Mixtral with five routers and compare them");
+    verb->add_option("--out", flags->out, "folder; what is done there is not run again [runs/demo]");
+    verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
+    verb->add_option("--seed", flags->seed, "of the fine-tuning");
+    verb->add_option("--model", flags->model, "another base than models/tiny-mixtral");
+    verb->add_option("--recipe", flags->recipe, "another recipe than models/recipes/demo.toml");
+    verb->add_flag("--quick", flags->quick, "a tenth of the steps and 100 questions: to see that it runs");
+    verb->callback([=] { run_demo(*flags); });
+}
+
+const RegisterVerb demo_registered(10, add_demo);
+
+}  // namespace

@@ -1,0 +1,202 @@
+// moegrad eval: scores a model, and an adapter, on questions or texts; prints a table and writes a folder.
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+
+#include <moegrad/data/glue_items.hpp>
+#include <moegrad/eval/evaluate.hpp>
+#include <moegrad/io/generation_config.hpp>
+#include <moegrad/io/tokenizer_json.hpp>
+#include <moegrad/methods/trainable_parameters.hpp>
+#include <moegrad/train/adapter_files.hpp>
+#include <moegrad/train/model_files.hpp>
+
+#include "verbs.hpp"
+
+using namespace moegrad;
+
+namespace {
+
+struct EvalFlags {
+    std::string model, adapter, out, format, style = "lm-eval", device = "cpu", dtype = "float32";
+    std::vector<std::string> tasks;
+    Index limit = 0, batch = 16;
+    int threads = 0;
+    GenerateOptions generate{.max_new_tokens = 32};
+};
+
+/// "arc_easy" of data/arc_easy.test.jsonl.
+std::string task_name(const std::string& path) {
+    const std::string name = std::filesystem::path(path).filename().string();
+    return name.substr(0, name.find('.'));
+}
+
+void print_summary(const TaskSummary& summary) {
+    std::string ids;
+    const std::size_t shown = std::min<std::size_t>(summary.first_ids.size(), 24);
+    for (std::size_t i = 0; i < shown; ++i) ids += moegrad::format(" {}", summary.first_ids[i]);
+    fmt::print("  first text: \"{}\"\n  its {} tokens, the first {} of them context:{}{}\n",
+               printable(summary.first_prompt, 600), summary.first_ids.size(), summary.first_context, ids,
+               shown < summary.first_ids.size() ? " .. (all in results.json)" : "");
+    for (const Metric& metric : summary.metrics) fmt::print("{}\n", metric_line(metric));
+    if (summary.load) fmt::print("  {:<18} {:8.4f}\n", "load", *summary.load);
+    if (summary.flops_saved) fmt::print("  {:<18} {:8.4f}\n", "FLOPs saved", *summary.flops_saved);
+    if (summary.fact_auroc) fmt::print("{}\n", metric_line({"fact AUROC", *summary.fact_auroc}));
+    if (summary.truncated > 0) {
+        fmt::print("  {} of {} texts are longer than the model's positions and lost tokens at their left\n",
+                   summary.truncated, summary.n);
+    }
+}
+
+/// What every task needs, loaded once.
+template <class Real>
+struct Evaluator {
+    const EvalFlags& flags;
+    std::unique_ptr<Decoder<Real>> model;
+    Tokenizer tokenizer;
+    Context context;
+    Index trainable = 0;
+
+    explicit Evaluator(const EvalFlags& flags_)
+        : flags(flags_),
+          model(load_model<Real>(flags_.model)),
+          tokenizer(load_tokenizer(flags_.model)),
+          context({.device = Device::cpu, .threads = flags_.threads}) {
+        if (flags.adapter.empty()) return;
+        load_adapter(*model, flags.adapter);
+        for (const auto* parameter : trainable_parameters(*model)) trainable += parameter->size();
+    }
+
+    void run(const std::string& path) {
+        if (flags.style == "text") return texts(path);
+        if (flags.style == "generate") return answers(path);
+        choices(path);
+    }
+
+private:
+    std::string format_of(const std::string& path, const char* otherwise) const {
+        if (!flags.format.empty()) return flags.format;
+        for (const auto& known : kChoiceFormats) {
+            if (task_name(path) == known.name && flags.style != "generate") return known.name;
+        }
+        return otherwise;
+    }
+    template <class Item>
+    void limit(std::vector<Item>& items) const {
+        if (flags.limit > 0 && flags.limit < static_cast<Index>(items.size()))
+            items.erase(items.begin() + flags.limit, items.end());
+    }
+    template <class Evaluation>
+    void finish(const std::string& path, const std::string& how, TaskSummary summary,
+                const Evaluation& evaluation, std::chrono::steady_clock::time_point start) {
+        const std::string folder = flags.tasks.size() == 1 ? flags.out : flags.out + "/" + task_name(path);
+        summary.trainable = trainable;
+        summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        fmt::print("{}  n {}, {}\n", path, summary.n, how);
+        print_summary(summary);
+        write_evaluation(folder, summary, evaluation);
+        fmt::print("  {:.1f} s  -> {}/results.json\n", summary.seconds, folder);
+    }
+
+    void choices(const std::string& path) {
+        const std::string format = format_of(path, path.ends_with(".tsv") ? "cola" : "world");
+        auto items = !path.ends_with(".tsv") ? read_choice_items(path)
+                     : format == "rte"       ? read_rte_items(path)
+                                             : read_cola_items(path);
+        limit(items);
+        ChoiceOptions options{.format = choice_format(format)};
+        if (flags.style == "letter") options.style = ChoiceStyle::letter;
+        options.batch = flags.batch;
+        const auto start = std::chrono::steady_clock::now();
+        const auto evaluation = evaluate_choices(context, *model, tokenizer, items, options);
+        finish(path, "format " + format + ", " + flags.style,
+               summarize(evaluation, model->config(), task_name(path)), evaluation, start);
+        for (const Metric& group : accuracy_by_group(evaluation.items))
+            fmt::print("{}\n", metric_line(group));
+    }
+    void texts(const std::string& path) {
+        std::vector<TextRecord> records;
+        if (path.ends_with(".jsonl")) {
+            records = read_text_records(path);
+        } else {
+            const MappedFile file(path);
+            records.push_back({.id = task_name(path),
+                               .domain = {},
+                               .level = 0,
+                               .prompt = {},
+                               .completion = {},
+                               .fact = {},
+                               .place = path});
+            records.front().completion = std::string(file.text());
+        }
+        limit(records);
+        const auto start = std::chrono::steady_clock::now();
+        const auto evaluation = evaluate_texts(context, *model, tokenizer, records, {.batch = flags.batch});
+        finish(path, "text", summarize(evaluation, model->config(), task_name(path)), evaluation, start);
+    }
+    void answers(const std::string& path) {
+        auto items = read_answer_items(path);
+        limit(items);
+        const std::string format = format_of(path, task_name(path) == "gsm8k" ? "gsm8k" : "instruct");
+        GenerateOptions options = flags.generate;
+        options.batch = flags.batch;
+        options.stop = load_generation_config(flags.model, model->config()).eos_token_ids;
+        const auto start = std::chrono::steady_clock::now();
+        const auto evaluation =
+            evaluate_answers(context, *model, tokenizer, items, answer_form(format), options);
+        finish(path, "format " + format + ", generate", summarize(evaluation, task_name(path)), evaluation,
+               start);
+    }
+};
+
+template <class Real>
+void run_eval(const EvalFlags& flags) {
+    Evaluator<Real> evaluator(flags);
+    for (const std::string& path : flags.tasks) evaluator.run(path);
+}
+
+void add_eval(CLI::App& app) {
+    auto flags = std::make_shared<EvalFlags>();
+    CLI::App* verb = app.add_subcommand("eval", "score a model on questions or texts");
+    const auto natural = CLI::Range(0, 1 << 30), positive = CLI::Range(1, 1 << 30);
+    verb->add_option("--model", flags->model, "folder of the checkpoint")->required();
+    verb->add_option("--adapter", flags->adapter, "folder of an adapter");
+    verb->add_option("--tasks", flags->tasks,
+                     "files: questions or texts (.jsonl), CoLA or RTE (.tsv), a text")
+        ->required()
+        ->delimiter(',');
+    verb->add_option("--format", flags->format,
+                     "arc_easy, boolq, hellaswag, .., world; for generate: instruct, alpaca, gsm8k, qa [by "
+                     "the file's name]");
+    verb->add_option("--style", flags->style,
+                     "lm-eval (log-likelihood of each choice), letter (choices in the prompt), generate (the "
+                     "model writes), "
+                     "text (perplexity)")
+        ->check(CLI::IsMember({"lm-eval", "letter", "generate", "text"}));
+    verb->add_option("--limit", flags->limit, "only the first N items of a task; 0: all")->check(natural);
+    verb->add_option("--batch", flags->batch, "items per forward; changes no result")->check(positive);
+    verb->add_option("--max-new-tokens", flags->generate.max_new_tokens, "generate: at most this many")
+        ->check(positive);
+    verb->add_option("--temperature", flags->generate.temperature, "generate: 0 takes the likeliest token")
+        ->check(CLI::Range(0.0, 1e6));
+    verb->add_option("--top-k", flags->generate.top_k, "generate: draw from the k best; 0: all")
+        ->check(natural);
+    verb->add_option("--top-p", flags->generate.top_p,
+                     "generate: draw from the best that make up this probability");
+    verb->add_option("--seed", flags->generate.seed, "generate: of the sampling");
+    verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
+    verb->add_option("--device", flags->device, "cpu");
+    verb->add_option("--dtype", flags->dtype, "float32, or float64 to see how far float32 is off")
+        ->check(CLI::IsMember({"float32", "float64", "bfloat16"}));
+    verb->add_option("--out", flags->out, "folder for results.json, items.jsonl and tokens.json")->required();
+    verb->callback([=] {
+        require_cpu(flags->device);
+        refuse_bfloat16(flags->dtype);
+        flags->dtype == "float64" ? run_eval<double>(*flags) : run_eval<float>(*flags);
+    });
+}
+
+const RegisterVerb eval_registered(30, add_eval);
+
+}  // namespace

@@ -1,0 +1,90 @@
+#pragma once
+// Training and evaluation texts from JSONL, one object a line:
+//   {"id": "t12", "domain": "people", "level": 1, "prompt": "...", "completion": " ...", "fact": [[b, e], ...]}
+//   {"id": "h3", "domain": "stories", "text": "...", "fact": [[b, e], ...]}
+// The completion is what is supervised; a text is all completion. fact: byte ranges [b, e) of prompt + completion.
+// id, domain, level, prompt and fact may be absent. A line that does not fit is an error that names file:line and key.
+
+#include <moegrad/data/choice_items.hpp>
+#include <moegrad/data/dataset.hpp>
+#include <moegrad/io/tokenizer.hpp>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace moegrad {
+
+struct TextRecord {
+    std::string id, domain;
+    int level = 0;
+    std::string prompt, completion;
+    std::vector<std::pair<Index, Index>> fact;  // ascending
+    std::string place;                          // file:line
+};
+
+/// `fallback_id` is for lines without an id.
+inline TextRecord read_text_record(const JsonRef& line, std::string fallback_id) {
+    TextRecord record;
+    const auto text = [&](const char* key) {
+        const auto found = line.find_value(key);
+        return found ? found->string() : std::string();
+    };
+    record.place = line.place();
+    record.id = line.find_value("id") ? text("id") : std::move(fallback_id);
+    record.domain = text("domain");
+    if (const auto level = line.find_value("level"))
+        record.level = static_cast<int>(level->integer(0, 1 << 20));
+    const auto whole = line.find_value("text");
+    if (whole && (line.find_value("prompt") || line.find_value("completion")))
+        whole->fail("either text, or prompt and completion");
+    record.prompt = text("prompt");
+    const JsonRef completion = whole ? *whole : line.at("completion");
+    record.completion = completion.string();
+    if (record.completion.empty()) completion.fail("some text to supervise");
+    if (const auto fact = line.find_value("fact")) {
+        record.fact = read_byte_ranges(*fact);
+        const auto bytes = static_cast<Index>(record.prompt.size() + record.completion.size());
+        if (!record.fact.empty() && record.fact.back().second > bytes)
+            fact->fail(moegrad::format("ranges within the {} bytes of prompt and completion", bytes));
+    }
+    return record;
+}
+
+inline std::vector<TextRecord> read_text_records(const std::string& path) {
+    std::vector<TextRecord> records;
+    read_json_lines(path, [&](const JsonRef& line) {
+        records.push_back(read_text_record(line, moegrad::format("{}", records.size() + 1)));
+    });
+    if (records.empty()) throw Error{ErrorCode::data, path, "at least one record", "none"};
+    return records;
+}
+
+/// Prompt and completion as one sample, encoded as one text with the special tokens that the tokenizer puts around it
+/// (`bos`: also where the file asks for none); only the completion's tokens are targets.
+inline Sample record_sample(const TextRecord& record, const Tokenizer& tokenizer, Index max_length,
+                            bool bos = false) {
+    const auto encode = [&](const std::string& text) {
+        auto ids = tokenizer.encode(text);
+        if (bos && (ids.empty() || ids.front() != tokenizer.bos_id()))
+            ids.insert(ids.begin(), tokenizer.bos_id());
+        return ids;
+    };
+    auto ids = encode(record.prompt + record.completion);
+    const std::string place = moegrad::format("{}: record {}", record.place, record.id);
+    if (static_cast<Index>(ids.size()) > max_length) {
+        throw Error{ErrorCode::data, place, moegrad::format("at most {} tokens", max_length),
+                    moegrad::format("{}", ids.size()), "raise data.max_length or leave the record out"};
+    }
+    // The first token that is a target. Blanks at a prompt's end belong to the token that follows them.
+    const std::size_t asked = encode(record.prompt.substr(0, record.prompt.find_last_not_of(' ') + 1)).size();
+    Sample sample = language_sample(std::move(ids));
+    for (std::size_t t = 0; t + 1 < asked && t < sample.target.size(); ++t) sample.target[t] = kIgnoreTarget;
+    if (sample.supervised() == 0) {
+        throw Error{ErrorCode::data, place, "at least one supervised token", "none",
+                    "is the completion more than a space?"};
+    }
+    return sample;
+}
+
+}  // namespace moegrad

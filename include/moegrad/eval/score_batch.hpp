@@ -1,0 +1,113 @@
+#pragma once
+// ScoreBatch: token sequences that run in one forward, and the rows that are asked for the log-probability of an id.
+// Sequences lie one after another without padding; a sequence that another of its group begins with needs no rows of
+// its own (choices of one token share their context). On the CPU a row's bits depend on its own sequence alone, so how
+// many sequences share a forward changes nothing.
+
+#include <algorithm>
+#include <span>
+#include <vector>
+
+#include <moegrad/eval/token_routing.hpp>
+#include <moegrad/models/decoder.hpp>
+
+namespace moegrad {
+
+class ScoreBatch {
+public:
+    /// Sequences placed from here on share rows with each other, not with earlier ones. `sample` keys random draws of
+    /// routers, so that they do not depend on what else is in the batch.
+    void new_group(Index sample = 0) {
+        group_ = sequences_.size();
+        sample_ = static_cast<std::int32_t>(sample);
+    }
+
+    /// The first row of `input`; with `share`, of a sequence of this group that begins with it.
+    Index place(std::span<const std::int32_t> input, bool share) {
+        for (std::size_t i = group_; share && i < sequences_.size(); ++i) {
+            const auto begin = token_.begin() + static_cast<std::ptrdiff_t>(sequences_[i]);
+            const auto length = static_cast<std::size_t>(length_[i]);
+            if (input.size() <= length && std::equal(input.begin(), input.end(), begin)) return sequences_[i];
+        }
+        const Index first = static_cast<Index>(token_.size());
+        sequences_.push_back(first);
+        length_.push_back(static_cast<Index>(input.size()));
+        samples_.push_back(sample_);
+        token_.insert(token_.end(), input.begin(), input.end());
+        return first;
+    }
+    /// What is log p(id | the sequence up to this row)? The answer is run()'s n-th number for the n-th question.
+    void ask(Index row, std::int32_t id) {
+        row_.push_back(static_cast<std::int32_t>(row));
+        target_.push_back(id);
+    }
+
+    bool empty() const { return token_.empty(); }
+    Index tokens() const { return static_cast<Index>(token_.size()); }
+    std::size_t questions() const { return row_.size(); }
+
+    struct Answer {
+        std::vector<double> log_probability;
+        std::vector<RouterChoice> routers;
+    };
+    template <class Real>
+    Answer run(Context& context, Decoder<Real>& model) const {
+        Answer answer;
+        if (empty()) return answer;
+        const auto tensor = [](const std::vector<std::int32_t>& all) {
+            return Tensor<std::int32_t>::from({static_cast<Index>(all.size())}, all);
+        };
+        const auto token = tensor(token_);
+        const auto segments = Segments::of_lengths(std::span<const Index>(length_), samples_);
+        Tape tape(context, Mode::inference);
+        Forward<Real> forward{tape, token, segments};
+        const auto hidden = model.hidden(forward);
+        if (!row_.empty()) {
+            const auto asked = embedding(tape, tensor(row_), hidden);  // [questions, D]
+            const auto nll = model.loss(forward, asked, tensor(target_)).value();
+            for (const auto value : nll.values())
+                answer.log_probability.push_back(-static_cast<double>(value));
+        }
+        for (auto& record : forward.routings) {
+            answer.routers.push_back({record.name, 0, record.routing.expert});
+        }
+        const auto experts = expert_counts(model);
+        for (std::size_t i = 0; i < std::min(experts.size(), answer.routers.size()); ++i) {
+            answer.routers[i].experts = experts[i];
+        }
+        return answer;
+    }
+
+    /// E of every router, in the order a forward meets them.
+    template <class Real>
+    static std::vector<Index> expert_counts(Decoder<Real>& model) {
+        std::vector<Index> all;
+        each_router(model, [&](auto& router) { all.push_back(router.experts()); });
+        return all;
+    }
+    /// What a token's result may depend on: the weakest promise among the model's routers.
+    template <class Real>
+    static RouterScope scope(Decoder<Real>& model) {
+        RouterScope weakest = RouterScope::token;
+        each_router(model, [&](auto& router) { weakest = std::max(weakest, router.scope()); });
+        return weakest;
+    }
+
+private:
+    template <class Real, class Each>
+    static void each_router(Decoder<Real>& model, const Each& each) {
+        for (auto& layer : model.layers()) {
+            for (auto& [name, linear] : model.linears(layer)) {
+                if (linear->adapter && linear->adapter->router()) each(*linear->adapter->router());
+            }
+            for (auto& moe : layer.moe) each(moe.router);
+        }
+    }
+
+    std::vector<std::int32_t> token_, row_, target_, samples_;
+    std::int32_t sample_ = 0;
+    std::vector<Index> sequences_, length_;
+    std::size_t group_ = 0;
+};
+
+}  // namespace moegrad

@@ -1,0 +1,74 @@
+#pragma once
+// RandomDropRouter: top-K as the checkpoint has it, and every expert after the first is kept with one probability, so
+// that tokens use `load` experts on average whatever they say. The control for routers that claim to save experts where
+// they are not needed: the same compute, spent blindly.
+//     S = top-K of the logits (best first);  slot 0 stays;  slot k > 0 stays with probability (load - 1) / (K - 1)
+//     w = softmax of the logits over what stayed
+// Draws are those of dropout (ops/dropout.hpp), keyed by (seed, step, module; sample, position, slot). Outside training
+// there is no step: a text is cut the same way whenever it is evaluated.
+
+#include <moegrad/ops/dropout.hpp>
+#include <moegrad/routing/top_k_router.hpp>
+
+namespace moegrad {
+
+template <class Real>
+struct RandomDropRouter {
+    Gate<Real> gate;
+    Index k = 2;
+    double load = 1.5;  // 1 .. K
+    std::uint64_t seed = 0;
+    PenaltySettings penalties{};
+
+    Index slots() const { return k; }
+    Index experts() const { return gate.columns(); }
+    RouterScope scope() const { return RouterScope::token; }
+    std::vector<Parameter<Real>*> parameters() { return gate.parameters(); }
+
+    Routing<Real> route(Tape& tape, const RouteInput<Real>& input) {
+        const auto z = gate.logits(tape, input.x, input.segments);
+        const auto p = softmax(tape, z);
+        const auto choice = top_k(tape, z.value(), k);
+        const auto kept = tape.make<std::int32_t>(choice.shape());
+        Routing<Real> routing;
+        routing.expert = classify_slots<Real>(tape, choice, input.segments, experts());
+        drop(tape, input, choice, kept, routing.expert);
+        routing.weight = chosen_softmax(tape, z, choice, routing.expert);
+        add_penalties(tape, routing, z, p, choice, input.segments, experts(), penalties);
+        routing.stats = route_stats(tape, routing.expert, kept, p.value(), input.segments);
+        return routing;
+    }
+
+    /// Throws when there is no such load; called by whoever builds the router.
+    void check() const {
+        if (k >= 1 && k <= experts() && load >= 1 && load <= static_cast<double>(k)) return;
+        throw Error{ErrorCode::config, "router.load", format("1 to {} (the top_k)", k), format("{}", load)};
+    }
+
+private:
+    /// kept [T, K]: `choice`, -1 where it is dropped; `expert` says kDropped there.
+    void drop(Tape& tape, const RouteInput<Real>& input, const Tensor<std::int32_t>& choice,
+              const Tensor<std::int32_t>& kept, const Tensor<std::int32_t>& expert) const {
+        constexpr std::uint32_t kTag = 0x64726f70;  // no other draw of a module uses this expert number
+        constexpr std::uint64_t kNoStep = ~std::uint64_t{0};
+        // The first run of a checkpointed layer does not record; it is training all the same.
+        const bool training = tape.recording() || tape.selections() != nullptr;
+        StepScalars scalars;
+        scalars.seed = seed;
+        scalars.step = training ? tape.context().scalars().step : kNoStep;
+        const double rate = k > 1 ? 1 - (load - 1) / static_cast<double>(k - 1) : 0;
+        const DropoutMask mask = dropout_mask(scalars, {.rate = rate, .module = input.module}, kTag);
+        const Segments& segments = input.segments;
+        for (Index t = 0; t < choice.rows(); ++t) {
+            for (Index slot = 0; slot < k; ++slot) {
+                const bool stays =
+                    slot == 0 || rate == 0 ||
+                    dropout_keep(mask, segments.sample.data()[t], segments.position.data()[t], slot);
+                kept.matrix()(t, slot) = stays ? choice.matrix()(t, slot) : kUnused;
+                if (!stays && expert.matrix()(t, slot) >= 0) expert.matrix()(t, slot) = kDropped;
+            }
+        }
+    }
+};
+
+}  // namespace moegrad

@@ -1,0 +1,243 @@
+#pragma once
+// What the routing suites share: routers by name, batches of tokens, and the outcome of a route with its gradients,
+// copied out of step memory.
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include <moegrad/autograd/gradcheck.hpp>
+#include <moegrad/core/philox.hpp>
+#include <moegrad/routing/all.hpp>
+
+namespace moegrad::test {
+
+/// A router as the conformance suite needs it: made in both number types, for any size, with every penalty on.
+struct RouterCase {
+    std::string name;
+    WeightSum sum = WeightSum::one;
+    Index (*most_slots)(const RouterSize&) = nullptr;
+    AnyRouter<double> (*in_double)(const RouterSize&, std::uint64_t seed) = nullptr;
+    AnyRouter<float> (*in_float)(const RouterSize&, std::uint64_t seed) = nullptr;
+
+    template <class Real>
+    AnyRouter<Real> make(const RouterSize& size, std::uint64_t seed) const {
+        if constexpr (std::is_same_v<Real, double>) {
+            return in_double(size, seed);
+        } else {
+            return in_float(size, seed);
+        }
+    }
+};
+
+inline constexpr PenaltySettings kEveryPenalty{
+    .balance = BalanceLoss::adamoe_eq6, .scope = BalanceOptions::Scope::sequence, .z = true};
+
+/// Entry: a struct like those of BuiltinRouters.
+template <class Entry>
+RouterCase router_case() {
+    return {Entry::name(), Entry::sum, &Entry::most_slots,
+            [](const RouterSize& size, std::uint64_t seed) {
+                return Entry::template make<double>(size, seed, kEveryPenalty);
+            },
+            [](const RouterSize& size, std::uint64_t seed) {
+                return Entry::template make<float>(size, seed, kEveryPenalty);
+            }};
+}
+
+/// Poisoned step memory, `threads` from 1 to 4.
+inline Context& routing_context(int threads = 1) {
+    static std::array<std::unique_ptr<Context>, 5> all;
+    auto& context = all[static_cast<std::size_t>(threads)];
+    if (!context) {
+        context = std::make_unique<Context>(
+            ContextOptions{.device = Device::cpu, .threads = threads, .fill = Arena::Fill::poison});
+    }
+    return *context;
+}
+
+template <class Real>
+struct RouterBatch {
+    Tensor<Real> x;  // [T, D]
+    Segments segments;
+    std::vector<Index> row;  // identity of each row: keys the seeds of backward
+
+    Index tokens() const { return x.extent(0); }
+};
+
+template <class Real>
+RouterBatch<Real> random_batch(Index D, const std::vector<Index>& lengths, std::uint64_t seed) {
+    RouterBatch<Real> batch;
+    batch.segments = Segments::of_lengths(lengths);
+    const Index T = batch.segments.tokens();
+    batch.x = Tensor<Real>::zeros({T, D});
+    Random random(seed, 77);
+    for (Real& value : batch.x.values()) value = static_cast<Real>(random.next_normal());
+    batch.row.resize(static_cast<std::size_t>(T));
+    std::iota(batch.row.begin(), batch.row.end(), Index{0});
+    return batch;
+}
+
+/// The rows `order` of a batch as one segment. Each keeps its sample and position: what random draws are keyed by.
+template <class Real>
+RouterBatch<Real> picked(const RouterBatch<Real>& from, const std::vector<Index>& order) {
+    RouterBatch<Real> to;
+    const Index T = static_cast<Index>(order.size()), D = from.x.extent(1);
+    const std::vector<Index> lengths{T};
+    to.segments = Segments::of_lengths(lengths);
+    to.x = Tensor<Real>::zeros({T, D});
+    for (Index t = 0; t < T; ++t) {
+        const Index source = order[static_cast<std::size_t>(t)];
+        std::copy_n(from.x.data() + source * D, D, to.x.data() + t * D);
+        to.segments.valid.data()[t] = from.segments.valid.data()[source];
+        to.segments.sample.data()[t] = from.segments.sample.data()[source];
+        to.segments.position.data()[t] = from.segments.position.data()[source];
+        to.row.push_back(from.row[static_cast<std::size_t>(source)]);
+    }
+    return to;
+}
+
+template <class Real>
+struct PenaltyValues {
+    std::string name;
+    PenaltyUnit unit;
+    Tensor<Real> value;
+};
+
+/// A Routing with gradients, in memory of its own.
+template <class Real>
+struct Outcome {
+    Tensor<std::int32_t> expert;       // [T, K]
+    Tensor<Real> weight, passthrough;  // [T, K], [T] or undefined
+    std::vector<PenaltyValues<Real>> penalties;
+    std::vector<Tensor<Real>> traces;
+    RoutingTotals stats;
+    Tensor<Real> dx;  // [T, D] or undefined
+    std::vector<Tensor<Real>>
+        gradients;  // of the parameters, in their order; zeros where nothing was written
+};
+
+template <class T>
+Tensor<T> copy_of(const Tensor<T>& from) {
+    if (!from.defined()) return {};
+    auto to = Tensor<T>::zeros(from.shape());
+    std::copy(from.values().begin(), from.values().end(), to.values().begin());
+    return to;
+}
+
+template <class Real>
+bool same_values(const Tensor<Real>& a, const Tensor<Real>& b) {
+    if (a.defined() != b.defined()) return false;
+    if (!a.defined()) return true;
+    return a.shape() == b.shape() &&
+           (a.size() == 0 || std::memcmp(a.data(), b.data(), a.values().size() * sizeof(Real)) == 0);
+}
+
+namespace detail {
+
+/// Writes seed(row, column) into the gradient of y, whose outer axis are the tokens of the batch.
+template <class Real>
+void seed_rows(const Var<Real>& y, const std::vector<Index>& row) {
+    if (!y.defined() || !y.needs_gradient()) return;
+    auto target = y.gradient()->target();
+    const Index columns = y.shape().rank() == 1 ? 1 : y.extent(1);
+    for (Index i = 0; i < y.value().size(); ++i) {
+        const Index id = row[static_cast<std::size_t>(i / columns)] * columns + i % columns;
+        Real& place = target.tensor.data()[i];
+        const Real add = static_cast<Real>(moegrad::detail::projection(id) - 1);
+        place = target.write == Write::accumulate ? place + add : add;
+    }
+}
+
+template <class Real>
+void seed_constant(const Var<Real>& y, Real value) {
+    if (!y.needs_gradient()) return;
+    auto target = y.gradient()->target();
+    for (Real& place : target.tensor.values()) {
+        place = value + (target.write == Write::accumulate ? place : Real(0));
+    }
+}
+
+template <class Real>
+Outcome<Real> outcome_of(const Routing<Real>& routing) {
+    Outcome<Real> result{copy_of(routing.expert),
+                         copy_of(routing.weight.value()),
+                         copy_of(routing.passthrough.value()),
+                         {},
+                         {},
+                         {},
+                         {},
+                         {}};
+    for (const auto& penalty : routing.penalties) {
+        result.penalties.push_back({penalty.name, penalty.unit, copy_of(penalty.value.value())});
+    }
+    for (const auto& trace : routing.traces) result.traces.push_back(copy_of(trace.value));
+    if (routing.stats.defined()) result.stats.add(routing.stats);
+    return result;
+}
+
+}  // namespace detail
+
+template <class Real>
+Routing<Real> call_router(AnyRouter<Real>& router, Tape& tape, const Var<Real>& x, const Segments& segments) {
+    const auto token = Tensor<std::int32_t>::zeros({x.extent(0)});
+    const RouteInput<Real> input{.x = x, .token = token, .segments = segments, .mode = tape.mode()};
+    return router.route(tape, input);
+}
+
+/// Decisions only.
+template <class Real>
+Outcome<Real> decide(AnyRouter<Real>& router, const RouterBatch<Real>& batch, int threads = 1) {
+    Tape tape(routing_context(threads), Mode::inference);
+    return detail::outcome_of(call_router(router, tape, Var<Real>(batch.x), batch.segments));
+}
+
+/// Decisions, and the gradients of weights, passthrough and all penalties together. Parameter gradients accumulate
+/// over calls, as over micro-batches, until `forget`.
+template <class Real>
+Outcome<Real> decide_and_learn(AnyRouter<Real>& router, const RouterBatch<Real>& batch, int threads = 1) {
+    Tape tape(routing_context(threads));
+    const Var<Real> x(batch.x, std::make_shared<Gradient<Real>>(Tensor<Real>::zeros(batch.x.shape())));
+    auto routing = call_router(router, tape, x, batch.segments);
+    auto result = detail::outcome_of(routing);
+    detail::seed_rows(routing.weight, batch.row);
+    detail::seed_rows(routing.passthrough, batch.row);
+    for (const auto& penalty : routing.penalties) detail::seed_constant(penalty.value, Real(0.5));
+    routing = {};
+    tape.backward();
+    result.dx = x.gradient()->tensor();
+    return result;
+}
+
+template <class Real>
+void forget(AnyRouter<Real>& router) {
+    for (auto* parameter : router.parameters()) parameter->forget_gradients();
+}
+
+/// The gradient of each parameter over its uses, zeros where nothing was written.
+template <class Real>
+std::vector<Tensor<Real>> parameter_gradients(AnyRouter<Real>& router) {
+    std::vector<Tensor<Real>> all;
+    for (auto* parameter : router.parameters()) {
+        auto total = Tensor<Real>::zeros(parameter->shape());
+        for (const auto& gradient : parameter->gradients()) {
+            if (!gradient->written()) continue;
+            for (std::size_t i = 0; i < total.values().size(); ++i) {
+                total.values()[i] += gradient->tensor().values()[i];
+            }
+        }
+        all.push_back(total);
+    }
+    return all;
+}
+
+template <class Real>
+void train_everything(AnyRouter<Real>& router) {
+    for (auto* parameter : router.parameters()) parameter->set_trainable(true);
+}
+
+}  // namespace moegrad::test

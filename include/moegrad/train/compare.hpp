@@ -1,0 +1,186 @@
+#pragma once
+// run_compare: every (arm, seed) of a CompareSpec: trained, asked the questions, written to a folder of its own; then the
+// means, the intervals and the paired differences. Resumable: a run whose run.json has the right fingerprint is done;
+// any other is run from its start. So a comparison that is killed goes on with the run it was in.
+
+#include <filesystem>
+#include <string>
+
+#include <moegrad/data/choice_items.hpp>
+#include <moegrad/eval/evaluate.hpp>
+#include <moegrad/methods/random_drop.hpp>
+#include <moegrad/train/compare_files.hpp>
+#include <moegrad/train/run.hpp>
+
+namespace moegrad {
+
+/// What a comparison says while it goes. step, tick: lines that the next one replaces; ticks are for terminals only.
+enum class CompareNews { begin, step, tick, done };
+
+/// The `text` of every line as a sample, BOS first where there is one, cut at max_length tokens.
+inline Dataset document_samples(const std::string& path, const Tokenizer& tokenizer, Index max_length,
+                                Index count) {
+    Dataset documents;
+    read_json_lines(path, [&](const JsonRef& line) {
+        if (count > 0 && static_cast<Index>(documents.size()) == count) return;
+        std::vector<std::int32_t> token;
+        if (tokenizer.bos_id() >= 0) token.push_back(tokenizer.bos_id());
+        const auto ids = tokenizer.encode(line.at("text").string(), {.add_special = false});
+        token.insert(token.end(), ids.begin(), ids.end());
+        if (static_cast<Index>(token.size()) > max_length) token.resize(static_cast<std::size_t>(max_length));
+        if (token.size() >= 2) documents.push_back(language_sample(std::move(token)));
+    });
+    if (documents.size() < 2)
+        throw Error{ErrorCode::data, path, "at least two documents", format("{}", documents.size())};
+    return documents;
+}
+
+/// watch(news, label, text): label is "adamoe, seed 0".
+template <class Real, class Watch>
+class Comparison {
+public:
+    Comparison(const CompareSpec& spec, Watch watch)
+        : spec_(spec),
+          watch_(std::move(watch)),
+          inputs_(inputs_fingerprint(spec)),
+          tokenizer_(load_tokenizer(spec.base.model)),
+          items_(read_choice_items(spec.questions)) {
+        if (spec.limit > 0 && spec.limit < static_cast<Index>(items_.size()))
+            items_.resize(static_cast<std::size_t>(spec.limit));
+    }
+
+    CompareResult run() {
+        std::filesystem::create_directories(spec_.output);
+        CompareResult result;
+        result.name = spec_.name;
+        result.task = spec_.task;
+        result.model = spec_.base.model;
+        result.seeds = spec_.seeds;
+        ask_base(result);
+        for (const CompareArm& arm : spec_.arms) {
+            const RunConfig config = run_config_of(spec_, arm, spec_.seeds.front(), 1);
+            result.arms.push_back({arm.name, config.adapter.method_name(), arm.control, {}});
+        }
+        for (const std::uint64_t seed : spec_.seeds) {
+            for (std::size_t i = 0; i < spec_.arms.size(); ++i) {
+                run_arm(spec_.arms[i], seed, result);
+                const std::string folder = run_folder_name(spec_.arms[i], seed);
+                result.arms[i].runs.push_back(read_compared_run(spec_.output, folder, seed));
+            }
+        }
+        result.pairs = compared_pairs(result.arms);
+        write_compare_files(result, spec_.output);
+        return result;
+    }
+
+private:
+    /// Questions for the model as it is, and the assay.
+    void ask_base(CompareResult& result) {
+        const std::string folder = spec_.output + "/base", label = "base";
+        auto model = load_model<Real>(spec_.base.model);
+        if (model->config().is_mixture()) slots_ = model->config().num_experts_per_tok;
+        Context context({.device = Device::cpu, .threads = spec_.threads});
+        if (!is_done(folder, inputs_)) {
+            watch_(CompareNews::begin, label, "questions to the base model, before any training");
+            ask(context, *model, folder, label);
+            mark_done(folder, inputs_, 0);
+        }
+        result.base = {.name = "base", .method = "none", .control = false, .runs = {}};
+        result.base.runs.push_back(read_compared_run(spec_.output, "base", 0));
+        if (spec_.heldout.empty() || !model->config().is_mixture()) return;
+        const auto documents = document_samples(spec_.heldout, tokenizer_,
+                                                model->config().max_position_embeddings, spec_.documents);
+        result.assay = run_assay(context, *model, documents);
+        watch_(CompareNews::done, label, assay_text(*result.assay));
+    }
+
+    void run_arm(const CompareArm& arm, std::uint64_t seed, CompareResult& result) {
+        const RunConfig config = run_config_of(spec_, arm, seed, load_for(arm, seed, result));
+        const std::string label = format("{}, seed {}", arm.name, seed);
+        const std::string fingerprint = run_fingerprint(config, inputs_);
+        if (is_done(config.output, fingerprint)) {
+            watch_(CompareNews::done, label, "done before, not run again");
+            return;
+        }
+        std::filesystem::remove(config.output + "/run.json");
+        watch_(CompareNews::begin, label, "");
+        const RunSummary summary = run_training<Real>(
+            config, [&](const std::string& line) { watch_(CompareNews::step, label, line); });
+        auto model = load_model<Real>(config.model);
+        load_adapter(*model, summary.adapter);
+        Context context({.device = Device::cpu, .threads = spec_.threads});
+        const auto acc = ask(context, *model, config.output, label);
+        mark_done(config.output, fingerprint, summary.tokens_per_second);
+        watch_(CompareNews::done, label,
+               format("accuracy {:.1f} %  [{:.1f}, {:.1f}]", 100 * acc.value, 100 * acc.low, 100 * acc.high));
+    }
+
+    /// The load that arm.load_of showed on the questions, as far as a top-k router can have it.
+    double load_for(const CompareArm& arm, std::uint64_t seed, CompareResult& result) const {
+        if (arm.load_of.empty()) return 0;
+        for (const ComparedArm& other : result.arms) {
+            if (other.name != arm.load_of || other.runs.empty()) continue;
+            const auto found = other.runs.back().measures.find("load");
+            if (found == other.runs.back().measures.end()) break;
+            const Index k = run_config_of(spec_, arm, seed, 1).adapter.top_k;
+            const double wanted = found->second.value, most = static_cast<double>(k > 0 ? k : slots_);
+            const double load = std::clamp(wanted, 1.0, most);
+            if (load != wanted) {
+                result.notes.push_back(
+                    format("{} has load {} with seed {}, not the {:.3f} of {}: out of its reach.", arm.name,
+                           load, seed, wanted, arm.load_of));
+            }
+            return load;
+        }
+        throw Error{ErrorCode::config, arm.place, "load_of naming an arm with routers",
+                    "\"" + arm.load_of + "\""};
+    }
+
+    /// Writes folder/eval and returns the accuracy.
+    Estimate ask(Context& context, Decoder<Real>& model, const std::string& folder,
+                 const std::string& label) {
+        ChoiceOptions options;
+        options.format = choice_format(spec_.format);
+        const auto evaluation =
+            evaluate_choices(context, model, tokenizer_, items_, options, [&](Index done) {
+                watch_(CompareNews::tick, label, format("question {} of {}", done, items_.size()));
+            });
+        auto summary = summarize(evaluation, model.config(), spec_.task);
+        if (label != "base") {
+            for (const auto* parameter : trainable_parameters(model)) summary.trainable += parameter->size();
+        }
+        write_evaluation(folder + "/eval", summary, evaluation);
+        return evaluation.metric("acc");
+    }
+
+    static bool is_done(const std::string& folder, const std::string& fingerprint) {
+        const std::string path = folder + "/run.json";
+        if (!file_exists(path) || !file_exists(folder + "/eval/results.json")) return false;
+        const Json json = parse_json_file(path);
+        const Json* found = json.find("fingerprint");
+        return found != nullptr && found->string() != nullptr && *found->string() == fingerprint;
+    }
+    static void mark_done(const std::string& folder, const std::string& fingerprint,
+                          double tokens_per_second) {
+        Json json = Json::object();
+        json.add("fingerprint", fingerprint);
+        json.add("tokens_per_second", tokens_per_second);
+        write_file_atomically(folder + "/run.json", write_json(json) + "\n");
+    }
+
+    const CompareSpec& spec_;
+    Watch watch_;
+    std::string inputs_;
+    Tokenizer tokenizer_;
+    std::vector<ChoiceItem> items_;
+    Index slots_ = 2;  // of the checkpoint; of Mo-LoRA on a dense one
+};
+
+/// Runs what is not done yet and writes compare.json and compare.csv to spec.output.
+template <class Real, class Watch>
+CompareResult run_compare(const CompareSpec& spec, Watch watch) {
+    check_compare(spec);
+    return Comparison<Real, Watch>(spec, std::move(watch)).run();
+}
+
+}  // namespace moegrad

@@ -1,0 +1,176 @@
+#pragma once
+// CompareSpec: arms (methods with settings) x seeds over one base configuration, and the questions they are asked.
+// A run is known by a fingerprint of everything its numbers depend on: all settings but threads and
+// paths, the bytes of model and data, the version. A finished run with the same fingerprint is not run again.
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <moegrad/io/mapped_file.hpp>
+#include <moegrad/train/run_config_keys.hpp>
+#include <moegrad/version.hpp>
+
+namespace moegrad {
+
+/// A setting as it was written, and where.
+struct CompareKey {
+    std::string key, value, place;
+};
+
+struct CompareArm {
+    std::string name;
+    bool control = false;  // a plain way of doing the same: methods are held against it
+    std::string load_of;   // an earlier arm: router.options gets its measured load, seed by seed
+    std::vector<CompareKey> keys;
+    std::string place;
+};
+
+struct CompareSpec {
+    std::string name = "compare", task = "questions";
+    RunConfig base;
+    std::vector<CompareArm> arms;
+    std::vector<std::uint64_t> seeds{0};
+    std::string questions;           // multiple choice, JSONL
+    std::string format = "world";    // how they are put (eval/choice_prompt.hpp)
+    std::string heldout;             // documents, JSONL, for the assay; empty: no assay
+    Index limit = 0, documents = 0;  // first questions, first documents; 0: all
+    std::string output = "runs/compare";
+    int threads = 0;
+};
+
+/// The folder of a run, below the compare's.
+inline std::string run_folder_name(const CompareArm& arm, std::uint64_t seed) {
+    return format("{}-{}", arm.name, seed);
+}
+
+/// One run's configuration. `load`: of arm.load_of, where there is one.
+inline RunConfig run_config_of(const CompareSpec& spec, const CompareArm& arm, std::uint64_t seed,
+                               double load) {
+    RunConfig config = spec.base;
+    for (const CompareKey& one : arm.keys) set_config(config, one.key, one.value, one.place);
+    if (!arm.load_of.empty()) {
+        std::string& options = config.adapter.options;
+        options += (options.empty() ? "" : ",") + format("load={}", load);
+    }
+    config.seed = seed;
+    config.threads = spec.threads;
+    config.output = spec.output + "/" + run_folder_name(arm, seed);
+    return config;
+}
+
+namespace detail {
+
+inline void check_arm_name(const CompareArm& arm) {
+    const auto plain = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+               c == '-';
+    };
+    if (!arm.name.empty() && arm.name != "base" && std::all_of(arm.name.begin(), arm.name.end(), plain))
+        return;
+    throw Error{ErrorCode::config, arm.place, "a name of letters, digits, _ and -, other than base",
+                "\"" + arm.name + "\"", "the folder of its runs is called so"};
+}
+
+/// Keys that the comparison itself decides.
+inline void refuse_own_keys(const std::vector<CompareKey>& keys) {
+    for (const CompareKey& one : keys) {
+        for (const auto& [key, instead] :
+             {std::pair{"train.seed", "seeds = [..]"}, std::pair{"output.dir", "--out"},
+              std::pair{"train.threads", "--threads"}}) {
+            if (one.key != key) continue;
+            throw Error{ErrorCode::config, one.place, format("no `{}`", key), format("`{}`", key),
+                        format("the comparison sets it; use {}", instead)};
+        }
+    }
+}
+
+}  // namespace detail
+
+/// Everything that can be wrong before the first step: throws with the place in the file.
+inline void check_compare(const CompareSpec& spec) {
+    if (spec.arms.empty()) throw Error{ErrorCode::config, spec.name, "at least one [[arm]]", "none"};
+    if (spec.seeds.empty()) throw Error{ErrorCode::config, "seeds", "at least one seed", "none"};
+    if (spec.questions.empty())
+        throw Error{ErrorCode::config, "eval.questions", "a JSONL file of questions", "none"};
+    for (std::size_t i = 0; i < spec.seeds.size(); ++i) {
+        if (std::count(spec.seeds.begin(), spec.seeds.end(), spec.seeds[i]) > 1)
+            throw Error{ErrorCode::config, "seeds", "each seed once", format("{} twice", spec.seeds[i])};
+    }
+    for (std::size_t i = 0; i < spec.arms.size(); ++i) {
+        const CompareArm& arm = spec.arms[i];
+        detail::check_arm_name(arm);
+        detail::refuse_own_keys(arm.keys);
+        bool seen = arm.load_of.empty();
+        for (std::size_t j = 0; j < i; ++j) {
+            seen = seen || spec.arms[j].name == arm.load_of;
+            if (spec.arms[j].name == arm.name)
+                throw Error{ErrorCode::config, arm.place, "each arm's name once",
+                            "\"" + arm.name + "\" twice"};
+        }
+        if (!seen) {
+            throw Error{ErrorCode::config, arm.place, "load_of naming an arm above this one",
+                        "\"" + arm.load_of + "\"", "its load is measured before this arm runs"};
+        }
+        run_config_of(spec, arm, 0, 1);
+    }
+}
+
+/// FNV-1a, 64 bits, over anything that a run depends on.
+class Fingerprint {
+public:
+    void add(std::string_view bytes) {
+        for (const char c : bytes) step(static_cast<unsigned char>(c));
+        step(0xff);  // no UTF-8 byte: "ab" + "c" is not "a" + "bc"
+    }
+    void add_file(const std::string& path) { add(MappedFile(path).text()); }
+    std::string text() const { return format("{:016x}", value_); }
+
+private:
+    void step(unsigned char byte) { value_ = (value_ ^ byte) * 0x100000001b3ull; }
+    std::uint64_t value_ = 0xcbf29ce484222325ull;
+};
+
+/// Of model, data and questions: what all runs of a comparison share.
+inline std::string inputs_fingerprint(const CompareSpec& spec) {
+    namespace fs = std::filesystem;
+    Fingerprint print;
+    print.add(kVersion);
+    std::vector<std::string> files;
+    std::error_code problem;
+    for (const auto& entry : fs::directory_iterator(spec.base.model, problem)) {
+        const std::string extension = entry.path().extension().string();
+        if (extension == ".json" || extension == ".safetensors" || extension == ".model")
+            files.push_back(entry.path().string());
+    }
+    std::sort(files.begin(), files.end());
+    for (const std::string& file : files) {
+        print.add(fs::path(file).filename().string());
+        print.add_file(file);
+    }
+    print.add_file(spec.questions);
+    print.add(moegrad::format("{} {}", spec.format, spec.limit));
+    return print.text();
+}
+
+/// Of one run.
+inline std::string run_fingerprint(const RunConfig& config, const std::string& inputs) {
+    Fingerprint print;
+    print.add(inputs);
+    for (const ConfigField& field : config_fields()) {
+        const std::string key = field.key;
+        const auto left_out = {"output.dir", "train.threads", "model.path",
+                               "data.train", "data.eval",     "log.every"};
+        if (std::find(left_out.begin(), left_out.end(), key) == left_out.end())
+            print.add(key + "=" + field.get(config));
+    }
+    if (config.adapter.method == Method::registered) print.add(find_router(config.adapter.router)->version);
+    for (const std::string& file : {config.train_data, config.eval_data}) {
+        print.add(file.empty() ? "none" : "file");
+        if (!file.empty()) print.add_file(file);
+    }
+    return print.text();
+}
+
+}  // namespace moegrad
