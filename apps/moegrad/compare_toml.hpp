@@ -1,6 +1,6 @@
 #pragma once
 // A TOML file into a CompareSpec; every error names file:line:column.
-//     name = "first try"      seeds = [0, 1, 2]
+//     name = "first try"      seeds = [0, 1, 2]      note = "what stands under the table"
 //     [base]                  any key of `moegrad train`:  model.path = "..", [base.optim] lr = 1e-3
 //     [eval]                  questions, format, limit, heldout, documents
 //     [[arm]]                 name, control, load_of, and any key of `moegrad train`
@@ -87,11 +87,11 @@ inline void read_compare_table(CompareSpec& spec, const toml::table& table, cons
             spec.seeds.clear();
             for (const std::string& one : parse_list(toml_text(path, node)))
                 spec.seeds.push_back(static_cast<std::uint64_t>(parse_count(one)));
-        } else if (key == "name" || key == "task") {
-            (key == "name" ? spec.name : spec.task) = toml_text(path, node);
+        } else if (key == "name" || key == "task" || key == "note") {
+            (key == "name" ? spec.name : key == "task" ? spec.task : spec.note) = toml_text(path, node);
         } else {
             unknown_compare_key({key, "", toml_place(path, node)},
-                                "name, task, seeds, [base], [eval], [[arm]]");
+                                "name, task, note, seeds, [base], [eval], [[arm]]");
         }
     }
 }

@@ -43,11 +43,12 @@ CompareSpec demo_spec(const DemoFlags& flags) {
     spec.base.train_data = world + "/train.jsonl";
     spec.questions = world + "/questions.jsonl";
     spec.heldout = world + "/heldout.jsonl";
-    spec.seeds = {flags.seed};
+    for (std::uint64_t& seed : spec.seeds) seed += flags.seed;
     spec.output = flags.out;
     spec.threads = flags.threads;
     if (flags.quick) {
         spec.base.steps = std::max<Index>(1, spec.base.steps / 10);
+        spec.seeds.resize(1);
         spec.limit = 100;
         spec.documents = 50;
     }
@@ -67,10 +68,11 @@ void add_demo(CLI::App& app) {
         app.add_subcommand("demo", "fine-tune the tiny Mixtral with five routers and compare them");
     verb->add_option("--out", flags->out, "folder; what is done there is not run again [runs/demo]");
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
-    verb->add_option("--seed", flags->seed, "of the fine-tuning");
+    verb->add_option("--seed", flags->seed, "added to the seeds of the recipe");
     verb->add_option("--model", flags->model, "another base than models/tiny-mixtral");
     verb->add_option("--recipe", flags->recipe, "another recipe than models/recipes/demo.toml");
-    verb->add_flag("--quick", flags->quick, "a tenth of the steps and 100 questions: to see that it runs");
+    verb->add_flag("--quick", flags->quick,
+                   "one seed, a tenth of the steps, 100 questions: to see that it runs");
     verb->callback([=] { run_demo(*flags); });
 }
 

@@ -36,9 +36,14 @@ void print_summary(const TaskSummary& summary) {
     std::string ids;
     const std::size_t shown = std::min<std::size_t>(summary.first_ids.size(), 24);
     for (std::size_t i = 0; i < shown; ++i) ids += moegrad::format(" {}", summary.first_ids[i]);
-    fmt::print("  first text: \"{}\"\n  its {} tokens, the first {} of them context:{}{}\n",
-               printable(summary.first_prompt, 600), summary.first_ids.size(), summary.first_context, ids,
-               shown < summary.first_ids.size() ? " .. (all in results.json)" : "");
+    const std::string more = shown < summary.first_ids.size() ? " .. (results.json has more)" : "";
+    fmt::print("  first text: \"{}\"\n", printable(summary.first_prompt, 600));
+    if (summary.first_context == 0) {
+        fmt::print("  its first ids:{}{}\n", ids, more);
+    } else {
+        fmt::print("  its {} tokens, {} of them context:{}{}\n", summary.first_ids.size(),
+                   summary.first_context, ids, more);
+    }
     for (const Metric& metric : summary.metrics) fmt::print("{}\n", metric_line(metric));
     if (summary.load) fmt::print("  {:<18} {:8.4f}\n", "load", *summary.load);
     if (summary.flops_saved) fmt::print("  {:<18} {:8.4f}\n", "FLOPs saved", *summary.flops_saved);

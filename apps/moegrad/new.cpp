@@ -48,8 +48,8 @@ std::string package_folder() {
     std::error_code problem;
     const fs::path program = fs::read_symlink("/proc/self/exe", problem);
     for (fs::path folder = program.parent_path(); !folder.empty(); folder = folder.parent_path()) {
-        for (const char* place : {"", "share/cmake/moegrad"}) {
-            if (fs::exists(folder / place / "moegradConfig.cmake", problem)) return (folder / place).string();
+        for (const fs::path& place : {folder, folder / "share/cmake/moegrad"}) {
+            if (fs::exists(place / "moegradConfig.cmake", problem)) return place.string();
         }
         if (folder == folder.parent_path()) break;
     }

@@ -3,3 +3,9 @@
 
 #include <moegrad/data/dataset.hpp>
 #include <moegrad/data/order.hpp>
+#include <moegrad/data/text_records.hpp>
+#include <moegrad/data/world.hpp>
+#include <moegrad/data/world_documents.hpp>
+#include <moegrad/data/world_files.hpp>
+#include <moegrad/data/world_questions.hpp>
+#include <moegrad/data/world_tokenizer.hpp>

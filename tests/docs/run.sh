@@ -98,7 +98,7 @@ page() {  # PAGE
     mkdir "$folder/here/build"
     ln -s "$build" "$folder/here/build/release"
     blocks_of "$1" "$folder"
-    for block in "$folder"/[0-9][0-9][0-9].{cpp,sh,output}; do [ -e "$block" ] && echo "$block"; done | sort >"$folder/blocks"
+    find "$folder" -maxdepth 1 -name '[0-9]*' ! -name '*.line' | sort >"$folder/blocks"
     while IFS= read -r block <&5; do
         number=${block%.*}
         place="$(basename "$1"):$(cat "$number.line")"

@@ -2,7 +2,7 @@
 // J = 2, E = 3, K = 2;  W_0 = [[1, 0], [0, 1], [-1, .5]],  W_1 = [[-.5, 1], [1, -1], [0, .5]],
 // W_m = [[.5, -.5], [0, 1]],  theta = [.3, -.2];  tokens [1, -1] and [.5, 2].
 
-#include "support/routing_conformance.hpp"
+#include <moegrad/testing/router_conformance.hpp>
 #include "support/routing_models.hpp"
 
 #include <moegrad/data/dataset.hpp>

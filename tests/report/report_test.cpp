@@ -88,7 +88,7 @@ TEST_CASE("report: a section whose file is absent says so in one line") {
             CHECK(contains(folder.read("run/report.html"), line));
         }
     }
-    CHECK(contains(folder.read("run/report.html"), "data-lines=\"ce\""));
+    CHECK(contains(folder.read("run/report.html"), "data-lines=\"value ce\""));
     std::filesystem::remove(folder.file("run/metrics.jsonl"));
     report_test::write_run(folder, "other", false);
     std::filesystem::remove(folder.file("other/metrics.jsonl"));

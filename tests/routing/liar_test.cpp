@@ -1,6 +1,6 @@
 // The conformance suite can fail: routers that lie about one thing each, and the check that must name them.
 
-#include "support/routing_scope.hpp"
+#include <moegrad/testing/router_scope.hpp>
 
 #include <doctest/doctest.h>
 

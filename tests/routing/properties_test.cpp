@@ -3,7 +3,7 @@
 
 #include "support/routing_builtin.hpp"
 #include "support/routing_golden.hpp"
-#include "support/routing_scope.hpp"
+#include <moegrad/testing/router_scope.hpp>
 
 #include <doctest/doctest.h>
 

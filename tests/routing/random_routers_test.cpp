@@ -2,7 +2,7 @@
 // draw what, and what a draw depends on.
 
 #include "support/routing_golden.hpp"
-#include "support/routing_scope.hpp"
+#include <moegrad/testing/router_scope.hpp>
 
 #include <doctest/doctest.h>
 

@@ -1,7 +1,7 @@
 #pragma once
 // BuiltinRouters as cases of the conformance suite. Apart from the rest: it instantiates every router twice.
 
-#include "support/routing_cases.hpp"
+#include <moegrad/testing/router_cases.hpp>
 
 namespace moegrad::test {
 

@@ -2,7 +2,7 @@
 // Vectors for routers: tensors of tests/golden/ops.safetensors, gates with given weights, and gradients from a given
 // dL/dweight or of one penalty. With the unit matrix as gate the logits are the input, and dx is dL/dlogits.
 
-#include "support/routing_cases.hpp"
+#include <moegrad/testing/router_cases.hpp>
 
 #include <moegrad/io/safetensors.hpp>
 

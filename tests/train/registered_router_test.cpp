@@ -128,6 +128,12 @@ TEST_CASE(
     for (const auto& field : config_fields()) {
         if (std::string(field.key) == "adapter.method") CHECK(field.get(config) == "biased");
     }
+    try {
+        set_config(config, "adapter.method", "biasd", "test");
+        FAIL("no error");
+    } catch (const Error& error) {
+        CHECK(error.hint.find("did you mean `biased`?") != std::string::npos);
+    }
     set_config(config, "adapter.method", "lora", "test");
     CHECK_THROWS_AS(config.adapter_for(mixtral), Error);
 }

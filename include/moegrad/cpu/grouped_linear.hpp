@@ -1,6 +1,6 @@
 #pragma once
-// CPU kernels of ops/grouped_linear.hpp: one matrix product per expert over its contiguous rows, in expert
-// order. The product gathers by a row list, and its elements are chains that do not see the other rows.
+// CPU kernels of ops/grouped_linear.hpp: one matrix product per expert over its contiguous rows. The product
+// gathers by a row list, and its elements are chains that do not see the other rows.
 
 #include <moegrad/cpu/support/drop_row.hpp>
 #include <moegrad/cpu/support/gemm.hpp>
@@ -35,32 +35,64 @@ struct RowsOf {
           list(source == RowSource::tokens ? plan.row_token.data + begin : nullptr) {}
 };
 
+/// The products of all experts at once, so that a few rows per expert keep every thread busy.
+template <class Real, class Call>
+void for_products(Stream stream, const DispatchView& plan, Call&& call) {
+    const Index experts = plan.expert_begin.extent(0) - 1;
+    GemmCall<Real>* calls = gemm_detail::scratch<GemmCall<Real>, 6>(experts);
+    for_experts(plan, [&](Index e, Index begin, Index rows) { calls[e] = call(e, begin, rows); });
+    gemm_batch(stream.pool(), calls, experts);
+}
+
 template <class Real>
 void multiply(Stream stream, View<const Real, 2> x, View<const Real, 3> w, DispatchView plan,
               RowSource source, View<Real, 2> y, Write write) {
-    for_experts(plan, [&](Index e, Index begin, Index rows) {
+    for_products<Real>(stream, plan, [&](Index e, Index begin, Index rows) {
         const RowsOf<Real> from(x, plan, source, begin);
-        gemm(stream.pool(), Transpose::no, Transpose::yes, rows, w.extent(1), w.extent(2), from.data, x.pitch,
-             w.slice(e).data, w.pitch, y.row(begin), y.pitch, write, {.a_rows = from.list});
+        return GemmCall<Real>{Transpose::no,
+                              Transpose::yes,
+                              rows,
+                              w.extent(1),
+                              w.extent(2),
+                              from.data,
+                              x.pitch,
+                              w.slice(e).data,
+                              w.pitch,
+                              y.row(begin),
+                              y.pitch,
+                              write,
+                              {.a_rows = from.list}};
     });
 }
 
 template <class Real>
 void multiply_back(Stream stream, View<const Real, 2> dy, View<const Real, 3> w, DispatchView plan,
                    View<Real, 2> dx, Write write) {
-    for_experts(plan, [&](Index e, Index begin, Index rows) {
-        gemm(stream.pool(), Transpose::no, Transpose::no, rows, w.extent(2), w.extent(1), dy.row(begin),
-             dy.pitch, w.slice(e).data, w.pitch, dx.row(begin), dx.pitch, write);
+    for_products<Real>(stream, plan, [&](Index e, Index begin, Index rows) {
+        return GemmCall<Real>{Transpose::no, Transpose::no, rows,     w.extent(2),
+                              w.extent(1),   dy.row(begin), dy.pitch, w.slice(e).data,
+                              w.pitch,       dx.row(begin), dx.pitch, write};
     });
 }
 
 template <class Real>
 void weight_gradient(Stream stream, View<const Real, 2> dy, View<const Real, 2> x, DispatchView plan,
                      RowSource source, View<Real, 3> dw, Write write) {
-    for_experts(plan, [&](Index e, Index begin, Index rows) {
+    for_products<Real>(stream, plan, [&](Index e, Index begin, Index rows) {
         const RowsOf<Real> from(x, plan, source, begin);
-        gemm(stream.pool(), Transpose::yes, Transpose::no, dw.extent(1), dw.extent(2), rows, dy.row(begin),
-             dy.pitch, from.data, x.pitch, dw.slice(e).data, dw.pitch, write, {.b_rows = from.list});
+        return GemmCall<Real>{Transpose::yes,
+                              Transpose::no,
+                              dw.extent(1),
+                              dw.extent(2),
+                              rows,
+                              dy.row(begin),
+                              dy.pitch,
+                              from.data,
+                              x.pitch,
+                              dw.slice(e).data,
+                              dw.pitch,
+                              write,
+                              {.b_rows = from.list}};
     });
 }
 

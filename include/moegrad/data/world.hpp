@@ -25,8 +25,8 @@ struct WorldOptions {
     // Share of each domain among the documents; what is left of 1 tells stories.
     double people_share = 0.76, towns_share = 0.05, arithmetic_share = 0.08, sequences_share = 0.06;
     Index sentences_least = 5, sentences_most = 8;  // facts in a document about a person
-    double card_share = 0.5;                        // of a person's documents are cards instead of sentences
-    double two_step_share = 0.5;  // of a person's documents state the land of a town as well
+    double card_share = 0.2;                        // of a person's documents are cards instead of sentences
+    double two_step_share = 1.0;  // of a person's documents state the land of a town as well
 };
 
 /// A word and whether it is a fact (name, value, number) or filler (what sentences are glued with).

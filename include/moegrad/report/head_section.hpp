@@ -141,13 +141,13 @@ inline std::string pairs_table(const ReportData& data) {
                                        : escape(metric),
                      "num");
     table.column("which says", "says");
-    for (const auto& [a, b] : rows) {
-        std::vector<Cell> cells{text_cell(a), text_cell(b)};
+    for (const auto& row : rows) {
+        std::vector<Cell> cells{text_cell(row.first), text_cell(row.second)};
         std::string says;
         for (const std::string& metric : metrics) {
             const auto found =
                 std::find_if(data.pairs.begin(), data.pairs.end(), [&](const PairedDifference& pair) {
-                    return pair.a == a && pair.b == b && pair.metric == metric;
+                    return pair.a == row.first && pair.b == row.second && pair.metric == metric;
                 });
             cells.push_back(number_cell(found == data.pairs.end() ? "" : difference_text(*found)));
             if (found != data.pairs.end() && !found->says.empty())

@@ -190,6 +190,33 @@ inline std::string layer_chart(Page& page, const Arm& arm, const std::string& id
                        scale_key('s', "first layer", "last layer"));
 }
 
+/// The three load maps and the experts per token of one run.
+inline std::string load_figures(const ReportData& data, const std::string& who, const RunUse& use,
+                                const RoutingFiles& files) {
+    const auto split = [&](double tokens, const std::string& when) {
+        return about(data, who, when + ", " + grouped(std::llround(tokens)) + " tokens") +
+               moegrad::format(" {} routers.", use.routers.size());
+    };
+    const std::string end =
+        split(use.tokens_after, use.steps_after == 1
+                                    ? std::string("training batch of the last step")
+                                    : moegrad::format("training batches, last {} steps", use.steps_after));
+    const bool huge = use.routers.size() * use.columns > kMostCells;  // the CSV holds what is left out
+    const Figure before{"Load before", "Tokens that chose an expert, %, first step, before any update.",
+                        split(use.tokens_before, "training batch of step 0"), files.load};
+    const Figure after{"Load after",
+                       "Tokens that chose an expert, %, last tenth of the steps. \xC3\x97: dead.", end,
+                       files.load};
+    const Figure difference{"Difference", "After minus before, percentage points.", end, files.load};
+    const Figure counts{"Experts per token",
+                        "Share of tokens that used 0, 1, 2 .. true experts; at the right the mean.", end,
+                        files.experts_per_token, "panel"};
+    return (huge ? "" : detail::heat_map(use, detail::HeatKind::before, before)) +
+           detail::heat_map(use, detail::HeatKind::after, after) +
+           (huge ? "" : detail::heat_map(use, detail::HeatKind::difference, difference)) +
+           counts.html(detail::experts_per_token_bars(use));
+}
+
 inline std::string routing_panel(Page& page, const ReportData& data, std::size_t i,
                                  const RoutingFiles& files) {
     const Arm& arm = data.arms[i];
@@ -200,41 +227,15 @@ inline std::string routing_panel(Page& page, const ReportData& data, std::size_t
         "class=\"armname\">{}</h3>\n",
         i, escape(arm.name));
     if (use.routers.empty()) return html + absent("No routers in metrics.jsonl.") + "</div>\n";
-    const std::string who = arm.name + ", " + run->name;
-    const auto split = [&](double tokens, const std::string& when) {
-        return about(data, who, when + ", " + grouped(std::llround(tokens)) + " tokens") +
-               moegrad::format(" {} routers.", use.routers.size());
-    };
-    const std::string end = use.steps_after == 1
-                                ? std::string("training batch of the last step")
-                                : moegrad::format("training batches, last {} steps", use.steps_after);
     html += detail::dead_line(use) + detail::all_null_line(use) + "<div class=\"grid-heat\">";
-    const bool huge = use.routers.size() * use.columns > kMostCells;  // the CSV holds what is left out
-    if (!huge)
-        html +=
-            detail::heat_map(use, detail::HeatKind::before,
-                             {"Load before", "Tokens that chose an expert, %, first step, before any update.",
-                              split(use.tokens_before, "training batch of step 0"), files.load});
-    html += detail::heat_map(
-        use, detail::HeatKind::after,
-        {"Load after", "Tokens that chose an expert, %, last tenth of the steps. \xC3\x97: dead.",
-         split(use.tokens_after, end), files.load});
-    if (!huge)
-        html += detail::heat_map(use, detail::HeatKind::difference,
-                                 {"Difference", "After minus before, percentage points.",
-                                  split(use.tokens_after, end), files.load});
-    html += Figure{"Experts per token",
-                   "Share of tokens that used 0, 1, 2 .. true experts; at the right the mean.",
-                   split(use.tokens_after, end), files.experts_per_token, "panel"}
-                .html(detail::experts_per_token_bars(use));
+    html += load_figures(data, arm.name + ", " + run->name, use, files);
+    const std::string note = about(data, arm.name, training_split(data));
+    const std::string even = moegrad::format("Evenly over {} columns would be {} nats.", use.columns,
+                                             fixed(std::log(static_cast<double>(use.columns)), 2));
     html += layer_chart(page, arm, moegrad::format("load {}", i), &RouterLine::load, "experts per token",
-                        {"Load per layer", "True experts per token over training.",
-                         about(data, arm.name, training_split(data)), files.routers});
+                        {"Load per layer", "True experts per token over training.", note, files.routers});
     html += layer_chart(page, arm, moegrad::format("entropy {}", i), &RouterLine::entropy, "nats",
-                        {"Entropy per layer",
-                         moegrad::format("Evenly over {} columns would be {} nats.", use.columns,
-                                         fixed(std::log(static_cast<double>(use.columns)), 2)),
-                         about(data, arm.name, training_split(data)), files.routers});
+                        {"Entropy per layer", even, note, files.routers});
     return html + "</div></div>\n";
 }
 

@@ -70,12 +70,14 @@ code{font:.88em ui-monospace,"SF Mono",Menlo,Consolas,monospace}
 .scroll{overflow-x:auto;margin:0 0 .3rem}
 table{border-collapse:separate;border-spacing:0;font-variant-numeric:tabular-nums;min-width:100%}
 caption{text-align:left;padding:0 0 .3rem}
-th,td{padding:.42rem 1.1rem .42rem 0;text-align:left;vertical-align:baseline;font-weight:400;border-bottom:1px solid var(--rule)}
+th,td{padding:.42rem 1.1rem .42rem 0;text-align:left;vertical-align:baseline;font-weight:400;border-top:1px solid var(--rule)}
+thead th{border:0}
+tbody tr:last-child>*{border-bottom:1px solid var(--rule)}
 thead th{color:var(--soft);font-size:.82rem;vertical-align:bottom;line-height:1.25}
 tbody th{font-weight:600}
 .scroll tbody th{position:sticky;left:0;background:var(--paper)}
 th:last-child,td:last-child{padding-right:0}
-.says{min-width:15rem;font-size:.88rem;line-height:1.45}
+td.says{min-width:15rem;font-size:.88rem;line-height:1.45}
 .arm{white-space:nowrap}
 .num{text-align:right;padding-left:.5rem}
 td.num{white-space:nowrap}
@@ -169,7 +171,8 @@ align-self:start;position:sticky;bottom:.5rem;z-index:1;max-height:60vh;overflow
 #token h4{margin:0 0 .1rem;font:600 1.15rem Charter,Georgia,serif;white-space:pre-wrap}
 #token p{margin:0 0 .5rem;color:var(--soft)}
 #token table{min-width:0;width:100%}
-#token td,#token th{border:0;padding:.08rem .5rem .08rem 0;white-space:nowrap}
+#token tr>*,article tr>*,#tip tr>*{border:0!important}
+#token td,#token th{padding:.08rem .5rem .08rem 0;white-space:nowrap}
 #token th{font-weight:400;color:var(--soft)}
 .pips{display:flex;gap:2px}
 .pips i{flex:1;min-width:3px;max-width:1.1rem;height:.8rem;background:var(--faint);border-radius:1px}

@@ -10,7 +10,7 @@ namespace moegrad::report {
 inline constexpr std::size_t kTokenBudget = 300000;
 
 /// The text uses the lighter part of the scale only, so that it stays easy to read.
-inline constexpr int kTextLevels = 6;
+inline constexpr int kTextLevels = 5;
 
 /// True experts of a token, mean over layers.
 inline double mean_experts(const Token& token) {

@@ -126,6 +126,69 @@ inline std::string evaluations_table(const ReportData& data) {
 
 }  // namespace detail
 
+namespace detail {
+
+/// One number of metrics.jsonl.
+inline std::string value_chart(Page& page, const ReportData& data, const std::string& name,
+                               const Figure& figure, const std::string& axis) {
+    return arm_chart(page, data, "value " + name, figure, axis, false,
+                     [&name](const MetricsLine& line) { return line.value(name); });
+}
+
+}  // namespace detail
+
+inline std::string loss_chart(Page& page, const ReportData& data, const std::string& note,
+                              const std::string& link) {
+    const bool seeds =
+        std::any_of(data.arms.begin(), data.arms.end(), [](const Arm& arm) { return arm.runs.size() > 1; });
+    const std::string spread = seeds ? " Line: mean over seeds; band: lowest to highest seed." : "";
+    return detail::value_chart(page, data, "ce",
+                               {"Loss", "Cross entropy of the supervised tokens." + spread, note, link},
+                               "nats per token");
+}
+
+/// Gradient norm, penalties, traces, learning rate.
+inline std::string value_charts(Page& page, const ReportData& data, const std::string& note,
+                                const std::string& link) {
+    std::string charts = detail::value_chart(
+        page, data, "grad_norm",
+        {"Gradient norm", "Over all trained parameters, before clipping.", note, link}, "norm");
+    for (const std::string& name : detail::other_values(data)) {
+        const bool penalty = name == "balance" || name == "z";
+        const char* says =
+            penalty ? "Summed over layers, before its coefficient." : "As logged, before any coefficient.";
+        charts += detail::value_chart(page, data, name,
+                                      {name == "balance" ? "Balance loss"
+                                       : name == "z"     ? "Router z-loss"
+                                                         : name,
+                                       says, note, link},
+                                      "raw value");
+    }
+    return charts + detail::value_chart(page, data, "lr", {"Learning rate", "", note, link}, "rate");
+}
+
+/// Charts of means over the routers of a step.
+inline std::string router_charts(Page& page, const ReportData& data, const std::string& note,
+                                 const std::string& link) {
+    const auto chart = [&](double RouterLine::*member, const std::string& title, const std::string& says,
+                           const std::string& axis, bool from_zero) {
+        return arm_chart(page, data, "mean " + title, {title, says, note, link}, axis, from_zero,
+                         [member](const MetricsLine& line) {
+                             return router_mean(
+                                 line, [member](const RouterLine& router) { return router.*member; });
+                         });
+    };
+    std::string charts = chart(&RouterLine::load, "Load", "True experts per token, mean over the routers.",
+                               "experts per token", true);
+    charts +=
+        chart(&RouterLine::entropy, "Router entropy",
+              "Mean over tokens and routers of \xE2\x88\x92\xCE\xA3 p log p, nulls included.", "nats", false);
+    if (detail::any_all_null(data))
+        charts += chart(&RouterLine::all_null, "Tokens without any true expert",
+                        "All slots went to nulls; mean over the routers.", "share of tokens", true);
+    return charts;
+}
+
 inline void add_training_section(Page& page, const ReportData& data) {
     if (steps_of(data) == 0) {
         page.add("training", "Training", absent("No metrics.jsonl in the run folders: no curves."));
@@ -133,49 +196,9 @@ inline void add_training_section(Page& page, const ReportData& data) {
     }
     const std::string note = about(data, adapters(data), training_split(data));
     const std::string link = page.file("metrics.csv", detail::metrics_csv(data));
-    const auto scalar = [](const std::string& name) {
-        return [name](const MetricsLine& line) { return line.value(name); };
-    };
-    const auto mean_of = [](double RouterLine::*member) {
-        return [member](const MetricsLine& line) {
-            return router_mean(line, [member](const RouterLine& router) { return router.*member; });
-        };
-    };
-    const bool seeds =
-        std::any_of(data.arms.begin(), data.arms.end(), [](const Arm& arm) { return arm.runs.size() > 1; });
-    const std::string spread = seeds ? " Line: mean over seeds; band: lowest to highest seed." : "";
-    std::string charts;
-    charts +=
-        arm_chart(page, data, "ce", {"Loss", "Cross entropy of the supervised tokens." + spread, note, link},
-                  "nats per token", false, scalar("ce"));
-    charts +=
-        arm_chart(page, data, "load", {"Load", "True experts per token, mean over the routers.", note, link},
-                  "experts per token", true, mean_of(&RouterLine::load));
-    charts += arm_chart(
-        page, data, "entropy",
-        {"Router entropy", "Mean over tokens and routers of \xE2\x88\x92\xCE\xA3 p log p, nulls included.",
-         note, link},
-        "nats", false, mean_of(&RouterLine::entropy));
-    if (detail::any_all_null(data))
-        charts += arm_chart(
-            page, data, "all_null",
-            {"Tokens without any true expert", "All slots went to nulls; mean over the routers.", note, link},
-            "share of tokens", true, mean_of(&RouterLine::all_null));
-    charts += arm_chart(page, data, "grad_norm",
-                        {"Gradient norm", "Over all trained parameters, before clipping.", note, link},
-                        "norm", true, scalar("grad_norm"));
-    for (const std::string& name : detail::other_values(data)) {
-        charts += arm_chart(page, data, "value " + name,
-                            {name == "balance" ? "Balance loss"
-                             : name == "z"     ? "Router z-loss"
-                                               : name,
-                             name == "balance" || name == "z" ? "Summed over layers, before its coefficient."
-                                                              : "As logged, before any coefficient.",
-                             note, link},
-                            "raw value", false, scalar(name));
-    }
-    charts += arm_chart(page, data, "lr", {"Learning rate", "", note, link}, "rate", true, scalar("lr"));
-    std::string html = arm_legend(data) + "<div class=\"grid-charts\">" + charts + "</div>\n";
+    std::string html = arm_legend(data) + "<div class=\"grid-charts\">" + loss_chart(page, data, note, link) +
+                       router_charts(page, data, note, link) + value_charts(page, data, note, link) +
+                       "</div>\n";
     const std::string table = detail::evaluations_table(data);
     if (!table.empty()) {
         html += "<h3>Held-out text</h3>\n" + table + "<p class=\"note\"><a href=\"" +

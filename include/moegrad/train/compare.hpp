@@ -56,6 +56,7 @@ public:
         result.task = spec_.task;
         result.model = spec_.base.model;
         result.seeds = spec_.seeds;
+        if (!spec_.note.empty()) result.notes.push_back(spec_.note);
         ask_base(result);
         for (const CompareArm& arm : spec_.arms) {
             const RunConfig config = run_config_of(spec_, arm, spec_.seeds.front(), 1);

@@ -42,14 +42,24 @@ struct ComparedArm {
             const auto& right = runs.front().correct;
             return proportion(std::count(right.begin(), right.end(), 1.0), static_cast<Index>(right.size()));
         }
-        if (metric == "acc" || metric == "nll") return mean_over_items_and_seeds(items(metric));
+        const bool share = metric == "acc" || metric == "fact_auroc";
+        if (metric == "acc" || metric == "nll")
+            return within(mean_over_items_and_seeds(items(metric)), true, share);
         std::vector<Estimate> all;
         for (const CompareRun& run : runs) {
             const auto found = run.measures.find(metric);
             if (found == run.measures.end()) return std::nullopt;
             all.push_back(found->second);
         }
-        return mean_over_seeds(all);
+        return within(mean_over_seeds(all), metric != "flops_saved", share);
+    }
+
+private:
+    /// An interval does not leave what the number can be.
+    static Estimate within(Estimate e, bool from_zero, bool to_one) {
+        if (from_zero) e.low = std::max(e.low, 0.0);
+        if (to_one) e.high = std::min(e.high, 1.0);
+        return e;
     }
 };
 

@@ -29,6 +29,7 @@ struct CompareArm {
 
 struct CompareSpec {
     std::string name = "compare", task = "questions";
+    std::string note;  // stands under the table
     RunConfig base;
     std::vector<CompareArm> arms;
     std::vector<std::uint64_t> seeds{0};

@@ -53,8 +53,8 @@ inline Estimate mean_over_items_and_seeds(const ItemsBySeed& x) {
     const double sum = std::max({items + seeds - rest, items, seeds});
     const double spread =
         items * items / (n - 1) + seeds * seeds / (S - 1) + rest * rest / ((S - 1) * (n - 1));
-    const double df = spread > 0 ? sum * sum / spread : 1;
-    const double half = detail::student95(static_cast<Index>(std::max(1.0, df))) * std::sqrt(sum / (S * n));
+    const double least = std::min(S, n) - 1, df = spread > 0 ? sum * sum / spread : least;
+    const double half = detail::student95(static_cast<Index>(std::max(least, df))) * std::sqrt(sum / (S * n));
     return {m, m - half, m + half, static_cast<Index>(item.size())};
 }
 

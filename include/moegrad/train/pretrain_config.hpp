@@ -14,7 +14,7 @@ namespace moegrad {
 
 struct PretrainConfig {
     std::string family = "mixtral";
-    Index hidden_size = 64, intermediate_size = 128, layers = 4, heads = 2, kv_heads = 2;
+    Index hidden_size = 64, intermediate_size = 64, layers = 4, heads = 2, kv_heads = 2;
     Index experts = 8, top_k = 2;
     bool tied = false;
     double rope_theta = 1e4, initializer_range = 0.06, embedding_range = 0.2;
@@ -27,7 +27,7 @@ struct PretrainConfig {
     double clip = 1.0;
     LearningRate rate{.peak = 6e-3, .warmup = 100, .shape = LearningRate::Shape::cosine, .floor = 0.02};
     std::string shape = "cosine";
-    Index steps = 3600, batch = 32, micro_batch = 0;
+    Index steps = 3000, batch = 32, micro_batch = 0;
     std::uint64_t seed = 0;
     int threads = 0;
     Index eval_documents = 400, eval_every = 0, log_every = 100;

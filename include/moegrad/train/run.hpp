@@ -37,8 +37,8 @@ inline bool is_record_file(const std::string& path) {
 
 /// The file as samples: a .jsonl of records, whose completions are supervised, or any other text as one sequence.
 /// `begin` and `end`: the share of the file, of its records or of its characters.
-inline Dataset load_samples(const RunConfig& config, const Tokenizer& tokenizer, const std::string& path, double begin,
-                            double end) {
+inline Dataset load_samples(const RunConfig& config, const Tokenizer& tokenizer, const std::string& path,
+                            double begin, double end) {
     const auto at = [](std::size_t size, double share) {
         return std::min(size, static_cast<std::size_t>(static_cast<double>(size) * share));
     };

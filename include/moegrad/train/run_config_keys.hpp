@@ -35,7 +35,7 @@ inline void set_config(RunConfig& config, const std::string& key, const std::str
             field.set(config, value);
         } catch (const Error& error) {
             throw Error{ErrorCode::config, format("{}: {}", place, key), error.expected, error.got,
-                        field.help};
+                        error.hint.empty() ? field.help : error.hint};
         }
         return;
     }

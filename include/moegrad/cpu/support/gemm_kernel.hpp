@@ -35,15 +35,17 @@ inline std::complex<double> multiply_add(const std::complex<double>& a, const st
 inline constexpr Index kMostRows = 14;    // of a register tile
 inline constexpr Index kMostWidth = 16;   // lanes of a vector
 inline constexpr Index kMostDirect = 32;  // lanes of a direct tile
+inline constexpr std::size_t kMostDirectRows = 16;
 
 /// Few rows times lanes whose depth is contiguous, turned into vectors on the
-/// way: C [rows, lanes] with `lane` pointing at each lane's first value.
+/// way: C [rows, lanes], where value k of a lane is lanes[lane * pitch + k].
 template <class T>
 struct DirectTile {
     Index depth;
     const T* a;
     Index a_row, a_depth;
-    const T* const* lane;
+    const T* lanes;
+    Index pitch;
     T* c;
     Index c_row;
     Write write;
@@ -58,13 +60,12 @@ struct Kernels {
     /// kernel[rows - 1][vectors - 1] handles a tile of `rows` rows and `vectors`
     /// * width lanes, vectors 1 or 2.
     std::array<std::array<Kernel, 2>, kMostRows> kernel;
-    /// Turns `width` stored rows into columns: packed[step * pitch + lane] =
-    /// row[lane][step].
-    void (*transpose)(const T* const* row, Index depth, Index pitch, T* packed);
+    /// Turns `width` stored rows into columns: packed[step * to_pitch + lane] = rows[lane * pitch + step].
+    void (*transpose)(const T* rows, Index pitch, Index depth, Index to_pitch, T* packed);
     /// direct[rows - 1] handles `direct_lanes` lanes; for rows up to direct_rows.
     Index direct_rows;
-    std::array<Index, 8> direct_lanes;
-    std::array<void (*)(const DirectTile<T>&), 8> direct;
+    std::array<Index, kMostDirectRows> direct_lanes;
+    std::array<void (*)(const DirectTile<T>&), kMostDirectRows> direct;
 };
 
 template <class T>
@@ -73,9 +74,9 @@ struct PortableKernel {
     static constexpr int kWidth = 4;
     static constexpr int kDirectRows = 0;
 
-    static void transpose(const T* const* row, Index depth, Index pitch, T* packed) {
-        for (Index step = 0; step < depth; ++step, packed += pitch) {
-            for (Index lane = 0; lane < kWidth; ++lane) packed[lane] = row[lane][step];
+    static void transpose(const T* rows, Index pitch, Index depth, Index to_pitch, T* packed) {
+        for (Index step = 0; step < depth; ++step, packed += to_pitch) {
+            for (Index lane = 0; lane < kWidth; ++lane) packed[lane] = rows[lane * pitch + step];
         }
     }
 

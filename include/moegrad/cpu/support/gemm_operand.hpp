@@ -18,8 +18,13 @@ namespace moegrad::cpu {
 
 namespace gemm_detail {
 
+/// Of counts. A division of 64 bits takes many times as long as one of 32 on some CPUs.
+inline Index divide(Index a, Index b) {
+    if (((a | b) >> 32) != 0) return a / b;
+    return static_cast<Index>(static_cast<std::uint32_t>(a) / static_cast<std::uint32_t>(b));
+}
 inline Index ceil_divide(Index a, Index b) {
-    return (a + b - 1) / b;
+    return divide(a + b - 1, b);
 }
 
 template <class T>
@@ -45,6 +50,7 @@ struct Tile {
     T* c;
     Index c_row;
     Write write;
+    Index next;  // the next tile of C is so far behind this one and will be asked for; 0: none
 };
 
 /// Scalars of a tile: where element (row, k) is a[row * a_row + k * a_depth].
@@ -59,6 +65,13 @@ struct ScalarBlock {
 template <class T>
 bool crowds_the_cache(const Operand<T>& operand) {
     return (operand.pitch * static_cast<Index>(sizeof(T))) % 4096 == 0;
+}
+
+inline constexpr Index kLineBytes = 64;
+
+/// Asks for a line that a later block will use; a hint, whatever the address.
+inline void prefetch(const void* address) {
+    __builtin_prefetch(address, 0, 2);  // into the second-level cache
 }
 
 /// A short copy: constant sizes become a few moves, where std::copy would call

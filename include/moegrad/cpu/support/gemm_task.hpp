@@ -36,9 +36,7 @@ void store_turned(const Product<T>& p, const Part<T>& part) {
     Index row = 0, width = p.kernels->width, lanes = part.panels.end - part.panels.begin;
     T* c = p.c + part.tiles.first * p.c_row + part.panels.begin * p.c_lane;
     for (; row + width <= part.tiles.rows; row += width) {
-        const T* from[kMostWidth];
-        for (Index i = 0; i < width; ++i) from[i] = part.c + (row + i) * part.c_row;
-        p.kernels->transpose(from, lanes, p.c_lane, c + row);
+        p.kernels->transpose(part.c + row * part.c_row, part.c_row, lanes, p.c_lane, c + row);
     }
     for (Index lane = 0; lane < lanes; ++lane) {
         for (Index i = row; i < part.tiles.rows; ++i) c[lane * p.c_lane + i] = part.c[i * part.c_row + lane];
@@ -48,7 +46,7 @@ void store_turned(const Product<T>& p, const Part<T>& part) {
 /// Runs one register tile; one at the edge passes through a buffer.
 template <class T>
 void run_tile(const Kernels<T>& kernels, Tile<T>& tile, T* c, Index c_row, Index rows, Index lanes) {
-    Index vectors = ceil_divide(lanes, kernels.width), width = vectors * kernels.width;
+    Index vectors = lanes > kernels.width ? 2 : 1, width = vectors * kernels.width;
     auto kernel = kernels.kernel[static_cast<std::size_t>(rows - 1)][static_cast<std::size_t>(vectors - 1)];
     tile.c = c;
     tile.c_row = c_row;
@@ -82,23 +80,42 @@ PanelView<T> view_panel(const Product<T>& p, const Part<T>& part, Index panel, I
     return {own, stored};
 }
 
+/// What run_depth will need after group `to` of row tiles: the next group, or the first over the next depth.
+template <class T>
+ScalarAhead<T> next_scalars(const Product<T>& p, const Part<T>& part, Index to, Index k, Index depth,
+                            Index calls) {
+    const RowTiles& tiles = part.tiles;
+    if (to < tiles.tiles) {
+        Index end = tiles.begin(std::min(to + p.group_tiles, tiles.tiles));
+        return {p.rows, tiles.begin(to), end, k, depth, calls};
+    }
+    Index next = k + depth, end = tiles.begin(std::min(p.group_tiles, tiles.tiles));
+    if (next >= p.depth) return {};
+    return {p.rows, tiles.first, end, next, std::min(p.depth_block, p.depth - next), calls};
+}
+
 /// All tiles of the part over depth [k, k + depth).
 template <class T>
 void run_depth(const Product<T>& p, const Part<T>& part, Index k, Index depth, const T* packed, T* own) {
     const Write write = k == 0 ? p.write : Write::accumulate;
     const RowTiles& tiles = part.tiles;
-    T* room = scratch<T, 0>(scalar_scratch(p.kernels->most_rows, depth));
-    for (Index from = 0; from < tiles.tiles; from += kGroupTiles) {
-        Index to = std::min(from + kGroupTiles, tiles.tiles);
-        ScalarBlock<T> scalar[kGroupTiles];
-        scalars(p.rows, tiles, from, to, k, depth, room, scalar);
+    const Index panels = part.panels.count();
+    T* room = scratch<T, 0>(scalar_scratch(kTileRoom * p.group_tiles, depth));
+    for (Index from = 0; from < tiles.tiles; from += p.group_tiles) {
+        Index to = std::min(from + p.group_tiles, tiles.tiles);
+        ScalarBlock<T> scalar[kMostGroup];
+        scalars(p.rows, p.row_count, tiles, from, to, k, depth, room, scalar);
+        ScalarAhead<T> ahead = next_scalars(p, part, to, k, depth, (to - from) * panels);
         for (Index t = from; t < to; ++t) {
             const ScalarBlock<T>& s = scalar[t - from];
-            for (Index panel = 0; panel < part.panels.count(); ++panel) {
+            const Index rows = tiles.count(t);
+            T* c = part.at(tiles.begin(t), part.panels.begin);
+            for (Index panel = 0; panel < panels; ++panel, c += part.panels.panel_width()) {
                 PanelView<T> view = view_panel(p, part, panel, k, depth, packed, own);
-                Tile<T> tile{depth, s.a, s.a_row, s.a_depth, view.b, view.b_depth, nullptr, 0, write};
-                run_tile(*p.kernels, tile, part.at(tiles.begin(t), part.panels.lane(panel)), part.c_row,
-                         tiles.count(t), part.panels.lanes(panel));
+                Index next = panel + 1 < panels ? part.panels.panel_width() : 0;
+                Tile<T> tile{depth, s.a, s.a_row, s.a_depth, view.b, view.b_depth, nullptr, 0, write, next};
+                ahead.some();
+                run_tile(*p.kernels, tile, c, part.c_row, rows, part.panels.lanes(panel));
             }
         }
     }
@@ -108,29 +125,24 @@ void run_depth(const Product<T>& p, const Part<T>& part, Index k, Index depth, c
 template <class T>
 void run_direct(const Product<T>& p, const Part<T>& part) {
     RowTiles one(part.tiles.first, part.tiles.first + part.tiles.rows, part.tiles.rows);
-    T* room = scratch<T, 0>(scalar_scratch(p.kernels->most_rows, p.depth));
+    T* room = scratch<T, 0>(scalar_scratch(kTileRoom, p.depth));
     ScalarBlock<T> scalar;
-    scalars(p.rows, one, 0, 1, 0, p.depth, room, &scalar);
+    scalars(p.rows, p.row_count, one, 0, 1, 0, p.depth, room, &scalar);
     std::size_t rows = static_cast<std::size_t>(p.row_count);
     Index group = p.kernels->direct_lanes[rows - 1];
+    T* copies = scratch<T, 5>(group * (p.depth + kScalarPad));
     for (Index lane = part.panels.begin; lane < part.panels.end; lane += group) {
         Index lanes = std::min(group, part.panels.end - lane);
-        const T* row[kMostDirect];
-        lane_rows(p.lanes, lane, lanes, 0, group, row);
-        alignas(64) T buffer[8 * kMostDirect];
+        LaneRows<T> lane_row = lane_rows(p.lanes, lane, lanes, group, 0, p.depth, copies);
+        alignas(64) T buffer[kMostDirectRows * kMostDirect];
         T* c = part.at(one.first, lane);
         for (Index i = 0; i < p.row_count && lanes < group && p.write == Write::accumulate; ++i) {
             std::copy_n(c + i * part.c_row, lanes, buffer + i * group);
             std::fill_n(buffer + i * group + lanes, group - lanes, T(0));
         }
         bool whole = lanes == group;
-        DirectTile<T> tile{p.depth,
-                           scalar.a,
-                           scalar.a_row,
-                           scalar.a_depth,
-                           row,
-                           whole ? c : buffer,
-                           whole ? part.c_row : group,
+        DirectTile<T> tile{p.depth,        scalar.a,       scalar.a_row,       scalar.a_depth,
+                           lane_row.first, lane_row.pitch, whole ? c : buffer, whole ? part.c_row : group,
                            p.write};
         p.kernels->direct[rows - 1](tile);
         for (Index i = 0; i < p.row_count && !whole; ++i) {
@@ -161,10 +173,10 @@ void run_task(const Product<T>& p, Index task) {
                             : 2 * p.kernels->width;
     Index panels = ceil_divide(p.lane_count, panel_width);
     auto lane = [&](Index t) { return std::min(p.lane_count, panels * t / p.lane_tasks * panel_width); };
-    RowTiles all(0, p.row_count, p.kernels->most_rows);
+    RowTiles all(0, p.row_count, p.tile_rows);
     auto row = [&](Index t) { return all.begin(all.tiles * t / p.row_tasks); };
 
-    Part<T> part{RowTiles(row(row_task), row(row_task + 1), p.kernels->most_rows),
+    Part<T> part{RowTiles(row(row_task), row(row_task + 1), p.tile_rows),
                  Panels{p.kernels->width, lane(lane_task), lane(lane_task + 1)}, nullptr, p.c_row};
     if (p.c_lane == 1) {
         part.c = p.c + part.tiles.first * p.c_row + part.panels.begin;

@@ -42,9 +42,16 @@ struct Machine {
             const std::size_t vectors = lanes - lane > width ? 2 : 1;
             for (Index t = 0; t < tiles; ++t) {
                 const Index begin = rows * t / tiles, count = rows * (t + 1) / tiles - begin;
-                const gemm_detail::Tile<Real> tile{
-                    depth,   a + begin * a_row,          a_row,   a_depth, b + lane,
-                    b_pitch, c + begin * c_pitch + lane, c_pitch, write};
+                gemm_detail::Tile<Real> tile{};
+                tile.depth = depth;
+                tile.a = a + begin * a_row;
+                tile.a_row = a_row;
+                tile.a_depth = a_depth;
+                tile.b = b + lane;
+                tile.b_depth = b_pitch;
+                tile.c = c + begin * c_pitch + lane;
+                tile.c_row = c_pitch;
+                tile.write = write;
                 kernels->kernel[static_cast<std::size_t>(count - 1)][vectors - 1](tile);
             }
         }
@@ -190,7 +197,7 @@ private:
             const auto key = static_cast<std::int32_t>(block.alive[j] ? j : kKeys);
             for (Index i = 0; i < lanes; ++i) {
                 const Real value = scale * s[j][i];
-                s[j][i] = (key >= begin[i]) & (key < end[i]) ? value : Real(kNothing);
+                s[j][i] = ((key >= begin[i]) & (key < end[i])) != 0 ? value : Real(kNothing);
             }
         }
     }

@@ -1,2 +1,0 @@
-#pragma once
-#include <moegrad/testing/router_scope.hpp>  // lives where outside projects find it too
