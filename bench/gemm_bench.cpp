@@ -195,7 +195,8 @@ void measure(const Shape& s, const Settings& settings, ThreadPool& pool) {
 #ifdef MOEGRAD_BENCH_OPENBLAS
     if (settings.peer != "eigen") compare("OpenBLAS", settings, gflop, ours, [&] { operands.openblas(); });
 #endif
-    if (settings.threads == 1 && settings.peer != "openblas") compare("Eigen", settings, gflop, ours, [&] { operands.eigen(); });
+    if (settings.threads == 1 && settings.peer != "openblas")
+        compare("Eigen", settings, gflop, ours, [&] { operands.eigen(); });
     fmt::print("\n");
     std::fflush(stdout);
 }

@@ -54,7 +54,8 @@ void add_generate(CLI::App& app) {
         ->check(CLI::Range(0.0, 1e6));
     verb->add_option("--top-k", flags->options.top_k, "draw from the k best tokens; 0: all")
         ->check(CLI::Range(0, 1 << 30));
-    verb->add_option("--top-p", flags->options.top_p, "draw from the best tokens that make up this probability");
+    verb->add_option("--top-p", flags->options.top_p,
+                     "draw from the best tokens that make up this probability");
     verb->add_option("--seed", flags->options.seed, "of the sampling");
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
     verb->add_option("--device", flags->device, "cpu");

@@ -1,5 +1,5 @@
 #pragma once
-// Data: samples, batches and their order.
+// Data: samples, batches and their order; records of JSONL files; the small world.
 
 #include <moegrad/data/dataset.hpp>
 #include <moegrad/data/order.hpp>

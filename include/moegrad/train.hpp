@@ -1,5 +1,5 @@
 #pragma once
-// Training: model and adapter files, the trainer, schedules, a whole run.
+// Training: model and adapter files, the trainer, schedules, a whole run, pretraining.
 
 #include <moegrad/train/adapter_files.hpp>
 #include <moegrad/train/forward_probe.hpp>

@@ -161,8 +161,10 @@ TEST_CASE_TEMPLATE("gemm: the bits of the definition, over block borders, 1 to 4
         Index M, N, K;
     };
     ThreadPool one(1), two(2), three(3), four(4);
-    for (Shape s : {Shape{1, 70, 300}, Shape{70, 1, 300}, Shape{61, 150, 257}, Shape{130, 65, 520},
-                    Shape{3, 2100, 64}, Shape{2100, 3, 40}, Shape{64, 64, 600}}) {
+    for (Shape s :
+         {Shape{1, 70, 300}, Shape{70, 1, 300}, Shape{61, 150, 257}, Shape{130, 65, 520}, Shape{3, 2100, 64},
+          Shape{2100, 3, 40}, Shape{64, 64, 600}, Shape{12, 100, 50}, Shape{300, 16, 90}, Shape{300, 8, 130},
+          Shape{16, 300, 90}, Shape{100, 200, 16}, Shape{260, 560, 270}}) {
         CAPTURE(s.M);
         CAPTURE(s.N);
         CAPTURE(s.K);

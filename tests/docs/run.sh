@@ -73,10 +73,16 @@ run_program() {  # SOURCE PLACE OUTPUT
 
 # Every line echoes itself first, so that a failure names it; the lines share one shell.
 run_commands() {  # FILE PLACE OUTPUT
-    local script=${1%.sh}.script line
+    local script=${1%.sh}.script line until=""
     printf 'set -eo pipefail\n' >"$script"
     while IFS= read -r line; do
+        if [ -n "$until" ]; then  # inside a here-document
+            printf '%s\n' "$line" >>"$script"
+            if [ "$line" = "$until" ]; then until=""; fi
+            continue
+        fi
         case $line in
+            *"<<END"*) until=END ;;&
             *"# not run here: "*) say "$2: not run: ${line%%  *}: ${line##*# not run here: }" >&3 ;;
             "" | "#"*) ;;
             *) printf 'echo %q >&4\n%s\n' "+ $line" "$line" >>"$script" ;;

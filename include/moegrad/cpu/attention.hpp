@@ -107,8 +107,8 @@ struct GradientTile {
             alive[j] = j < count && in.rows.valid(first + j) != 0;
             all_alive = all_alive && alive[j];
         }
-        in.head_rows(in.k, first, count, column).transpose(machine, k_turned);
-        in.head_rows(in.v, first, count, column).transpose(machine, v_turned);
+        in.head_rows(in.k, first, count, column).transpose(k_turned);
+        in.head_rows(in.v, first, count, column).transpose(v_turned);
         in.head_rows(in.k, first, count, column).pack(k, pitch);
         std::fill_n(dk, kKeys * pitch, Real(0));
         std::fill_n(dv, kKeys * pitch, Real(0));

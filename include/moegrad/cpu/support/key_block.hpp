@@ -79,12 +79,10 @@ struct HeadRows {
         }
     }
     /// to [head][32].
-    void transpose(const Machine<Real>& machine, Real* to) const {
-        const Index width = machine.kernels->width;
-        for (Index i = 0; i < 32; i += width) {
-            const Real* rows[gemm_detail::kMostWidth];
-            for (Index j = 0; j < width; ++j) rows[j] = (*this)[i + j];
-            machine.kernels->transpose(rows, head, 32, to + i);
+    void transpose(Real* to) const {
+        for (Index i = 0; i < 32; ++i) {
+            const Real* row = (*this)[i];
+            for (Index d = 0; d < head; ++d) to[d * 32 + i] = row[d];
         }
     }
 };
@@ -136,7 +134,7 @@ struct QueryTile {
         count = rows.count;
         head = rows.head;
         scale = scale_;
-        rows.transpose(machine, q);
+        rows.transpose(q);
         std::fill_n(from, kQueries, Index(0));
         std::fill_n(to, kQueries, Index(0));
         std::fill_n(largest, kQueries, kNothing);
