@@ -97,7 +97,7 @@ function(moegrad_add_router header class)
 #include \"@header@\"
 
 namespace {
-const moegrad::RegisterRouter<@class@> registered{\"@router_NAME@\", \"@version@\"};
+const moegrad::RegisterRouter<@class@> registered_@router_NAME@{\"@router_NAME@\", \"@version@\"};
 }
 ")
   if(NOT TARGET moegrad)

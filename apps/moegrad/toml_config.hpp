@@ -37,7 +37,7 @@ inline std::string toml_text(const std::string& path, const toml::node& node) {
 
 template <class Config>
 void read_toml_table(Config& config, const toml::table& table, const std::string& prefix,
-                            const std::string& path) {
+                     const std::string& path) {
     for (const auto& [name, node] : table) {
         const std::string key = prefix + std::string(name.str());
         if (const auto* inner = node.as_table()) {

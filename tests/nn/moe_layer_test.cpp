@@ -1,9 +1,9 @@
 // MoeLayer and Experts: against a loop over tokens, against an independent autograd, and the properties that hold for
 // any router: order, split, relabelling, idle experts, identical experts.
 
+#include <moegrad/testing/router_scope.hpp>
 #include "support/routing_builtin.hpp"
 #include "support/routing_layers.hpp"
-#include <moegrad/testing/router_scope.hpp>
 
 #include <doctest/doctest.h>
 

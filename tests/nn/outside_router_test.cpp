@@ -1,7 +1,7 @@
 // A router that the library does not know, written from the contract alone, handed to MoeLayer and trained ten steps.
 
-#include "support/routing_layers.hpp"
 #include <moegrad/testing/router_scope.hpp>
+#include "support/routing_layers.hpp"
 
 #include <moegrad/ops/adamw.hpp>
 

@@ -29,7 +29,7 @@ inline std::string layer_of(std::string_view path) {
 
 inline int rank_of(std::string_view layer) {
     static const std::map<std::string_view, int> ranks{
-        {"core", 0},    {"autograd", 1}, {"ops", 2},  {"routing", 3}, {"nn", 4},  {"models", 5},
+        {"core", 0},    {"autograd", 1}, {"ops", 2},  {"routing", 3}, {"nn", 4},      {"models", 5},
         {"methods", 6}, {"train", 7},    {"eval", 7}, {"report", 7},  {"testing", 7}, {"apps", 8}};
     const auto found = ranks.find(layer);
     return found == ranks.end() ? -1 : found->second;

@@ -1,7 +1,7 @@
 // Every router that ships keeps the contract.
 
-#include "support/routing_builtin.hpp"
 #include <moegrad/testing/router_scope.hpp>
+#include "support/routing_builtin.hpp"
 
 #include <doctest/doctest.h>
 

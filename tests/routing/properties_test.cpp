@@ -1,9 +1,9 @@
 // Properties of the routers that ship, beyond the contract: ties, relabelling, shifts, where gradients end, what a
 // balance loss costs, dense limits, published top-k vectors.
 
+#include <moegrad/testing/router_scope.hpp>
 #include "support/routing_builtin.hpp"
 #include "support/routing_golden.hpp"
-#include <moegrad/testing/router_scope.hpp>
 
 #include <doctest/doctest.h>
 

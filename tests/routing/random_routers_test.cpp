@@ -1,8 +1,8 @@
 // The two routers that draw: random_drop (a control) and random (the assay). What is special about them: how often they
 // draw what, and what a draw depends on.
 
-#include "support/routing_golden.hpp"
 #include <moegrad/testing/router_scope.hpp>
+#include "support/routing_golden.hpp"
 
 #include <doctest/doctest.h>
 

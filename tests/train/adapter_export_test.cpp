@@ -88,9 +88,9 @@ TEST_CASE("export: single expert modules exported as fused ones are the same fun
             const auto run = [&](const char* adapter) {
                 const auto model = load_model<double>(home.file("base"));
                 load_adapter(*model, home.file(adapter));
-                return detail::probe_logits(context, *model, 3);
+                return moegrad::detail::probe_logits(context, *model, 3);
             };
-            CHECK(detail::largest_difference(run("adapter"), run("peft")) < 1e-12);
+            CHECK(moegrad::detail::largest_difference(run("adapter"), run("peft")) < 1e-12);
             const AdapterSpec read = load_adapter_config(home.file("peft"), config);
             const bool up = targets.size() > 1;
             CHECK(read.gate_up_rank == (up ? 6 : 0));

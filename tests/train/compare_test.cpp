@@ -252,8 +252,8 @@ TEST_CASE("compare: the words say what the intervals say") {
     CHECK(better.says() == "a is better than b by accuracy");
     CHECK(lower.says() == "a is better than b by nll of the right answers");
     CHECK(neither.says() == "a and b cannot be told apart by nll of the right answers");
-    CHECK(detail::difference_of({better}, "b", "a", "acc").better() == -1);
-    CHECK(detail::difference_of({better}, "a", "b", "acc").better() == 1);
+    CHECK(moegrad::detail::difference_of({better}, "b", "a", "acc").better() == -1);
+    CHECK(moegrad::detail::difference_of({better}, "a", "b", "acc").better() == 1);
 }
 
 TEST_CASE("assay: costs of changed routers per token, and the routers put back") {

@@ -67,13 +67,14 @@ TEST_CASE("merge: in double the merged model is the live adapter") {
         CAPTURE(spec.targets.front());
         CAPTURE(static_cast<int>(spec.gate));
         const auto model = test::adapted_model<double>(config, spec);
-        const auto live = detail::probe_logits(test::context(), *model, 3);
-        const auto bare = detail::probe_logits(test::context(), *test::small_model<double>(config), 3);
+        const auto live = moegrad::detail::probe_logits(test::context(), *model, 3);
+        const auto bare =
+            moegrad::detail::probe_logits(test::context(), *test::small_model<double>(config), 3);
         const auto updates = merge_lora(*model, spec);
         CHECK(lora_updates(*model).empty());
-        const auto merged = detail::probe_logits(test::context(), *model, 3);
-        CHECK(detail::largest_difference(live, merged) < 1e-12);
-        CHECK(detail::largest_difference(live, bare) > 0.01);
+        const auto merged = moegrad::detail::probe_logits(test::context(), *model, 3);
+        CHECK(moegrad::detail::largest_difference(live, merged) < 1e-12);
+        CHECK(moegrad::detail::largest_difference(live, bare) > 0.01);
         for (const auto& update : updates) CHECK(update.lora.defined());
     }
 }

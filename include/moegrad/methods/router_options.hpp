@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include <moegrad/core/view.hpp>
 #include <moegrad/core/error.hpp>
 #include <moegrad/core/nearest.hpp>
+#include <moegrad/core/view.hpp>
 
 namespace moegrad {
 

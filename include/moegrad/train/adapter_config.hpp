@@ -126,7 +126,8 @@ inline void read_peft_patterns(const JsonRef& root, AdapterSpec& spec) {
                                      member.key == "experts.gate_up_proj" ||
                                      member.key == "mlp.experts.gate_up_proj";
             if (map->members().size() > 1 || !every_layer || !spec.wants("experts.gate_up", "experts")) {
-                map->fail_unsupported("a pattern for mlp.experts.gate_up_proj alone, which the adapter targets");
+                map->fail_unsupported(
+                    "a pattern for mlp.experts.gate_up_proj alone, which the adapter targets");
             }
         }
         return map->member(map->members().front());
