@@ -23,6 +23,10 @@ void add_compare(CLI::App& app) {
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
     verb->callback([=] {
         CompareSpec spec = read_compare_toml(flags->file);
+        if (flags->out.empty() && !moegrad::detail::is_plain_name(spec.name)) {
+            throw Error{ErrorCode::config, flags->file, "a name of letters, digits, _ and -",
+                        "\"" + spec.name + "\"", "its folder is runs/NAME; or pass --out"};
+        }
         spec.output = flags->out.empty() ? "runs/" + spec.name : flags->out;
         spec.threads = flags->threads;
         compare_and_print(spec);

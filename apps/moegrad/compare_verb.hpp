@@ -72,6 +72,10 @@ private:
 
 /// Runs the comparison and prints what came of it.
 inline CompareResult compare_and_print(const CompareSpec& spec) {
+    if (spec.base.dtype != Number::float32) {
+        throw Error{ErrorCode::config, "base.model.dtype", "float32", name(spec.base.dtype),
+                    "comparisons run in float32"};
+    }
     const auto result = run_compare<float>(spec, LiveLine());
     std::printf("\n%s\n%s\n%s", compare_table(result).c_str(), compare_text(result).c_str(),
                 compare_speeds(result).c_str());

@@ -64,8 +64,8 @@ void run_demo(const DemoFlags& flags) {
 
 void add_demo(CLI::App& app) {
     auto flags = std::make_shared<DemoFlags>();
-    CLI::App* verb =
-        app.add_subcommand("demo", "fine-tune the tiny Mixtral with five routers and compare them");
+    CLI::App* verb = app.add_subcommand(
+        "demo", "fine-tune the tiny Mixtral with three routers and two controls and compare them");
     verb->add_option("--out", flags->out, "folder; what is done there is not run again [runs/demo]");
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
     verb->add_option("--seed", flags->seed, "added to the seeds of the recipe");

@@ -54,6 +54,17 @@ void print_summary(const TaskSummary& summary) {
     }
 }
 
+/// A file that does not fit a style often fits another: says which.
+template <class Read>
+auto read_or_hint(const Read& read, const char* hint) {
+    try {
+        return read();
+    } catch (const Error& error) {
+        if (error.code != ErrorCode::data || !error.hint.empty()) throw;
+        throw Error{error.code, error.place, error.expected, error.got, hint};
+    }
+}
+
 /// What every task needs, loaded once.
 template <class Real>
 struct Evaluator {
@@ -106,9 +117,14 @@ private:
 
     void choices(const std::string& path) {
         const std::string format = format_of(path, path.ends_with(".tsv") ? "cola" : "world");
-        auto items = !path.ends_with(".tsv") ? read_choice_items(path)
-                     : format == "rte"       ? read_rte_items(path)
-                                             : read_cola_items(path);
+        const auto read = [&] {
+            return !path.ends_with(".tsv") ? read_choice_items(path)
+                   : format == "rte"       ? read_rte_items(path)
+                                           : read_cola_items(path);
+        };
+        auto items = read_or_hint(read,
+                                  "this style reads questions with choices; `--style text` scores texts, "
+                                  "`--style generate` questions without choices");
         limit(items);
         ChoiceOptions options{.format = choice_format(format)};
         if (flags.style == "letter") options.style = ChoiceStyle::letter;
@@ -141,7 +157,9 @@ private:
         finish(path, "text", summarize(evaluation, model->config(), task_name(path)), evaluation, start);
     }
     void answers(const std::string& path) {
-        auto items = read_answer_items(path);
+        auto items = read_or_hint([&] { return read_answer_items(path); },
+                                  "this style reads questions whose answer is a text; `--style lm-eval` or "
+                                  "`--style letter` scores questions with choices");
         limit(items);
         const std::string format = format_of(path, task_name(path) == "gsm8k" ? "gsm8k" : "instruct");
         GenerateOptions options = flags.generate;
@@ -157,6 +175,14 @@ private:
 
 template <class Real>
 void run_eval(const EvalFlags& flags) {
+    for (std::size_t i = 0; flags.tasks.size() > 1 && i < flags.tasks.size(); ++i) {
+        for (std::size_t j = 0; j < i; ++j) {
+            if (task_name(flags.tasks[i]) != task_name(flags.tasks[j])) continue;
+            throw Error{ErrorCode::config, "--tasks", "files of different names",
+                        flags.tasks[j] + " and " + flags.tasks[i],
+                        "results are kept by the file's name; score them one by one"};
+        }
+    }
     Evaluator<Real> evaluator(flags);
     for (const std::string& path : flags.tasks) evaluator.run(path);
 }
@@ -188,7 +214,8 @@ void add_eval(CLI::App& app) {
     verb->add_option("--top-k", flags->generate.top_k, "generate: draw from the k best; 0: all")
         ->check(natural);
     verb->add_option("--top-p", flags->generate.top_p,
-                     "generate: draw from the best that make up this probability");
+                     "generate: draw from the best that make up this probability")
+        ->check(probability_above_zero());
     verb->add_option("--seed", flags->generate.seed, "generate: of the sampling");
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
     verb->add_option("--device", flags->device, "cpu");

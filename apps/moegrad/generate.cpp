@@ -42,6 +42,16 @@ void run_generate(const GenerateFlags& flags) {
     if (isatty(fileno(stdout))) put("\n");
 }
 
+/// A setting of the draw that no draw reads.
+void require_draw(const CLI::App& verb, const GenerateOptions& options) {
+    if (options.temperature > 0) return;
+    for (const char* name : {"--seed", "--top-k", "--top-p"}) {
+        if (verb.count(name) == 0) continue;
+        throw Error{ErrorCode::config, name, "a --temperature above 0", "temperature 0",
+                    "greedy decoding draws nothing, so nobody reads this"};
+    }
+}
+
 void add_generate(CLI::App& app) {
     auto flags = std::make_shared<GenerateFlags>();
     CLI::App* verb = app.add_subcommand("generate", "continue a prompt");
@@ -50,12 +60,14 @@ void add_generate(CLI::App& app) {
     verb->add_option("--prompt", flags->prompt, "text to continue; may be empty")->required();
     verb->add_option("--max-new-tokens", flags->options.max_new_tokens, "at most this many tokens")
         ->check(CLI::Range(0, 1 << 30));
-    verb->add_option("--temperature", flags->options.temperature, "0: the likeliest token each time")
+    verb->add_option("--temperature", flags->options.temperature,
+                     "default 0: greedy, the likeliest token each time")
         ->check(CLI::Range(0.0, 1e6));
     verb->add_option("--top-k", flags->options.top_k, "draw from the k best tokens; 0: all")
         ->check(CLI::Range(0, 1 << 30));
     verb->add_option("--top-p", flags->options.top_p,
-                     "draw from the best tokens that make up this probability");
+                     "draw from the best tokens that make up this probability")
+        ->check(probability_above_zero());
     verb->add_option("--seed", flags->options.seed, "of the sampling");
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
     verb->add_option("--device", flags->device, "cpu");
@@ -64,6 +76,7 @@ void add_generate(CLI::App& app) {
     verb->callback([=] {
         require_cpu(flags->device);
         refuse_bfloat16(flags->dtype);
+        require_draw(*verb, flags->options);
         flags->dtype == "float64" ? run_generate<double>(*flags) : run_generate<float>(*flags);
     });
 }

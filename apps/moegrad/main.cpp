@@ -1,9 +1,11 @@
 // moegrad: the command line.
 
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <new>
 
-#include <moegrad/train/run_config_keys.hpp>
+#include <moegrad/core/nearest.hpp>
 #include <moegrad/version.hpp>
 
 #include "verbs.hpp"
@@ -24,6 +26,70 @@ int exit_code(ErrorCode code) {
     }
 }
 
+/// What was chosen, down to the last verb: `new router` is two.
+const CLI::App& chosen_verb(const CLI::App& app) {
+    const CLI::App* verb = &app;
+    while (!verb->get_subcommands().empty()) verb = verb->get_subcommands().front();
+    return *verb;
+}
+
+std::vector<std::string> verb_names(const CLI::App& app) {
+    std::vector<std::string> names;
+    for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
+        names.push_back(verb->get_name());
+    return names;
+}
+
+/// The flag of `verb` that looks most like `flag`; people type --steps for --train.steps.
+std::string nearest_flag(const CLI::App& verb, const std::string& flag) {
+    std::string best;
+    std::size_t distance = ~std::size_t{0};
+    for (const CLI::Option* option : verb.get_options()) {
+        for (const std::string& name : option->get_lnames()) {
+            const std::size_t d =
+                std::min(edit_distance(flag, name), edit_distance(flag, name.substr(name.find('.') + 1)));
+            if (d >= distance) continue;
+            distance = d;
+            best = name;
+        }
+    }
+    return best;
+}
+
+/// Names the first word that nobody reads, with the nearest one that somebody does; false: there is none.
+bool explain_unknown(const CLI::App& app) {
+    const CLI::App& verb = chosen_verb(app);
+    const std::vector<std::string> verbs = verb_names(verb), words = app.remaining(true);
+    for (const std::string& word : words) {
+        if (word.starts_with("--") && word.size() > 2) {
+            const std::string flag = word.substr(2, word.find('=') - 2);
+            fmt::print(stderr, "error[config]: unknown flag --{}\n  hint:     did you mean --{}?\n", flag,
+                       nearest_flag(verb, flag));
+            return true;
+        }
+        if (!verbs.empty() && !word.starts_with("-")) {
+            fmt::print(stderr, "error[config]: unknown verb \"{}\"\n  hint:     did you mean {}?\n", word,
+                       nearest(word, verbs));
+            return true;
+        }
+    }
+    return false;
+}
+
+/// `moegrad`, `moegrad help`, `moegrad help VERB`.
+bool print_help(CLI::App& app, int argc, char** argv) {
+    if (argc > 1 && std::string(argv[1]) != "help") return false;
+    const auto names = verb_names(app);
+    const bool one = argc > 2 && std::find(names.begin(), names.end(), argv[2]) != names.end();
+    fmt::print("{}", one ? app.get_subcommand(argv[2])->help(app.get_name()) : app.help());
+    return true;
+}
+
+int fail(const Error& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return exit_code(error.code);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -31,22 +97,21 @@ int main(int argc, char** argv) {
     app.require_subcommand(1);
     app.set_version_flag("--version", std::string(kVersion));
     for (const auto& [place, add] : verbs()) add(app);
+    app.footer("`./moegrad test` (the launcher in a clone) runs the tests.");
+    app.name("moegrad");
     try {
+        if (print_help(app, argc, argv)) return 0;
         app.parse(argc, argv);
-    } catch (const CLI::ExtrasError& error) {
-        for (const std::string& word : app.remaining(true)) {
-            if (!word.starts_with("--")) continue;
-            fmt::print(stderr, "error[config]: unknown flag {}\n  hint:     did you mean --{}?\n", word,
-                       nearest_key(word.substr(2)));
-            return 2;
-        }
-        app.exit(error);
-        return 2;
     } catch (const CLI::ParseError& error) {
+        const bool words = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr ||
+                           dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
+        if (words && explain_unknown(app)) return 2;
         return app.exit(error) == 0 ? 0 : 2;
     } catch (const Error& error) {
-        fmt::print(stderr, "{}\n", error.what());
-        return exit_code(error.code);
+        return fail(error);
+    } catch (const std::filesystem::filesystem_error& error) {
+        return fail({ErrorCode::file, error.path1().string(), "a file or folder that can be read or made",
+                     error.code().message()});
     } catch (const std::bad_alloc&) {
         fmt::print(stderr, "error[memory]: out of memory\n");
         return 4;

@@ -29,6 +29,13 @@ inline void say_merged(const MergeReport& report, const std::string& out) {
         fmt::print("stored in 16 bits: {:.2f} % of the update survived rounding (least: {:.2f} % in {})\n",
                    100 * check.kept(), 100 * check.worst_kept, check.worst.empty() ? "-" : check.worst);
         fmt::print("             --dtype float32 keeps all of it\n");
+        if (report.stored > 0.1 * report.moved) {
+            fmt::print(
+                "warning: rounding to 16 bits moves the logits by {:.2g}, the adapter itself by {:.2g} "
+                "(experts may "
+                "have changed): use --dtype float32\n",
+                report.stored, report.moved);
+        }
     }
     if (report.experts_per_token > 0) {
         fmt::print("config.json: num_experts_per_tok is now {}, as the adapter has it\n",

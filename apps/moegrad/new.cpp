@@ -37,9 +37,13 @@ void check_router_name(const std::string& name) {
                            return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
                        });
     const auto taken = method_names();
-    if (plain && name != "moegrad" && std::find(taken.begin(), taken.end(), name) == taken.end()) return;
-    throw Error{ErrorCode::config, "new router", "a new name of small letters, digits and _",
-                "\"" + name + "\"", "for example my_router; it becomes adapter.method = \"my_router\""};
+    if (name == "moegrad" || std::find(taken.begin(), taken.end(), name) != taken.end()) {
+        throw Error{ErrorCode::config, "new router", "a name that is free",
+                    "\"" + name + "\", which is taken", "for example my_" + name};
+    }
+    if (plain) return;
+    throw Error{ErrorCode::config, "new router", "a name of small letters, digits and _", "\"" + name + "\"",
+                "for example my_router; it becomes adapter.method = \"my_router\""};
 }
 
 /// The folder of the package (moegradConfig.cmake) that this program was built or installed with; empty: unknown.

@@ -116,7 +116,7 @@ inline std::string new_router_recipe(const std::string& name, const std::string&
                                      const std::string& recipe) {
     std::string text = "# " + name + " beside the checkpoint's own routing:\n" +
                        "#     build/moegrad world --out world && build/moegrad compare " + name + ".toml\n" +
-                       "name = \"" + name + "\"\nseeds = [0, 1]\n\n";
+                       "name = \"" + name + "\"\nseeds = [0, 1, 2]\n\n";
     const std::size_t begin = recipe.find("[base]"), end = recipe.find("[[arm]]");
     std::string settings =
         begin < end && end != recipe.npos ? recipe.substr(begin, end - begin) : "[base]\n\n[eval]\n";

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cstdlib>
 #include <map>
 #include <string>
 
@@ -21,6 +22,18 @@ inline std::multimap<int, AddVerb>& verbs() {
 struct RegisterVerb {
     RegisterVerb(int place, AddVerb add) { verbs().emplace(place, add); }
 };
+
+/// For --top-p: an open end, which CLI::Range has not.
+inline CLI::Validator probability_above_zero() {
+    return CLI::Validator(
+        [](std::string& text) {
+            char* end = nullptr;
+            const double value = std::strtod(text.c_str(), &end);
+            const bool fits = end != text.c_str() && *end == '\0' && value > 0 && value <= 1;
+            return fits ? std::string() : "Value " + text + " not in range (0 - 1]";
+        },
+        "FLOAT in (0 - 1]");
+}
 
 /// What every verb says of devices and number types that are not there.
 inline void require_cpu(const std::string& device) {

@@ -137,6 +137,36 @@ TEST_CASE("texts: rolling windows agree with PyTorch") {
     }
 }
 
+TEST_CASE("bits per byte count every byte once, whatever the tokenizer does to the text") {
+    auto model = load_model<float>(golden_folder() + "llama_tiny");
+    for (const std::string body : {" once upon a time", "line\none", "\xC3\xA9\xF0\x9F\x98\x80 \xC3\xA9"}) {
+        std::vector<TextRecord> records(2);
+        for (auto& record : records) record.completion = body;
+        TextOptions options;
+        options.max_length = 8;
+        const auto twice = evaluate_texts(scoring(), *model, golden_tokenizer(), records, options);
+        const auto once =
+            evaluate_texts(scoring(), *model, golden_tokenizer(), std::span(records).first(1), options);
+        CHECK(once.metrics[2].estimate.value ==
+              doctest::Approx(twice.metrics[2].estimate.value).epsilon(1e-12));
+        CHECK(once.metrics[2].estimate.value > 0);
+    }
+}
+
+TEST_CASE("a blank at the end of a prompt belongs to the completion") {
+    auto model = load_model<float>(golden_folder() + "llama_tiny");
+    TextRecord loose, tight;
+    loose.prompt = "once upon ";
+    loose.completion = "a time";
+    tight.prompt = "once upon";
+    tight.completion = " a time";
+    const auto run = [&](const TextRecord& record) {
+        return evaluate_texts(scoring(), *model, golden_tokenizer(), std::span(&record, 1)).items[0];
+    };
+    CHECK(run(loose).tokens == run(tight).tokens);
+    CHECK(run(loose).nll == run(tight).nll);
+}
+
 TEST_CASE("rolling windows predict every token once, the last ones with full context") {
     for (const Index n : {2, 7, 8, 9, 17, 30}) {
         std::vector<int> asked(static_cast<std::size_t>(n), 0);

@@ -182,6 +182,7 @@ TEST_CASE("compare: mistakes in the file are named with their place") {
     says("router.top_k = \"two\"\n", {"arms.toml:7:", "router.top_k", "\"two\""});
     says("train.seed = 3\n", {"arms.toml:7:", "seeds"});
     says("output.dir = \"x\"\n", {"arms.toml:7:", "--out"});
+    says("model.path = \"x\"\n", {"arms.toml:7:", "[base]"});
     says("load_of = \"b\"\n", {"arms.toml:6:", "above this one"});
     says("[[arm]]\nname = \"a\"\n", {"arms.toml:8:", "once"});
     says("[[arm]]\nname = \"../a\"\n", {"arms.toml:8:", "letters"});

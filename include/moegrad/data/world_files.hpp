@@ -1,6 +1,6 @@
 #pragma once
 // The small world as JSONL files for fine-tuning and evaluation.
-//   heldout.jsonl    {"id","domain","level","text","fact"}                            documents the base never saw
+//   heldout.jsonl    {"id","domain","level","text","fact"}                            drawn apart from training's
 //   train.jsonl      {"id","domain","level","prompt","completion","fact"}             questions about half the people
 //   questions.jsonl  {"id","domain","level","context","question","choices","answer","fact"}     about the others
 // fact: byte ranges [begin, end) of the text, of prompt + completion, or of question, one space and the right choice.

@@ -8,6 +8,7 @@
 // Draws are functions of (seed, index of the prompt): no prompt's text depends on the others.
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -55,7 +56,10 @@ inline std::vector<bool> allowed_tokens(const std::vector<double>& weight, Index
 template <class Real>
 std::int32_t pick_token(std::span<const Real> z, const GenerateOptions& options, Random& random) {
     std::size_t best = 0;
-    for (std::size_t i = 1; i < z.size(); ++i) {
+    for (std::size_t i = 0; i < z.size(); ++i) {
+        if (!std::isfinite(z[i]))
+            throw Error{ErrorCode::value, "generate", "finite logits", format("{} for id {}", z[i], i),
+                        "is the checkpoint or the adapter damaged?"};
         if (z[i] > z[best]) best = i;
     }
     if (options.temperature <= 0) return static_cast<std::int32_t>(best);

@@ -5,6 +5,7 @@
 // many sequences share a forward changes nothing.
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 #include <vector>
 
@@ -65,8 +66,12 @@ public:
         if (!row_.empty()) {
             const auto asked = embedding(tape, tensor(row_), hidden);  // [questions, D]
             const auto nll = model.loss(forward, asked, tensor(target_)).value();
-            for (const auto value : nll.values())
+            for (const auto value : nll.values()) {
+                if (!std::isfinite(value))
+                    throw Error{ErrorCode::value, "evaluation", "finite log-likelihoods", format("{}", value),
+                                "is the checkpoint or the adapter damaged?"};
                 answer.log_probability.push_back(-static_cast<double>(value));
+            }
         }
         for (auto& record : forward.routings) {
             answer.routers.push_back({record.name, 0, record.routing.expert});

@@ -78,8 +78,9 @@ inline Estimate auroc(std::span<const double> score, std::span<const std::uint8_
         const std::size_t s = positive[i] != 0;
         const double below = among_all[i] - among[s][next[s]++];
         place[i] = s == 1 ? below / N : 1 - below / P;
-        if (s == 1) area += place[i] / P;
+        if (s == 1) area += below;
     }
+    area /= P * N;  // sums of halves: exact, so that a constant score is 0.5 and no rounding of it
     std::map<std::int64_t, double> influence;
     for (std::size_t i = 0; i < all.size(); ++i) {
         const std::int64_t key = cluster.empty() ? static_cast<std::int64_t>(i) : cluster[i];

@@ -75,7 +75,10 @@ struct EncodedText {
 inline EncodedText encode_text(const Tokenizer& tokenizer, const TextRecord& record) {
     const std::string whole = record.prompt + record.completion;
     EncodedText text{tokenizer.encode(whole), {}, 1};
-    Index prompt = static_cast<Index>(tokenizer.encode(record.prompt).size());
+    // The blanks between prompt and completion belong to the first predicted token.
+    const auto last = record.prompt.find_last_not_of(' ');
+    const std::string before = record.prompt.substr(0, last == std::string::npos ? 0 : last + 1);
+    Index prompt = before.empty() ? 0 : static_cast<Index>(tokenizer.encode(before).size());
     const bool has_bos = !text.ids.empty() && text.ids.front() == tokenizer.bos_id();
     if (!has_bos && tokenizer.bos_id() >= 0) {
         text.ids.insert(text.ids.begin(), tokenizer.bos_id());
@@ -138,17 +141,25 @@ inline void place_windows(ScoreBatch& batch, const std::vector<EncodedText>& tex
 }
 
 /// What a window's answers add up to; `next` runs through the answers of a batch.
-inline TextResult window_result(const TextRecord& record, const EncodedText& text, const TextWindow& window,
+inline TextResult window_result(const TextRecord& record, const TextWindow& window,
                                 const std::vector<double>& log_probability, std::size_t& next) {
     TextResult part{record.id, record.domain, record.level, 0, 0, 0};
     for (Index i = window.asked_begin; i < window.asked_end; ++i) {
         part.nll -= log_probability[next++];
         ++part.tokens;
-        if (text.range.empty()) continue;
-        const ByteRange& range = text.range[static_cast<std::size_t>(i)];
-        part.bytes += range.second - range.first;
     }
     return part;
+}
+
+/// The bytes of one text over its windows, by their tokens: the sum is exact whatever the tokenizer does to the text.
+inline void share_bytes(const TextResult& text, std::vector<TextResult>& windows) {
+    Index tokens = 0, given = 0;
+    for (TextResult& window : windows) {
+        tokens += window.tokens;
+        const Index until = text.bytes * tokens / text.tokens;
+        window.bytes = until - given;
+        given = until;
+    }
 }
 
 }  // namespace detail
@@ -197,8 +208,7 @@ TextEvaluation evaluate_texts(Context& context, Decoder<Real>& model, const Toke
         const auto answer = batch.run(context, model);
         std::size_t next = 0;
         for (const auto& [item, window, first_row, from] : some) {
-            clusters.push_back(
-                detail::window_result(records[item], texts[item], window, answer.log_probability, next));
+            clusters.push_back(detail::window_result(records[item], window, answer.log_probability, next));
             evaluation.items[item].nll += clusters.back().nll;
             evaluation.items[item].tokens += clusters.back().tokens;
             evaluation.routing.add(answer.routers,
@@ -206,6 +216,7 @@ TextEvaluation evaluate_texts(Context& context, Decoder<Real>& model, const Toke
                                    first_row + from - window.begin, tokenizer);
         }
     }
+    if (records.size() == 1) detail::share_bytes(evaluation.items.front(), clusters);
     evaluation.metrics = detail::text_metrics(records.size() > 1 ? evaluation.items : clusters);
     return evaluation;
 }

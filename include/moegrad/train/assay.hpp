@@ -24,7 +24,7 @@ struct Assay {
     double nll = 0;  // per token, as the checkpoint routes
     Estimate top1, random, random_equal;
 
-    bool passed() const { return top1.value >= kTopOneCost && random.value >= kRandomCost; }
+    bool passed() const { return top1.low >= kTopOneCost && random.low >= kRandomCost; }
 };
 
 /// Sum of the negative log likelihoods of each document. Batches of about 2048 tokens; the cut changes no bit.

@@ -47,6 +47,8 @@ public:
           items_(read_choice_items(spec.questions)) {
         if (spec.limit > 0 && spec.limit < static_cast<Index>(items_.size()))
             items_.resize(static_cast<std::size_t>(spec.limit));
+        choice_format(spec.format);
+        detail::require_items(spec.questions.c_str(), items_.size(), 2);
     }
 
     CompareResult run() {
@@ -57,6 +59,7 @@ public:
         result.model = spec_.base.model;
         result.seeds = spec_.seeds;
         if (!spec_.note.empty()) result.notes.push_back(spec_.note);
+        for (const CompareArm& arm : spec_.arms) require_startable(arm);
         ask_base(result);
         for (const CompareArm& arm : spec_.arms) {
             const RunConfig config = run_config_of(spec_, arm, spec_.seeds.front(), 1);
@@ -67,6 +70,9 @@ public:
                 run_arm(spec_.arms[i], seed, result);
                 const std::string folder = run_folder_name(spec_.arms[i], seed);
                 result.arms[i].runs.push_back(read_compared_run(spec_.output, folder, seed));
+                if (result.arms[i].runs.back().ids == result.base.runs.front().ids) continue;
+                throw Error{ErrorCode::state, spec_.output + "/" + folder, "the questions of the base",
+                            "other ones", "delete this folder and base/ there, and start again"};
             }
         }
         result.pairs = compared_pairs(result.arms);
@@ -75,6 +81,19 @@ public:
     }
 
 private:
+    /// A mistake in the last arm must not wait until the others have trained.
+    void require_startable(const CompareArm& arm) const {
+        try {
+            const RunConfig config = run_config_of(spec_, arm, spec_.seeds.front(), 1);
+            const auto model = make_model<Real>(load_model_config(config.model));
+            attach(*model, config.adapter_for(model->config()));
+            load_text_data(config, tokenizer_);
+        } catch (const Error& error) {
+            throw Error{error.code, format("arm \"{}\" ({}): {}", arm.name, arm.place, error.place),
+                        error.expected, error.got, error.hint};
+        }
+    }
+
     /// Questions for the model as it is, and the assay.
     void ask_base(CompareResult& result) {
         const std::string folder = spec_.output + "/base", label = "base";
@@ -82,6 +101,7 @@ private:
         if (model->config().is_mixture()) slots_ = model->config().num_experts_per_tok;
         Context context({.device = Device::cpu, .threads = spec_.threads});
         if (!is_done(folder, inputs_)) {
+            std::filesystem::remove(folder + "/run.json");
             watch_(CompareNews::begin, label, "questions to the base model, before any training");
             ask(context, *model, folder, label);
             mark_done(folder, inputs_, 0);

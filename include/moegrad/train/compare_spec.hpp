@@ -63,13 +63,17 @@ inline RunConfig run_config_of(const CompareSpec& spec, const CompareArm& arm, s
 
 namespace detail {
 
-inline void check_arm_name(const CompareArm& arm) {
+/// A name that is safe as a folder's.
+inline bool is_plain_name(const std::string& name) {
     const auto plain = [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
                c == '-';
     };
-    if (!arm.name.empty() && arm.name != "base" && std::all_of(arm.name.begin(), arm.name.end(), plain))
-        return;
+    return !name.empty() && std::all_of(name.begin(), name.end(), plain);
+}
+
+inline void check_arm_name(const CompareArm& arm) {
+    if (arm.name != "base" && is_plain_name(arm.name)) return;
     throw Error{ErrorCode::config, arm.place, "a name of letters, digits, _ and -, other than base",
                 "\"" + arm.name + "\"", "the folder of its runs is called so"};
 }
@@ -103,6 +107,11 @@ inline void check_compare(const CompareSpec& spec) {
         const CompareArm& arm = spec.arms[i];
         detail::check_arm_name(arm);
         detail::refuse_own_keys(arm.keys);
+        for (const CompareKey& one : arm.keys) {
+            if (one.key != "model.path" && one.key != "model.dtype") continue;
+            throw Error{ErrorCode::config, one.place, format("`{}` in [base]", one.key), "in an [[arm]]",
+                        "all arms start from one base; compare two bases in two files"};
+        }
         bool seen = arm.load_of.empty();
         for (std::size_t j = 0; j < i; ++j) {
             seen = seen || spec.arms[j].name == arm.load_of;
@@ -138,6 +147,8 @@ inline std::string inputs_fingerprint(const CompareSpec& spec) {
     namespace fs = std::filesystem;
     Fingerprint print;
     print.add(kVersion);
+    // The program itself: numbers of another build are not this one's.
+    if (const std::string program = "/proc/self/exe"; fs::exists(program)) print.add_file(program);
     std::vector<std::string> files;
     std::error_code problem;
     for (const auto& entry : fs::directory_iterator(spec.base.model, problem)) {

@@ -71,12 +71,12 @@ inline std::string verdict(const ComparedPair& pair) {
     return pair.better() > 0 ? "better" : pair.better() < 0 ? "worse" : "cannot tell";
 }
 
-/// One row per arm that is held against `reference`: all against the first arm, methods against other controls.
-inline std::string against(const CompareResult& result, const ComparedArm& reference, bool first) {
+/// One row per later arm, held against arm `first`: over all arms, every pair once.
+inline std::string against(const CompareResult& result, std::size_t first) {
+    const ComparedArm& reference = result.arms[first];
     std::vector<std::vector<std::string>> rows;
-    for (const ComparedArm& arm : result.arms) {
-        if (arm.name == reference.name || (!first && (arm.control || arm.name == result.arms.front().name)))
-            continue;
+    for (std::size_t i = first + 1; i < result.arms.size(); ++i) {
+        const ComparedArm& arm = result.arms[i];
         std::vector<std::string> row{"  " + arm.name};
         for (const auto& [metric, times, decimals] :
              {std::tuple{"acc", 100.0, 1}, std::tuple{"nll", 1.0, 3}}) {
@@ -121,13 +121,16 @@ inline std::string compare_text(const CompareResult& result) {
     std::string text = format("95 % intervals over {} questions", result.base.runs.front().correct.size());
     text += S == 1 ? ", one seed: how another start would have ended is not in them.\n"
                    : format(" and {} seeds, both counted as random draws.\n", S);
+    if (S == 2) text += "Two seeds hardly show how far starts differ; three or more do.\n";
+    const bool routes = result.base.runs.front().measures.count("load") > 0;
+    if (routes && !result.assay)
+        text +=
+            "No assay (eval.heldout is not given): whether routing matters on this base was not checked.\n";
     if (result.arms.size() > 1)
         text += "Paired differences: accuracy in points, nll in nats per question (less is better).\n";
     if (result.assay && !result.assay->passed())
         text += "The base failed the assay: nothing here is a statement about routers.\n";
-    for (std::size_t i = 0; i < result.arms.size(); ++i) {
-        if (i == 0 || result.arms[i].control) text += detail::against(result, result.arms[i], i == 0);
-    }
+    for (std::size_t i = 0; i < result.arms.size(); ++i) text += detail::against(result, i);
     const std::string same = detail::not_told_apart(result);
     if (!same.empty()) text += "Not told apart by anything here: " + same + ".\n";
     const double comparisons = static_cast<double>(result.pairs.size());

@@ -1,6 +1,6 @@
 #pragma once
 // RunLog: the progress line and metrics.jsonl of a run.
-//   step 120/600  ce 1.842 (ema 1.871)  balance 2.03  lr 9.6e-05  gn 0.71  load 1.53  null 0.02  12.4k tok/s  eta 00:41
+//   step 120/600  ce 1.842 (ema 1.871)  balance 2.03  lr 9.6e-05  gn 0.71  load 1.53  all-null 0.02  12.4k tok/s  eta 00:41
 
 #include <filesystem>
 #include <fstream>
@@ -44,8 +44,9 @@ public:
             format("step {}/{}  ce {:.4f} (ema {:.4f})", report.step, steps_, report.cross_entropy, average_);
         for (const auto& [name, value] : report.penalties) line += format("  {} {:.4f}", name, value);
         line += format("  lr {:.2g}  gn {:.3f}", report.learning_rate, report.gradient_norm);
-        if (report.load() >= 0)
-            line += format("  load {:.3f}  null {:.3f}", report.load(), all_null_share(report));
+        if (report.load() >= 0) line += format("  load {:.3f}", report.load());
+        if (const double share = all_null_share(report); share > 0)
+            line += format("  all-null {:.3f}", share);
         for (const auto& [name, value] : report.traces) line += format("  {} {:.3f}", name, value);
         return line + format("  {:.1f}k tok/s  eta {:02}:{:02}",
                              static_cast<double>(tokens_) / seconds_ / 1000, left / 60, left % 60);

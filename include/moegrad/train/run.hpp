@@ -148,9 +148,17 @@ inline void check_run(const RunConfig& config) {
     }
 }
 
-}  // namespace detail
-
-namespace detail {
+/// Results of an earlier run in the same folder would pass for results of this one.
+inline bool remove_earlier_run(const std::string& folder) {
+    std::uintmax_t removed = 0;
+    for (const char* name : {"adapter", "eval", "metrics.jsonl", "report.html", "report_csv"}) {
+        std::error_code problem;
+        const std::uintmax_t count =
+            std::filesystem::remove_all(std::filesystem::path(folder) / name, problem);
+        if (!problem) removed += count;
+    }
+    return removed > 0;
+}
 
 /// A coefficient that weighs nothing is a setting that nobody reads.
 inline void require_penalties(const std::map<std::string, double>& coefficients, const StepReport& report) {
@@ -184,6 +192,9 @@ RunSummary run_training(const RunConfig& config, Say say) {
                data.train.size(), data.eval.size(), steps, config.batch, config.max_length,
                trainable_table(*model)));
 
+    if (detail::remove_earlier_run(config.output))
+        say(format("{} held an earlier run: its adapter, metrics, scores and report are gone",
+                   config.output));
     RunLog log(config, steps);
     RunSummary summary;
     const auto evaluate = [&](Index step) {

@@ -198,11 +198,11 @@ inline const std::vector<ConfigField>& config_fields() {
                       "share of the training file's end kept for evaluation"),
         MOEGRAD_FIELD("data.max_length", max_length, parse_count, "tokens per sample"),
         MOEGRAD_FIELD("data.bos", bos, parse_flag, "start every sample with BOS"),
-        ConfigField{
-            "adapter.method",
-            "what is added to the base: lora, molora, adamoe, mor, or a router of your own by its name",
-            [](RunConfig& c, const std::string& v) { c.adapter.set_method(v); },
-            [](const RunConfig& c) { return c.adapter.method_name(); }},
+        ConfigField{"adapter.method",
+                    "what is added to the base: lora, molora, adamoe, mor, random_drop, or a router of "
+                    "your own by its name",
+                    [](RunConfig& c, const std::string& v) { c.adapter.set_method(v); },
+                    [](const RunConfig& c) { return c.adapter.method_name(); }},
         MOEGRAD_FIELD("adapter.r", adapter.lora.rank, parse_count, "rank"),
         MOEGRAD_FIELD("adapter.lora_alpha", adapter.lora.alpha, parse_number, "scale is lora_alpha / r"),
         MOEGRAD_FIELD("adapter.lora_dropout", adapter.lora.dropout, parse_number, "dropout before A"),
