@@ -42,7 +42,8 @@ struct RandomDropRouter {
     /// Throws when there is no such load; called by whoever builds the router.
     void check() const {
         if (k >= 1 && k <= experts() && load >= 1 && load <= static_cast<double>(k)) return;
-        throw Error{ErrorCode::config, "router.load", format("1 to {} (the top_k)", k), format("{}", load)};
+        throw Error{ErrorCode::config, "router.options: load", format("1 to {} (the top_k)", k),
+                    format("{}", load)};
     }
 
 private:
