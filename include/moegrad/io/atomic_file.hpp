@@ -89,4 +89,16 @@ inline void write_file_atomically(const std::string& path, std::string_view text
     file.commit();
 }
 
+/// What was written to the file by now is on the disk when this returns.
+inline void sync_file(const std::string& path) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    int code = descriptor < 0 ? errno : 0;
+    if (descriptor >= 0) {
+        if (::fsync(descriptor) != 0) code = errno;
+        ::close(descriptor);
+    }
+    if (code != 0)
+        throw Error{ErrorCode::file, path, "to reach the disk (fsync)", system_error_text(code)};
+}
+
 }  // namespace moegrad

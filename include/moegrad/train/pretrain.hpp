@@ -238,7 +238,8 @@ PretrainSummary run_pretraining(const PretrainConfig& config, Say say) {
     for (const auto* parameter : trainer.parameters()) summary.parameters += parameter->size();
     say(format("{} of {} parameters, vocabulary {}, {} steps of {} samples", config.family,
                summary.parameters, model->config().vocab_size, config.steps, config.batch));
-    RunLog log(config.output, pretrain_table().resolved(config), config.steps);
+    RunState state;
+    RunLog log(config.output, pretrain_table().resolved(config), config.steps, state);
     const auto evaluate = [&](Index step) {
         for (const auto& [domain, samples] : data.heldout) {
             std::map<std::string, RoutingTotals> routers;

@@ -8,7 +8,7 @@
 
 #include <moegrad/io/atomic_file.hpp>
 #include <moegrad/io/json_writer.hpp>
-#include <moegrad/train/run_config.hpp>
+#include <moegrad/train/run_state.hpp>
 #include <moegrad/train/trainer.hpp>
 
 namespace moegrad {
@@ -22,34 +22,39 @@ inline double mean_load(const std::map<std::string, RoutingTotals>& routers) {
 
 class RunLog {
 public:
-    RunLog(const RunConfig& config, Index steps) : RunLog(config.output, resolved(config), steps) {}
-    /// `settings`: every key with its value, for config.toml.
-    RunLog(std::string folder, const std::string& settings, Index steps)
-        : folder_(std::move(folder)), steps_(steps) {
+    /// Writes config.toml with `settings` (every key with its value) and starts metrics.jsonl, or goes on with it after
+    /// the lines that `state` knows of. `state` is kept up to date.
+    RunLog(std::string folder, const std::string& settings, Index steps, RunState& state)
+        : folder_(std::move(folder)), steps_(steps), state_(state) {
         std::filesystem::create_directories(folder_);
         write_file_atomically(folder_ + "/config.toml", settings);
-        growing_.open(folder_ + "/metrics.jsonl", std::ios::trunc);
+        const std::string path = folder_ + "/metrics.jsonl";
+        if (state.metrics_bytes > 0) cut_back(path);
+        lines_.open(path, state.metrics_bytes > 0 ? std::ios::app : std::ios::trunc);
+        if (!lines_) throw Error{ErrorCode::file, path, "a file that can be written", "one that cannot"};
     }
 
     /// The line of a step that took `seconds`; also keeps it for metrics.jsonl.
     std::string step(const StepReport& report, double seconds) {
-        seconds_ += seconds;
-        tokens_ += report.tokens;
-        average_ = report.step == 0 ? report.cross_entropy : 0.9 * average_ + 0.1 * report.cross_entropy;
+        state_.seconds += seconds;
+        state_.tokens += report.tokens;
+        state_.supervised += report.supervised;
+        state_.average =
+            report.step == 0 ? report.cross_entropy : 0.9 * state_.average + 0.1 * report.cross_entropy;
         keep(metrics(report));
         const Index done = report.step + 1;
         const int left =
-            static_cast<int>(seconds_ / static_cast<double>(done) * static_cast<double>(steps_ - done));
-        std::string line =
-            format("step {}/{}  ce {:.4f} (ema {:.4f})", report.step, steps_, report.cross_entropy, average_);
+            static_cast<int>(state_.seconds / static_cast<double>(done) * static_cast<double>(steps_ - done));
+        std::string line = format("step {}/{}  ce {:.4f} (ema {:.4f})", report.step, steps_,
+                                  report.cross_entropy, state_.average);
         for (const auto& [name, value] : report.penalties) line += format("  {} {:.4f}", name, value);
         line += format("  lr {:.2g}  gn {:.3f}", report.learning_rate, report.gradient_norm);
         if (report.load() >= 0) line += format("  load {:.3f}", report.load());
         if (const double share = all_null_share(report); share > 0)
             line += format("  all-null {:.3f}", share);
         for (const auto& [name, value] : report.traces) line += format("  {} {:.3f}", name, value);
-        return line + format("  {:.1f}k tok/s  eta {:02}:{:02}",
-                             static_cast<double>(tokens_) / seconds_ / 1000, left / 60, left % 60);
+        return line +
+               format("  {:.1f}k tok/s  eta {:02}:{:02}", tokens_per_second() / 1000, left / 60, left % 60);
     }
 
     std::string evaluation(Index step, double nll, double load) {
@@ -62,23 +67,38 @@ public:
                       load >= 0 ? format("  load {:.3f}", load) : std::string());
     }
 
-    /// metrics.jsonl grew line by line for whoever watches; now it is whole on the disk.
-    void save() const { write_file_atomically(folder_ + "/metrics.jsonl", lines_); }
+    /// What was logged so far is on the disk when this returns.
+    void save() {
+        lines_.flush();
+        sync_file(folder_ + "/metrics.jsonl");
+    }
 
     /// Over all steps so far, evaluations left out.
-    double tokens_per_second() const { return seconds_ > 0 ? static_cast<double>(tokens_) / seconds_ : 0; }
+    double tokens_per_second() const {
+        return state_.seconds > 0 ? static_cast<double>(state_.tokens) / state_.seconds : 0;
+    }
 
 private:
+    /// Lines of steps that the checkpoint has not seen are written again as the steps are taken again.
+    void cut_back(const std::string& path) const {
+        std::error_code problem;
+        const auto bytes = std::filesystem::file_size(path, problem);
+        if (problem || bytes < state_.metrics_bytes) {
+            throw Error{ErrorCode::state, path, format("at least {} bytes", state_.metrics_bytes),
+                        problem ? problem.message() : format("{}", bytes),
+                        "the checkpoint and metrics.jsonl do not belong together"};
+        }
+        std::filesystem::resize_file(path, state_.metrics_bytes, problem);
+        if (problem) throw Error{ErrorCode::file, path, "to be cut back", problem.message()};
+    }
     void keep(const Json& json) {
         const std::string line = write_json(json) + "\n";
-        lines_ += line;
-        growing_ << line << std::flush;
-    }
-    static std::string resolved(const RunConfig& config) {
-        std::string text;
-        for (const auto& field : config_fields())
-            text += format("{} = \"{}\"\n", field.key, field.get(config));
-        return text;
+        lines_ << line << std::flush;
+        if (!lines_) {
+            throw Error{ErrorCode::file, folder_ + "/metrics.jsonl", "room for another line",
+                        "the write failed", "is the disk full?"};
+        }
+        state_.metrics_bytes += line.size();
     }
     static double all_null_share(const StepReport& report) {
         double sum = 0;
@@ -121,11 +141,9 @@ private:
     }
 
     std::string folder_;
-    Index steps_, tokens_ = 0;
-    double average_ = 0;
-    std::string lines_;
-    std::ofstream growing_;
-    double seconds_ = 0;  // in steps, evaluations left out
+    Index steps_;
+    RunState& state_;
+    std::ofstream lines_;
 };
 
 }  // namespace moegrad

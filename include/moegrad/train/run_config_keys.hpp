@@ -6,7 +6,7 @@
 #include <vector>
 
 #include <moegrad/core/nearest.hpp>
-#include <moegrad/train/run_config.hpp>
+#include <moegrad/train/run_fields.hpp>
 
 namespace moegrad {
 

@@ -14,9 +14,13 @@
 #include <moegrad/methods/attach.hpp>
 #include <moegrad/ops/sum_squares.hpp>
 #include <moegrad/ops/zero_block.hpp>
+#include <moegrad/train/finite_check.hpp>
 #include <moegrad/train/step_report.hpp>
 
 namespace moegrad {
+
+/// The samples of a step, micro-batch by micro-batch.
+using MicroBatches = std::vector<std::vector<std::int32_t>>;
 
 template <class Real>
 class Trainer {
@@ -46,28 +50,38 @@ public:
 
     const std::vector<Parameter<Real>*>& parameters() const { return parameters_; }
     Index steps_done() const { return steps_; }
+    /// Goes on after `steps` steps that were taken before; weights and moments are the caller's to bring back.
+    void resume_at(Index steps) { steps_ = steps; }
+    /// Factors on the learning rate, one per parameter.
+    void set_rate_ratios(std::vector<double> ratios) { rate_ratios_ = std::move(ratios); }
 
-    /// One step on the samples `picks` of `data`. coefficients: by penalty name.
+    /// One step on the samples `picks` of `data`, options.micro_batch at a time. coefficients: by penalty name.
     StepReport step(const Dataset& data, std::span<const std::int32_t> picks, double learning_rate,
+                    const std::map<std::string, double>& coefficients = {}) {
+        MicroBatches cuts;
+        for (std::size_t i = 0; i < picks.size(); ++i) {
+            if (i % static_cast<std::size_t>(options_.micro_batch) == 0) cuts.emplace_back();
+            cuts.back().push_back(picks[i]);
+        }
+        return step(data, cuts, learning_rate, coefficients);
+    }
+
+    /// One step, cut as `cuts` says.
+    StepReport step(const Dataset& data, const MicroBatches& cuts, double learning_rate,
                     const std::map<std::string, double>& coefficients = {}) {
         StepReport report;
         report.step = steps_;
         report.learning_rate = learning_rate;
-        set_scalars(data, picks, learning_rate, coefficients, report);
+        set_scalars(data, cuts, learning_rate, coefficients, report);
         for (auto* parameter : parameters_) parameter->forget_gradients();
         penalty_sums_.clear();
         trace_sums_.clear();
         double sum = 0;
         try {
-            for (std::size_t begin = 0; begin < picks.size();
-                 begin += static_cast<std::size_t>(options_.micro_batch)) {
-                const std::size_t count =
-                    std::min(picks.size() - begin, static_cast<std::size_t>(options_.micro_batch));
-                run_micro_batch(make_batch(data, picks.subspan(begin, count)), report, sum);
-            }
+            for (const auto& picks : cuts) run_micro_batch(make_batch(data, picks), report, sum);
         } catch (const Error& error) {
             // An op that cannot go on without numbers (top-k) stops first; a user can act on the weight.
-            if (error.code == ErrorCode::value) require_finite_weights(report);
+            if (error.code == ErrorCode::value) require_finite_weights(context_, model_, parameters_, steps_);
             throw;
         }
         report.cross_entropy = sum / static_cast<double>(report.supervised);
@@ -101,10 +115,8 @@ public:
     }
 
 private:
-    void set_scalars(const Dataset& data, std::span<const std::int32_t> picks, double learning_rate,
+    void set_scalars(const Dataset& data, const MicroBatches& cuts, double learning_rate,
                      const std::map<std::string, double>& coefficients, StepReport& report) {
-        if (picks.empty())
-            throw Error{ErrorCode::data, format("step {}", steps_), "at least one sample", "none"};
         for (const auto& [name, value] : coefficients) {
             if (coefficient_of(penalties_, name) < 0) {
                 throw Error{ErrorCode::config, format("step {}", steps_),
@@ -115,21 +127,16 @@ private:
             throw Error{ErrorCode::value, format("step {}", steps_), "a finite learning rate",
                         format("{}", learning_rate)};
         }
-        for (std::int32_t pick : picks) {
-            if (pick < 0 || pick >= static_cast<Index>(data.size())) {
-                throw Error{ErrorCode::data, format("sample {}", pick),
-                            format("one of {} samples", data.size()), "no such sample"};
-            }
-            const Sample& sample = data[static_cast<std::size_t>(pick)];
-            if (sample.supervised() == 0) {
-                throw Error{ErrorCode::data, format("sample {}", pick), "at least one supervised token",
-                            "none"};
-            }
-            report.tokens += static_cast<Index>(sample.token.size());
-            report.supervised += sample.supervised();
+        micro_batches_ = static_cast<Index>(cuts.size());
+        segments_ = 0;
+        for (const auto& picks : cuts) {
+            for (std::int32_t pick : picks) count_sample(data, pick, report);
+            segments_ += static_cast<Index>(picks.size());
         }
-        micro_batches_ = (static_cast<Index>(picks.size()) + options_.micro_batch - 1) / options_.micro_batch;
-        segments_ = static_cast<Index>(picks.size());
+        if (report.supervised == 0) {
+            throw Error{ErrorCode::data, format("step {}", steps_), "at least one supervised token",
+                        format("{} samples with none", segments_)};
+        }
         StepScalars& scalars = context_.scalars();
         scalars = {};
         scalars.seed = options_.seed;
@@ -137,6 +144,19 @@ private:
         scalars.learning_rate = learning_rate;
         scalars.coefficient[0] = 1.0 / static_cast<double>(report.supervised);
         coefficients_ = coefficients;
+    }
+
+    void count_sample(const Dataset& data, std::int32_t pick, StepReport& report) const {
+        if (pick < 0 || pick >= static_cast<Index>(data.size())) {
+            throw Error{ErrorCode::data, format("sample {}", pick), format("one of {} samples", data.size()),
+                        "no such sample"};
+        }
+        const Sample& sample = data[static_cast<std::size_t>(pick)];
+        if (sample.supervised() == 0 && !options_.allow_masked) {
+            throw Error{ErrorCode::data, format("sample {}", pick), "at least one supervised token", "none"};
+        }
+        report.tokens += static_cast<Index>(sample.token.size());
+        report.supervised += sample.supervised();
     }
 
     double unit_size(PenaltyUnit unit, const StepReport& report) const {
@@ -231,49 +251,17 @@ private:
             total += squares.data()[0];
         }
         report.gradient_norm = std::sqrt(total);
-        require_finite(report, stream);
+        require_finite_step(context_, model_, parameters_, report);
         const bool clips = options_.clip > 0 && report.gradient_norm > options_.clip;
         context_.scalars().clip_scale = clips ? options_.clip / report.gradient_norm : 1.0;
-        for (auto* parameter : parameters_) {
+        for (std::size_t i = 0; i < parameters_.size(); ++i) {
+            auto* parameter = parameters_[i];
             const GradientUses<Real> gradients(parameter->gradients());
             if (gradients.count == 0) continue;
+            AdamWOptions adamw = options_.adamw;
+            if (!rate_ratios_.empty()) adamw.rate_ratio = rate_ratios_.at(i);
             adamw_update(stream, gradients, parameter->value(), parameter->first_moment(),
-                         parameter->second_moment(), options_.adamw);
-        }
-    }
-
-    void require_finite(const StepReport& report, Stream stream) {
-        if (std::isfinite(report.gradient_norm) && std::isfinite(report.cross_entropy)) return;
-        require_finite_weights(report);
-        std::string culprit = "the loss";
-        const auto first = context_.template make<Index>({1});
-        for (auto* parameter : parameters_) {
-            const GradientUses<Real> gradients(parameter->gradients());
-            if (gradients.count == 0) continue;
-            first_non_finite(stream, gradients, first.template view<1>());
-            if (first.data()[0] < 0) continue;
-            culprit = format("gradient of {}, element {}", parameter->name(), first.data()[0]);
-            break;
-        }
-        throw Error{ErrorCode::value, format("step {}", report.step), "finite loss and gradients",
-                    format("loss {}, gradient norm {}; first: {}", report.cross_entropy, report.gradient_norm,
-                           culprit),
-                    "the weights are those before the step; lower optim.lr or look at this step's samples"};
-    }
-
-    /// A weight that is not a number makes every gradient bad: it is to blame before any of them.
-    void require_finite_weights(const StepReport& report) {
-        auto weights = model_.base_parameters();
-        weights.insert(weights.end(), parameters_.begin(), parameters_.end());
-        const auto first = context_.template make<Index>({1});
-        for (auto* weight : weights) {
-            if (weight->size() == 0) continue;
-            first_non_finite(context_.stream(), GradientUses<Real>{weight->value()},
-                             first.template view<1>());
-            if (first.data()[0] < 0) continue;
-            throw Error{ErrorCode::value, format("step {}", report.step), "finite weights",
-                        format("{}, element {}", weight->name(), first.data()[0]),
-                        "the weights are those before the step; was the checkpoint or adapter damaged?"};
+                         parameter->second_moment(), adamw);
         }
     }
 
@@ -282,6 +270,7 @@ private:
     std::vector<std::string> penalties_;
     TrainerOptions options_;
     std::vector<Parameter<Real>*> parameters_;
+    std::vector<double> rate_ratios_;  // empty: all 1
     Index steps_ = 0, segments_ = 0, micro_batches_ = 0;
     std::map<std::string, double> coefficients_, units_;
     RouterSums penalty_sums_, trace_sums_;
