@@ -13,7 +13,26 @@ endforeach()
 
 if(TARGET CLI11::CLI11)
   # Every verb comes out of the library; a program has a source of its own.
-  file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/moegrad-apps/moegrad.cpp" CONTENT "// See apps/moegrad.\n" @ONLY)
+  # What the manifest of a run says of its program; configured again with every commit of this tree.
+  set(moegrad_commit "")
+  find_program(MOEGRAD_GIT git)
+  if(MOEGRAD_GIT AND EXISTS "${PROJECT_SOURCE_DIR}/.git/logs/HEAD")
+    execute_process(COMMAND "${MOEGRAD_GIT}" rev-parse HEAD WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+      OUTPUT_VARIABLE moegrad_commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/.git/logs/HEAD")
+  endif()
+  string(TOUPPER "${CMAKE_BUILD_TYPE}" moegrad_type)
+  string(JOIN " " moegrad_flags ${CMAKE_CXX_FLAGS} ${CMAKE_CXX_FLAGS_${moegrad_type}} -ffp-contract=off)
+  string(REGEX REPLACE "([\\\"])" "\\\\\\1" moegrad_flags "${moegrad_flags}")
+  set(moegrad_libraries "CLI11 ${CLI11_VERSION}, Eigen ${Eigen3_VERSION}, toml++ ${tomlplusplus_VERSION}")
+  file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/moegrad-apps/moegrad.cpp" @ONLY CONTENT
+"// See apps/moegrad.
+#include <moegrad/train/build_facts.hpp>
+
+namespace {
+const moegrad::RegisterBuild build{\"@moegrad_commit@\", \"@CMAKE_BUILD_TYPE@\", \"@moegrad_flags@\", \"@moegrad_libraries@\"};
+}
+")
   moegrad_command_line_program(moegrad "${PROJECT_BINARY_DIR}/moegrad-apps/moegrad.cpp")
   target_link_libraries(moegrad_command_line PRIVATE moegrad_own)
   set_target_properties(moegrad PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/apps")

@@ -12,6 +12,8 @@
 # Set before: MOEGRAD_APPS_DIR, the folder that holds moegrad/*.cpp, and what moegrad-targets.cmake needs.
 include_guard(GLOBAL)
 
+include("${CMAKE_CURRENT_LIST_DIR}/moegrad-text.cmake")
+
 # A function sees the variables of its caller, who may stand in another folder.
 set_property(GLOBAL PROPERTY moegrad_apps_dir "${MOEGRAD_APPS_DIR}")
 set_property(GLOBAL PROPERTY moegrad_built_dir "${MOEGRAD_BUILT_DIR}")
@@ -31,6 +33,7 @@ function(moegrad_command_line_library)
     if(TARGET tomlplusplus::tomlplusplus)  # more than headers in some packages
       target_link_libraries(moegrad_command_line INTERFACE tomlplusplus::tomlplusplus)
     endif()
+    target_link_libraries(moegrad_command_line INTERFACE moegrad_text)
     return()
   endif()
   if(NOT TARGET CLI11::CLI11)
@@ -43,7 +46,7 @@ function(moegrad_command_line_library)
   endif()
   file(GLOB sources CONFIGURE_DEPENDS "${apps_dir}/moegrad/*.cpp")
   add_library(moegrad_command_line STATIC ${sources})
-  target_link_libraries(moegrad_command_line PRIVATE moegrad_headers CLI11::CLI11)
+  target_link_libraries(moegrad_command_line PRIVATE moegrad_headers moegrad_text CLI11::CLI11)
   # What ships lies beside the sources, in the tree as in an installation.
   cmake_path(SET models_dir NORMALIZE "${apps_dir}/../models")
   target_compile_definitions(moegrad_command_line PRIVATE "MOEGRAD_MODELS_DIR=\"${models_dir}\"")
@@ -58,7 +61,7 @@ function(moegrad_command_line_library)
   foreach(source IN LISTS sources)
     cmake_path(GET source STEM verb)
     set(unit rest)
-    if(verb MATCHES "^(compare|demo|pretrain|train)$")
+    if(verb MATCHES "^(compare|demo|estimate|pretrain|repro|train)$")
       set(unit training)
     endif()
     set_source_files_properties("${source}" PROPERTIES UNITY_GROUP ${unit})

@@ -22,6 +22,7 @@ install(FILES
   cmake/moegrad-targets.cmake
   cmake/moegrad-cuda.cmake
   cmake/moegrad-command-line.cmake
+  cmake/moegrad-text.cmake
   DESTINATION "${moegrad_package_dir}")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 

@@ -12,6 +12,7 @@
 #include <moegrad/train/adapter_files.hpp>
 #include <moegrad/train/model_files.hpp>
 
+#include "adapter_reading_flags.hpp"
 #include "verbs.hpp"
 
 using namespace moegrad;
@@ -19,6 +20,7 @@ using namespace moegrad;
 namespace {
 
 struct EvalFlags {
+    AdapterReading reading;
     std::string model, adapter, out, format, style = "lm-eval", device = "cpu", dtype = "float32";
     std::vector<std::string> tasks;
     Index limit = 0, batch = 16;
@@ -80,7 +82,7 @@ struct Evaluator {
           tokenizer(load_tokenizer(flags_.model)),
           context({.device = Device::cpu, .threads = flags_.threads}) {
         if (flags.adapter.empty()) return;
-        load_adapter(*model, flags.adapter);
+        load_adapter(*model, flags.adapter, flags.reading);
         for (const auto* parameter : trainable_parameters(*model)) trainable += parameter->size();
     }
 
@@ -193,6 +195,7 @@ void add_eval(CLI::App& app) {
     const auto natural = CLI::Range(0, 1 << 30), positive = CLI::Range(1, 1 << 30);
     verb->add_option("--model", flags->model, "folder of the checkpoint")->required();
     verb->add_option("--adapter", flags->adapter, "folder of an adapter");
+    add_adapter_reading(verb, flags->reading);
     verb->add_option("--tasks", flags->tasks,
                      "files: questions or texts (.jsonl), CoLA or RTE (.tsv), a text")
         ->required()

@@ -2,6 +2,7 @@
 
 #include <moegrad/train/adapter_export.hpp>
 
+#include "adapter_reading_flags.hpp"
 #include "merge_report.hpp"
 #include "verbs.hpp"
 
@@ -35,7 +36,8 @@ void export_peft(const ExportFlags& flags) {
                                        .adapter = flags.merge.adapter,
                                        .out = flags.merge.out,
                                        .base_name = flags.base_name,
-                                       .single_modules = flags.single_modules});
+                                       .single_modules = flags.single_modules,
+                                       .reading = flags.merge.reading});
     fmt::print("{} tensors; PEFT adapter in {}\n", names.size(), flags.merge.out);
 }
 
@@ -44,6 +46,7 @@ void add_export(CLI::App& app) {
     CLI::App* verb = app.add_subcommand("export", "a checkpoint for transformers, or an adapter for PEFT");
     verb->add_option("--model", flags->merge.model, "folder of the base checkpoint")->required();
     verb->add_option("--adapter", flags->merge.adapter, "hf: LoRA to merge; peft: adapter to export");
+    add_adapter_reading(verb, flags->merge.reading);
     verb->add_option("--out", flags->merge.out, "folder to write; new or empty")->required();
     verb->add_option("--to", flags->to, "hf: a checkpoint; peft: an adapter")
         ->check(CLI::IsMember({"hf", "peft"}))

@@ -2,6 +2,7 @@
 
 #include <moegrad/train/forward_probe.hpp>
 
+#include "adapter_reading_flags.hpp"
 #include "verbs.hpp"
 
 using namespace moegrad;
@@ -15,6 +16,7 @@ void add_forward(CLI::App& app) {
         app.add_subcommand("forward", "logits, loss, gradients and routing of a model on given tokens");
     verb->add_option("--model", probe->model, "folder of the checkpoint")->required();
     verb->add_option("--adapter", probe->adapter, "folder of a PEFT or moegrad adapter");
+    add_adapter_reading(verb, probe->reading);
     verb->add_option("--tokens", probe->tokens, "safetensors file with `tokens` [B, S] int64")->required();
     verb->add_flag("--grads", probe->gradients, "write grad.<name> of every base (or adapter) tensor");
     verb->add_option("--device", *device, "cpu");

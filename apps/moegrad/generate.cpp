@@ -10,6 +10,7 @@
 #include <moegrad/train/adapter_files.hpp>
 #include <moegrad/train/model_files.hpp>
 
+#include "adapter_reading_flags.hpp"
 #include "verbs.hpp"
 
 using namespace moegrad;
@@ -17,6 +18,7 @@ using namespace moegrad;
 namespace {
 
 struct GenerateFlags {
+    AdapterReading reading;
     std::string model, adapter, prompt, dtype = "float32", device = "cpu";
     GenerateOptions options;
     int threads = 0;
@@ -25,7 +27,7 @@ struct GenerateFlags {
 template <class Real>
 void run_generate(const GenerateFlags& flags) {
     auto model = load_model<Real>(flags.model);
-    if (!flags.adapter.empty()) load_adapter(*model, flags.adapter);
+    if (!flags.adapter.empty()) load_adapter(*model, flags.adapter, flags.reading);
     const Tokenizer tokenizer = load_tokenizer(flags.model);
     Context context({.device = Device::cpu, .threads = flags.threads});
     GenerateOptions options = flags.options;
@@ -57,6 +59,7 @@ void add_generate(CLI::App& app) {
     CLI::App* verb = app.add_subcommand("generate", "continue a prompt");
     verb->add_option("--model", flags->model, "folder of the checkpoint")->required();
     verb->add_option("--adapter", flags->adapter, "folder of an adapter");
+    add_adapter_reading(verb, flags->reading);
     verb->add_option("--prompt", flags->prompt, "text to continue; may be empty")->required();
     verb->add_option("--max-new-tokens", flags->options.max_new_tokens, "at most this many tokens")
         ->check(CLI::Range(0, 1 << 30));

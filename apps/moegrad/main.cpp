@@ -14,18 +14,6 @@ using namespace moegrad;
 
 namespace {
 
-// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 unusable data, 4 out of memory.
-int exit_code(ErrorCode code) {
-    switch (code) {
-        case ErrorCode::config: return 2;
-        case ErrorCode::data:
-        case ErrorCode::format:
-        case ErrorCode::file: return 3;
-        case ErrorCode::memory: return 4;
-        default: return 1;
-    }
-}
-
 /// What was chosen, down to the last verb: `new router` is two.
 const CLI::App& chosen_verb(const CLI::App& app) {
     const CLI::App* verb = &app;
@@ -87,7 +75,7 @@ bool print_help(CLI::App& app, int argc, char** argv) {
 
 int fail(const Error& error) {
     fmt::print(stderr, "{}\n", error.what());
-    return exit_code(error.code);
+    return exit_status(error.code);
 }
 
 }  // namespace
@@ -102,6 +90,8 @@ int main(int argc, char** argv) {
     try {
         if (print_help(app, argc, argv)) return 0;
         app.parse(argc, argv);
+    } catch (const CLI::RuntimeError& error) {  // a verb that was stopped
+        return error.get_exit_code();
     } catch (const CLI::ParseError& error) {
         const bool words = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr ||
                            dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;

@@ -1,5 +1,6 @@
 // moegrad merge: base + adapter as a checkpoint of its own, proved before it is kept.
 
+#include "adapter_reading_flags.hpp"
 #include "merge_report.hpp"
 #include "verbs.hpp"
 
@@ -14,6 +15,7 @@ void add_merge(CLI::App& app) {
     verb->add_option("--model", options->model, "folder of the base checkpoint")->required();
     verb->add_option("--adapter", options->adapter, "folder of a LoRA adapter, PEFT's or moegrad's")
         ->required();
+    add_adapter_reading(verb, options->reading);
     verb->add_option("--out", options->out, "folder to write; new or empty")->required();
     verb->add_option("--dtype", *dtype, "stored type: base (each tensor as it was), float32 or bfloat16")
         ->check(CLI::IsMember({"base", "float32", "bfloat16"}))

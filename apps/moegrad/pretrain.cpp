@@ -1,9 +1,11 @@
 // moegrad pretrain: a small model from nothing, on the small world or on a text. Every key is a flag.
+// Ctrl-C finishes the step, saves a checkpoint and exits with 130; --resume goes on.
 
 #include <cstdio>
 #include <memory>
 
 #include <moegrad/train/pretrain.hpp>
+#include <moegrad/train/stop_signal.hpp>
 
 #include "toml_config.hpp"
 #include "verbs.hpp"
@@ -16,9 +18,11 @@ void add_pretrain(CLI::App& app) {
     auto config = std::make_shared<PretrainConfig>();
     auto file = std::make_shared<std::string>();
     auto flags = std::make_shared<std::vector<std::pair<std::string, std::string>>>();
+    auto resume = std::make_shared<bool>(false);
     CLI::App* verb =
         app.add_subcommand("pretrain", "train a small model from nothing; flags override the file");
     verb->add_option("--config", *file, "TOML file with the keys below")->check(CLI::ExistingFile);
+    verb->add_flag("--resume", *resume, "go on from the newest checkpoint in output.dir");
     const std::map<std::string, std::string> shorter{
         {"train.steps", ",--steps"}, {"train.batch", ",--batch"}, {"train.threads", ",--threads"},
         {"train.seed", ",--seed"},   {"optim.lr", ",--lr"},       {"output.dir", ",--out"}};
@@ -35,10 +39,18 @@ void add_pretrain(CLI::App& app) {
     verb->callback([=] {
         if (!file->empty()) read_toml_config(*config, *file);
         for (const auto& [key, value] : *flags) set_config(*config, key, value, "--" + key);
-        const auto summary = run_pretraining<float>(*config, [](const std::string& line) {
+        const StopSignal signal;
+        const auto say = [](const std::string& line) {
             fmt::print("{}\n", line);
             std::fflush(stdout);
-        });
+        };
+        const auto summary =
+            run_pretraining<float>(*config, say, {.resume = *resume, .stop = &signal.requested()});
+        if (summary.interrupted) {
+            fmt::print("stopped; this goes on:\n  moegrad pretrain --config {}/config.toml --resume\n",
+                       config->output);
+            throw CLI::RuntimeError(130);
+        }
         fmt::print("{} tokens, model in {}\n", summary.tokens, summary.model);
     });
 }

@@ -1,51 +1,64 @@
 // moegrad train: fine-tunes a checkpoint. Every key of the configuration is a flag; flags override the file.
+// Ctrl-C (SIGINT, SIGTERM): finishes the step, saves a checkpoint, prints the command that goes on, exits with 130.
 
 #include <cstdio>
 
 #include <moegrad/train/run.hpp>
+#include <moegrad/train/stop_signal.hpp>
 
-#include "toml_config.hpp"
+#include "run_flags.hpp"
 #include "verbs.hpp"
 
 using namespace moegrad;
 
 namespace {
 
+/// The settings of the run in the folder, and on top what the command line says, as far as it may differ.
+RunConfig resumed_config(const std::string& folder, const std::string& file, const RunFlags& flags) {
+    const std::string settings = folder + "/config.toml";
+    if (!file_exists(settings)) {
+        throw Error{ErrorCode::file, settings, "the settings of the run to go on with", "no such file",
+                    "is --out the run's folder? without --resume a new run begins"};
+    }
+    const RunConfig saved = run_config({}, settings, {});
+    RunConfig asked = run_config(saved, file, flags);
+    asked.output = folder;
+    require_resumable(saved, asked);
+    return asked;
+}
+
+RunSummary train(const RunConfig& config, bool resume) {
+    const auto say = [](const std::string& line) {
+        fmt::print("{}\n", line);
+        std::fflush(stdout);
+    };
+    const StopSignal signal;
+    const RunControl control{.resume = resume, .stop = &signal.requested()};
+    return config.dtype == Number::float64 ? run_training<double>(config, say, control)
+                                           : run_training<float>(config, say, control);
+}
+
 void add_train(CLI::App& app) {
-    auto config = std::make_shared<RunConfig>();
     auto file = std::make_shared<std::string>(), device = std::make_shared<std::string>("cpu");
-    auto flags = std::make_shared<std::vector<std::pair<std::string, std::string>>>();
+    auto resume = std::make_shared<bool>(false);
     CLI::App* verb = app.add_subcommand("train", "fine-tune a checkpoint; flags override the file");
     verb->add_option("--config", *file, "TOML file with the keys below")->check(CLI::ExistingFile);
     verb->add_option("--device", *device, "cpu");
-    const std::map<std::string, std::string> shorter{
-        {"model.path", ",--model"},  {"data.train", ",--data"},   {"adapter.method", ",--method"},
-        {"train.steps", ",--steps"}, {"train.batch", ",--batch"}, {"train.threads", ",--threads"},
-        {"train.seed", ",--seed"},   {"optim.lr", ",--lr"},       {"output.dir", ",--out"},
-        {"model.dtype", ",--dtype"}};
-    for (const auto& field : config_fields()) {
-        const std::string key = field.key;
-        const auto alias = shorter.find(key);
-        const std::string value = field.get(*config);
-        verb->add_option_function<std::string>(
-                "--" + key + (alias == shorter.end() ? "" : alias->second),
-                [flags, key](const std::string& text) { flags->emplace_back(key, text); },
-                field.help + (value.empty() ? std::string() : " [" + value + "]"))
-            ->type_name("");
-    }
+    verb->add_flag("--resume", *resume, "go on from the newest checkpoint in output.dir");
+    const auto flags = add_run_flags(*verb);
     verb->callback([=] {
         require_cpu(*device);
-        if (!file->empty()) read_toml_config(*config, *file);
-        for (const auto& [key, value] : *flags) set_config(*config, key, value, "--" + key);
-        const auto say = [](const std::string& line) {
-            fmt::print("{}\n", line);
-            std::fflush(stdout);
-        };
-        const auto summary = config->dtype == Number::float64 ? run_training<double>(*config, say)
-                                                              : run_training<float>(*config, say);
+        RunConfig config = run_config({}, *file, *flags);
+        if (*resume) config = resumed_config(config.output, *file, *flags);
+        const auto summary = train(config, *resume);
+        if (summary.interrupted) {
+            fmt::print("stopped; this goes on:\n  moegrad train --resume --out {}\n", config.output);
+            throw CLI::RuntimeError(130);
+        }
         if (summary.evaluated)
             fmt::print("held-out nll {:.4f} -> {:.4f}   ", summary.nll_before, summary.nll_after);
         fmt::print("adapter in {}\n", summary.adapter);
+        fmt::print("peak memory {:.1f} MiB\n", static_cast<double>(process_memory().highest) / (1 << 20));
     });
 }
 

@@ -139,3 +139,55 @@ TEST_CASE("arena: a buffer brings its block back; without an arena it is zeroed 
     for (std::size_t i = 0; i < 100; ++i) CHECK(static_cast<const unsigned char*>(lasting.data())[i] == 0);
     CHECK(arena->in_use() == 0);
 }
+
+TEST_CASE("arena: reach is where the furthest block ended, whatever is free again") {
+    Arena arena;
+    CHECK(arena.reach() == 0);
+    void* a = arena.allocate(3 * kLine);
+    void* b = arena.allocate(kLine);
+    arena.release(a, 3 * kLine);
+    CHECK(arena.allocate(2 * kLine) == a);
+    CHECK(arena.reach() == 4 * kLine);
+    arena.release(b, kLine);
+    arena.release(a, 2 * kLine);
+    CHECK(arena.reach() == 4 * kLine);
+    CHECK(arena.in_use() == 0);
+}
+
+TEST_CASE("arena: what is reserved is one piece; a step that goes further still gets its memory") {
+    Arena arena;
+    arena.reserve(3 * pages::kBytes - 1);
+    CHECK(arena.held() == 3 * pages::kBytes);
+    void* a = arena.allocate(2 * pages::kBytes);
+    CHECK(distance(a, arena.allocate(pages::kBytes)) == static_cast<std::ptrdiff_t>(2 * pages::kBytes));
+    CHECK(arena.system_allocations() == 1);
+    arena.reserve(100 * pages::kBytes);  // too late to be one piece
+    CHECK(arena.system_allocations() == 1);
+    CHECK(arena.allocate(kLine) != nullptr);
+    CHECK(arena.system_allocations() == 2);
+    CHECK(arena.held() == 3 * pages::kBytes + Arena::kChunk);
+}
+
+TEST_CASE("arena: a planner hands out more than a machine has, all from one chunk") {
+    const auto arena = Arena::planned();
+    std::vector<void*> blocks;
+    for (int i = 0; i < 8; ++i) blocks.push_back(arena->allocate(std::size_t{8} << 30));
+    CHECK(arena->reach() == std::size_t{64} << 30);
+    CHECK(arena->system_allocations() == 1);
+    for (void* block : blocks) arena->release(block, std::size_t{8} << 30);
+    CHECK(arena->in_use() == 0);
+}
+
+TEST_CASE("buffer: lasting blocks are zero and counted until they go, large and small") {
+    const std::size_t before = Buffer::lasting_bytes();
+    for (const std::size_t bytes : {std::size_t{0}, std::size_t{100}, std::size_t{300000}}) {
+        const Buffer block(nullptr, bytes);
+        CHECK(Buffer::lasting_bytes() == before + bytes);
+        CHECK(reinterpret_cast<std::uintptr_t>(block.data()) % kLine == 0);
+        const auto* at = static_cast<const unsigned char*>(block.data());
+        bool zero = true;
+        for (std::size_t i = 0; i < bytes; ++i) zero = zero && at[i] == 0;
+        CHECK(zero);
+    }
+    CHECK(Buffer::lasting_bytes() == before);
+}

@@ -18,6 +18,8 @@ using Ids = std::vector<std::int32_t>;
 
 namespace {
 
+constexpr EncodeOptions kParse{.add_special = true, .parse_special = true};
+
 std::string metaspace(const std::string& scheme, bool split) {
     return moegrad::format(R"({{"type":"Metaspace","replacement":"▁","prepend_scheme":"{}","split":{}}})",
                            scheme, split);
@@ -78,13 +80,13 @@ TEST_CASE("tokenizer: normalizer and Metaspace") {
     const Tokenizer legacy = TokenizerText().build();
     for (const Case& c : cases) {
         CAPTURE(std::string(c.text));
-        CHECK(legacy.encode(c.text) == c.legacy);
-        CHECK(with("first", true).encode(c.text) == c.first_split);
-        CHECK(with("first", false).encode(c.text) == c.first);
-        CHECK(with("always", true).encode(c.text) == c.always_split);
-        CHECK(with("always", false).encode(c.text) == c.always);
-        CHECK(with("never", true).encode(c.text) == c.never_split);
-        CHECK(with("never", false).encode(c.text) == c.never);
+        CHECK(legacy.encode(c.text, kParse) == c.legacy);
+        CHECK(with("first", true).encode(c.text, kParse) == c.first_split);
+        CHECK(with("first", false).encode(c.text, kParse) == c.first);
+        CHECK(with("always", true).encode(c.text, kParse) == c.always_split);
+        CHECK(with("always", false).encode(c.text, kParse) == c.always);
+        CHECK(with("never", true).encode(c.text, kParse) == c.never_split);
+        CHECK(with("never", false).encode(c.text, kParse) == c.never);
     }
     CHECK(legacy.encode("é漢") == Ids{1, 259, 269, 233, 191, 165});  // byte fallback for the second character
     CHECK(legacy.encode("cc\n") == Ids{1, 259, 262, 262, 13});
@@ -115,7 +117,7 @@ TEST_CASE("tokenizer: added tokens") {
     };
     for (const Case& c : cases) {
         CAPTURE(std::string(c.text));
-        CHECK(tokenizer.encode(c.text) == c.ids);
+        CHECK(tokenizer.encode(c.text, kParse) == c.ids);
         CHECK(tokenizer.decode(c.ids) == c.skipped);
         CHECK(tokenizer.decode(c.ids, DecodeSpecial::keep) == c.kept);
     }
@@ -123,9 +125,9 @@ TEST_CASE("tokenizer: added tokens") {
     CHECK(tokenizer.token_to_id("cab") == 272);
     CHECK(tokenizer.id_to_piece(273) == "<l>b");
     CHECK(tokenizer.token_to_id("nothing") == -1);
-    // Special tokens written in untrusted text stay text on request; those that are not special are still found.
-    CHECK(tokenizer.encode("ab<s>", {.split_special = false}) == Ids{1, 266, 3 + '<', 3 + 's', 3 + '>'});
-    CHECK(tokenizer.encode("ab<l>", {.split_special = false}) == Ids{1, 266, 270});
+    // Special tokens written in untrusted text stay text unless asked for; those that are not special are always found.
+    CHECK(tokenizer.encode("ab<s>") == Ids{1, 266, 3 + '<', 3 + 's', 3 + '>'});
+    CHECK(tokenizer.encode("ab<l>") == Ids{1, 266, 270});
 }
 
 TEST_CASE("tokenizer: decoding") {
@@ -267,7 +269,7 @@ TEST_CASE("detokenizer: the pieces together are decode()") {
     for (int round = 0; round < 500; ++round) {
         std::string text, streamed;
         for (unsigned i = 0; i < random() % 20; ++i) text += letters[random() % 10];
-        const Ids ids = tokenizer.encode(text);
+        const Ids ids = tokenizer.encode(text, kParse);
         Detokenizer stream(tokenizer);
         for (const std::int32_t id : ids) streamed += stream.push(id);
         CHECK(streamed + stream.finish() == tokenizer.decode(ids));

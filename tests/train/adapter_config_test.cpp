@@ -51,28 +51,106 @@ TEST_CASE("adapter config: a feature that changes the maths is refused by name")
     struct Case {
         std::string entry, word;
     };
-    for (const auto& one :
-         std::vector<Case>{{R"("use_dora": true)", "use_dora"},
-                           {R"("rank_pattern": {"q_proj": 4})", "rank_pattern"},
-                           {R"("alpha_pattern": {"q_proj": 4})", "alpha_pattern"},
-                           {R"("layers_to_transform": [0])", "layers_to_transform"},
-                           {R"("exclude_modules": ["lm_head"])", "exclude_modules"},
-                           {R"("fan_in_fan_out": true)", "fan_in_fan_out"},
-                           {R"("lora_bias": true)", "lora_bias"},
-                           {R"("trainable_token_indices": [1])", "trainable_token_indices"},
-                           {R"("a_key_of_next_year": 1)", "a_key_of_next_year"},
-                           {R"("modules_to_save": ["lm_head"])", "modules_to_save"},
-                           {R"("target_parameters": ["mlp.experts.other"])", "target_parameters"}}) {
+    for (const auto& one : std::vector<Case>{{R"("use_dora": true)", "use_dora"},
+                                             {R"("layers_pattern": "blocks")", "layers_pattern"},
+                                             {R"("rank_pattern": {"(?=q_)q_proj": 4})", "rank_pattern"},
+                                             {R"("fan_in_fan_out": true)", "fan_in_fan_out"},
+                                             {R"("lora_bias": true)", "lora_bias"},
+                                             {R"("trainable_token_indices": [1])", "trainable_token_indices"},
+                                             {R"("a_key_of_next_year": 1)", "a_key_of_next_year"},
+                                             {R"("modules_to_save": ["lm_head"])", "modules_to_save"}}) {
         CAPTURE(one.entry);
         expect_error(ErrorCode::unsupported, one.word, [&] { load_with(one.entry); });
     }
 }
 
-TEST_CASE("adapter config: modules of single experts are targets, patterns are refused") {
+TEST_CASE("adapter config: a name or pattern that means nothing here is refused") {
+    for (const char* entry :
+         {R"("target_parameters": ["mlp.experts.other"])", R"("rank_pattern": {"k_proj": 4})",
+          R"("alpha_pattern": {"q_proj": 4, "proj": 5, "up": 6})", R"("layers_to_transform": [2])",
+          R"("rank_pattern": {"q_proj": 0})", R"("alpha_pattern": {"q_proj": "4"})"}) {
+        CAPTURE(entry);
+        expect_error(ErrorCode::config, "adapter_config.json", [&] { load_with(entry); });
+    }
+    expect_error(ErrorCode::unsupported, "lm_head",
+                 [] { load_targets(R"("target_modules": ["q_proj", "lm_head"])"); });
+    expect_error(ErrorCode::config, "proj_q",
+                 [] { load_targets(R"("target_modules": ["q_proj", "proj_q"])"); });
+}
+
+TEST_CASE("adapter config: an adapter that is not alike in every layer has places") {
+    const auto paths = [](const AdapterSpec& spec) {
+        std::vector<std::string> out;
+        for (const auto& place : spec.places)
+            out.push_back(format("{} {} {}", place.path, place.rank, place.alpha));
+        return out;
+    };
+    using Paths = std::vector<std::string>;
+    const std::string q0 = "model.layers.0.self_attn.q_proj", q1 = "model.layers.1.self_attn.q_proj",
+                      v0 = "model.layers.0.self_attn.v_proj", v1 = "model.layers.1.self_attn.v_proj";
+    CHECK(paths(load_with(R"("exclude_modules": ["k_proj"])")).empty());
+    CHECK(load_with(R"("exclude_modules": "model.*v_proj")").targets == Paths{"q_proj"});
+    CHECK(paths(load_with(R"("layers_to_transform": [1])")) == Paths{q1 + " 8 16", v1 + " 8 16"});
+    CHECK(paths(load_with(R"("layers_to_transform": 0, "layers_pattern": ["layers"])")) ==
+          Paths{q0 + " 8 16", v0 + " 8 16"});
+    CHECK(load_with(R"("layers_to_transform": [0, 1])").targets == Paths{"q_proj", "v_proj"});
+    CHECK(paths(load_with(R"("rank_pattern": {"q_proj": 4}, "alpha_pattern": {"layers.1.*.v_proj": 2.5})")) ==
+          Paths{q0 + " 4 16", q1 + " 4 16", v0 + " 8 16", v1 + " 8 2.5"});
+    // The first key that fits wins.
+    CHECK(paths(load_with(R"("rank_pattern": {"layers\\.0\\..*q_proj": 2, "q_proj": 4})"))[0] ==
+          q0 + " 2 16");
+    CHECK(paths(load_targets(R"("target_modules": ["layers.0.self_attn.q_proj", "w2"])")) ==
+          Paths{q0 + " 8 16", "model.layers.0.mlp.experts.w2 8 16", "model.layers.1.mlp.experts.w2 8 16"});
+    const std::string experts = R"("target_parameters": ["layers.1.mlp.experts.gate_up_proj"])";
+    CHECK(paths(load_targets(experts)) == Paths{"model.layers.1.mlp.experts.gate_up_proj 8 16"});
+}
+
+TEST_CASE("adapter config: what places cannot say is refused") {
+    for (const char* targets :
+         {R"("target_modules": ["experts.0.w2"])", R"("target_modules": ["layers.0.block_sparse_moe.gate"])",
+          R"("target_modules": ["w1", "w3"], "rank_pattern": {"w1": 4})",
+          R"("target_modules": ["w2"], "rank_pattern": {"experts.0.w2": 4})",
+          R"("target_modules": ["gate"], "alpha_pattern": {"gate": 4})",
+          R"("target_modules": ["w1"], "layers_to_transform": [0])"}) {
+        CAPTURE(targets);
+        expect_error(ErrorCode::unsupported, "adapter_config.json", [&] { load_targets(targets); });
+    }
+}
+
+TEST_CASE("adapter config: places survive being written, ranks and alphas included") {
+    for (
+        const char* targets :
+        {R"("target_modules": ["q_proj", "w1", "w2", "w3"], "rank_pattern": {"layers.1.*.w[13]": 3, "q_proj": 5},
+             "alpha_pattern": {"w2": 7.5})",
+         R"("target_modules": ["v_proj"], "layers_to_transform": [1],
+             "target_parameters": ["mlp.experts.gate_up_proj", "layers.0.mlp.experts.down_proj"])"}) {
+        const AdapterSpec spec = load_targets(targets);
+        CHECK(spec.places.size() >= 4);
+        const io_test::TemporaryFolder folder;
+        folder.write("adapter_config.json", write_json(to_json(spec, kMixtral)));
+        CHECK(load_adapter_config(folder.path(), kMixtral).places == spec.places);
+    }
+}
+
+TEST_CASE("adapter config: folders of MoE-PEFT are named") {
+    for (const char* text : {R"({"peft_type": "MIXLORA", "routing_strategy": "mixlora", "num_experts": 8})",
+                             R"({"peft_type": "LORA", "r": 8, "routing_strategy": "mixlora-dynamic"})",
+                             R"({"peft_type": "LORAMOE", "r": 8})", R"({"peft_type": "MOLA", "r": 8})"}) {
+        const io_test::TemporaryFolder folder;
+        folder.write("adapter_config.json", text);
+        expect_error(ErrorCode::unsupported, "MoE-PEFT",
+                     [&] { load_adapter_config(folder.path(), kMixtral); });
+    }
+}
+
+TEST_CASE("adapter config: modules of single experts are targets, and what patterns allow") {
     CHECK(load_targets(R"("target_modules": ["q_proj", "w1", "w2", "w3"])").targets ==
           std::vector<std::string>{"q_proj", "w1", "w2", "w3"});
-    expect_error(ErrorCode::unsupported, "target_modules",
-                 [] { load_targets(R"("target_modules": "all-linear")"); });
+    CHECK(load_targets(R"("target_modules": "all-linear")", kLlama).targets ==
+          std::vector<std::string>{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
+                                   "down_proj"});
+    CHECK(load_targets(R"("target_modules": ".*\\.(q|v)_proj")").targets ==
+          std::vector<std::string>{"q_proj", "v_proj"});
 }
 
 TEST_CASE("adapter config: values outside their range are refused") {

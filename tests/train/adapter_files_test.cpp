@@ -209,7 +209,12 @@ TEST_CASE("adapter files: config and weights that do not belong together are ref
     expect_error(ErrorCode::config, "qproj", [&] { with("\"v_proj\"", "\"qproj\""); });
     const auto dense = small_model<float>(kFileLlama);
     folder.write("adapter_config.json", config);
-    load_adapter(*dense, folder.path());  // q and v are the same places there
+    // q and v are the same places there, but it is another base.
+    expect_error(ErrorCode::config, "moegrad.base",
+                 [&] { load_adapter(*small_model<float>(kFileLlama), folder.path()); });
+    CHECK_NOTHROW(load_adapter(*dense, folder.path(), {.any_base = true}));
+    const auto other = small_model<float>(kFileMixtral, 12);
+    expect_error(ErrorCode::config, "moegrad.base", [&] { load_adapter(*other, folder.path()); });
     expect_error(ErrorCode::file, "adapter_config.json",
                  [&] { load_adapter(*dense, folder.file("nowhere")); });
 }

@@ -29,15 +29,13 @@ Var<Real> checkpoint(Tape& tape, const Var<Real>& x, Segment segment) {
         choices->rewind();
         replay.set_selections(choices.get());
         const Var<Real> again = segment(replay, x);
-        if (again.needs_gradient()) {
-            auto target = again.gradient()->target();
+        // Nobody reads dy after this: the replayed output takes it over.
+        if (again.needs_gradient() && !again.gradient()->adopt(dy->tensor())) {
+            // A segment that returns its input has a gradient there already.
             const View<const Real, 2> from = dy->tensor().matrix();
-            const View<Real, 2> into = target.tensor.matrix();
+            const View<Real, 2> into = again.gradient()->target().tensor.matrix();
             for (Index t = 0; t < from.rows(); ++t) {
-                for (Index d = 0; d < from.columns(); ++d) {
-                    // A segment that returns its input has a gradient there already.
-                    into(t, d) = target.write == Write::accumulate ? into(t, d) + from(t, d) : from(t, d);
-                }
+                for (Index d = 0; d < from.columns(); ++d) into(t, d) += from(t, d);
             }
         }
         replay.backward();

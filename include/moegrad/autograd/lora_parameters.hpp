@@ -28,6 +28,7 @@ struct LoraOptions {
 /// Uniform in +-1/sqrt(columns); the same values for float and double models up to rounding.
 template <class Real>
 void fill_kaiming(const Tensor<Real>& weight, std::uint64_t seed, std::uint64_t stream) {
+    if (Planning::active()) return;
     Random random(seed, stream);
     const double bound = 1.0 / std::sqrt(static_cast<double>(weight.columns() > 0 ? weight.columns() : 1));
     for (Real& value : weight.values()) {
@@ -38,6 +39,7 @@ void fill_kaiming(const Tensor<Real>& weight, std::uint64_t seed, std::uint64_t 
 /// Normal with the given standard deviation.
 template <class Real>
 void fill_normal(const Tensor<Real>& weight, double deviation, std::uint64_t seed, std::uint64_t stream) {
+    if (Planning::active()) return;
     Random random(seed, stream);
     for (Real& value : weight.values()) value = static_cast<Real>(deviation * random.next_normal());
 }

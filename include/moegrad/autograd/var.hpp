@@ -37,6 +37,14 @@ public:
         return {tensor_, write};
     }
 
+    /// Takes `whole` as this gradient when nothing has been written yet. What is added later is added in place.
+    bool adopt(const Tensor<T>& whole) {
+        if (written_) return false;
+        tensor_ = whole;
+        written_ = true;
+        return true;
+    }
+
     /// The next write overwrites again; called by the update.
     void forget() { written_ = false; }
 

@@ -2,14 +2,20 @@
 // Arena: step memory. A deterministic first-fit list over large chunks: the same requests in the same order give the
 // same places, and a steady state asks the system for nothing. Buffers return their block when the last Tensor that
 // shares them goes. One host thread uses an Arena; kernels never allocate.
+// A plan (train/step_plan.hpp) says how far a step reaches; `reserve` then takes that much in one piece, pages and all,
+// so that a run which starts has the memory it ends with.
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include <moegrad/core/error.hpp>
+#include <moegrad/core/pages.hpp>
 
 namespace moegrad {
 
@@ -22,10 +28,16 @@ public:
     enum class Fill { none, poison };
 
     explicit Arena(Fill fill = Fill::none) : fill_(fill) {}
+    /// One that only plans: chunks of address space so large that all blocks lie in the first.
+    static std::shared_ptr<Arena> planned() {
+        auto arena = std::make_shared<Arena>();
+        arena->chunk_ = std::size_t{1} << 40;
+        return arena;
+    }
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
     ~Arena() {
-        for (Chunk& chunk : chunks_) std::free(chunk.base);
+        for (Chunk& chunk : chunks_) pages::unmap(chunk.base, chunk.bytes);
     }
 
     void* allocate(std::size_t bytes) {
@@ -33,8 +45,17 @@ public:
         for (Chunk& chunk : chunks_) {
             if (void* place = take(chunk, need)) return hand_out(place, need);
         }
-        add_chunk(need > kChunk ? need : kChunk);
+        add_chunk(need);
         return hand_out(take(chunks_.back(), need), need);
+    }
+
+    /// Before the first block: `bytes` in one piece, touched now. Steps that reach further still get more.
+    void reserve(std::size_t bytes) {
+        if (!chunks_.empty() || bytes == 0) return;
+        const std::size_t usual = std::exchange(chunk_, pages::round_up(bytes));
+        add_chunk(chunk_);
+        chunk_ = usual;
+        pages::populate(chunks_.back().base, chunks_.back().bytes);
     }
 
     void release(void* place, std::size_t bytes) noexcept {
@@ -53,6 +74,18 @@ public:
     std::size_t in_use() const { return in_use_; }
     std::size_t peak() const { return peak_; }
     void reset_peak() { peak_ = in_use_; }
+    /// Bytes from the start of each chunk to the end of the furthest block that was ever in it.
+    std::size_t reach() const {
+        std::size_t sum = 0;
+        for (const Chunk& chunk : chunks_) sum += chunk.reach;
+        return sum;
+    }
+    /// What the system gave.
+    std::size_t held() const {
+        std::size_t sum = 0;
+        for (const Chunk& chunk : chunks_) sum += chunk.bytes;
+        return sum;
+    }
     /// How often the system was asked for memory; constant once a training loop is warm.
     int system_allocations() const { return static_cast<int>(chunks_.size()); }
 
@@ -64,16 +97,20 @@ private:
         void* base;
         std::size_t bytes;
         std::vector<Block> free;  // by offset, never adjacent
+        std::size_t reach = 0;
     };
 
     static std::size_t round_up(std::size_t bytes) {
         return bytes == 0 ? kAlignment : (bytes + kAlignment - 1) / kAlignment * kAlignment;
     }
 
-    void add_chunk(std::size_t bytes) {
-        void* base = std::aligned_alloc(kAlignment, bytes);
+    void add_chunk(std::size_t need) {
+        // A planner's address space may be limited: halves of it do as well.
+        std::size_t bytes = std::max(pages::round_up(need), chunk_);
+        void* base = pages::map(bytes);
+        while (base == nullptr && bytes / 2 >= need && bytes > kChunk) base = pages::map(bytes /= 2);
         if (base == nullptr) {
-            throw Error{ErrorCode::memory, "step memory", format("{} bytes more", bytes),
+            throw Error{ErrorCode::memory, "step memory", format("{} bytes more", need),
                         format("{} bytes in use", in_use_),
                         "use a smaller micro-batch or turn on checkpointing"};
         }
@@ -88,6 +125,7 @@ private:
             void* place = static_cast<std::byte*>(chunk.base) + block.offset;
             block.offset += need;
             block.bytes -= need;
+            chunk.reach = std::max(chunk.reach, block.offset);
             if (block.bytes == 0) chunk.free.erase(chunk.free.begin() + static_cast<std::ptrdiff_t>(i));
             return place;
         }
@@ -120,6 +158,7 @@ private:
     }
 
     Fill fill_;
+    std::size_t chunk_ = kChunk;
     std::vector<Chunk> chunks_;
     std::size_t in_use_ = 0, peak_ = 0;
 };
@@ -128,36 +167,58 @@ private:
 class Buffer {
 public:
     /// From an arena (step memory), or from the system when `arena` is null (weights, moments, caches).
-    Buffer(std::shared_ptr<Arena> arena, std::size_t bytes) : arena_(std::move(arena)), bytes_(bytes) {
+    Buffer(std::shared_ptr<Arena> arena, std::size_t bytes)
+        : arena_(std::move(arena)),
+          bytes_(bytes),
+          paged_(bytes >= (Planning::active() ? pages::kBytes : kPaged)) {
         if (arena_) {
             data_ = arena_->allocate(bytes);
             return;
         }
+        lasting() += bytes;
+        // Small blocks from the heap; pages, zero from the start, where they are worth it.
         const std::size_t rounded = (bytes + Arena::kAlignment) / Arena::kAlignment * Arena::kAlignment;
-        data_ = std::aligned_alloc(Arena::kAlignment, rounded);
+        data_ = paged_ ? pages::map(bytes) : std::aligned_alloc(Arena::kAlignment, rounded);
         if (data_ == nullptr) {
+            lasting() -= bytes;
             throw Error{ErrorCode::memory, "tensor", format("{} bytes", bytes),
                         "the system has no such block"};
         }
-        std::memset(data_, 0, rounded);
+        if (!paged_) std::memset(data_, 0, rounded);
     }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
     ~Buffer() {
         if (arena_) {
             arena_->release(data_, bytes_);
+            return;
+        }
+        lasting() -= bytes_;
+        if (paged_) {
+            pages::unmap(data_, bytes_);
         } else {
             std::free(data_);
         }
     }
 
+    /// Of all blocks that are alive and no step memory: weights, gradients, moments, tables.
+    static std::size_t lasting_bytes() { return lasting(); }
+
     void* data() const { return data_; }
     std::size_t bytes() const { return bytes_; }
 
 private:
+    static constexpr std::size_t kPaged = std::size_t{128} << 10;
+
+    static std::atomic<std::size_t>& lasting() {
+        static std::atomic<std::size_t> bytes = 0;
+        return bytes;
+    }
+
     std::shared_ptr<Arena> arena_;
     void* data_ = nullptr;
     std::size_t bytes_;
+    bool paged_;
 };
 
 }  // namespace moegrad

@@ -51,9 +51,11 @@ class Context {
 public:
     explicit Context(const ContextOptions& options = {})
         : device_(options.device),
-          arena_(std::make_shared<Arena>(options.fill)),
-          pool_(options.threads > 0 ? options.threads : default_threads()) {
-        if (device_ != Device::cpu) {
+          arena_(device_ == Device::dry ? Arena::planned() : std::make_shared<Arena>(options.fill)),
+          pool_(device_ == Device::dry ? 1
+                : options.threads > 0  ? options.threads
+                                       : default_threads()) {
+        if (device_ == Device::cuda) {
             throw Error{ErrorCode::unsupported, "Context", "device cpu", name(device_),
                         "this build has no CUDA kernels yet"};
         }

@@ -9,15 +9,17 @@
 
 namespace moegrad {
 
-enum class Device { cpu, cuda };
-inline constexpr int kDevices = 2;
+/// dry plans: its step memory is address space that nobody touches, its kernels do nothing. A step on it takes the
+/// memory it would take elsewhere, and no time.
+enum class Device { cpu, cuda, dry };
+inline constexpr int kDevices = 3;
 
 /// complex128 exists for complex-step gradient checks only.
 enum class Number { float32, float64, bfloat16, complex128 };
 inline constexpr int kNumbers = 4;
 
 inline const char* name(Device device) {
-    return device == Device::cpu ? "cpu" : "cuda";
+    return device == Device::cpu ? "cpu" : device == Device::cuda ? "cuda" : "dry";
 }
 
 inline const char* name(Number number) {

@@ -41,6 +41,18 @@ inline const char* name(ErrorCode code) {
     return "unknown";
 }
 
+/// What the command line returns: 1 failed, 2 wrong usage or configuration, 3 unusable data, 4 out of memory.
+inline int exit_status(ErrorCode code) {
+    switch (code) {
+        case ErrorCode::config: return 2;
+        case ErrorCode::data:
+        case ErrorCode::format:
+        case ErrorCode::file: return 3;
+        case ErrorCode::memory: return 4;
+        default: return 1;
+    }
+}
+
 class Error : public std::exception {
 public:
     /// place: what and where ("rms_norm", "model.safetensors: tensor lm_head.weight").

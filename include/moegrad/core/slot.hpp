@@ -6,11 +6,40 @@
 //
 // cpu/x.hpp and cuda/x.cuh fill one seat per number type. A seat nobody filled is an error that names op, device
 // and type. Filled slots form a linked list, which the tests and `doctor` walk.
+// Whoever fills a seat also fills that of Device::dry, with functions of the same types that do nothing.
 
 #include <moegrad/core/device.hpp>
 #include <moegrad/core/error.hpp>
 
 namespace moegrad {
+
+namespace detail {
+
+template <class Result, class... Arguments>
+using FunctionPointer = Result (*)(Arguments...);
+
+/// Becomes any function pointer: one that does nothing.
+struct Nothing {
+    template <class Result, class... Arguments>
+    constexpr operator FunctionPointer<Result, Arguments...>() const {
+        return [](Arguments...) -> Result { return Result(); };
+    }
+};
+
+/// A table of kernels, an aggregate of function pointers, in which every member does nothing.
+template <class Table, class... Members>
+constexpr Table table_of_nothing(Members... members) {
+    if constexpr (requires { Table{members..., Nothing()}; }) {
+        return table_of_nothing<Table>(members..., Nothing());
+    } else {
+        return Table{members...};
+    }
+}
+
+template <class Table>
+inline constexpr Table nothing = table_of_nothing<Table>();
+
+}  // namespace detail
 
 /// What proves a slot right: a gradient check, or agreement with an independent reference (updates, integer work).
 enum class Proof { gradcheck, reference };
@@ -77,6 +106,7 @@ public:
     template <class Real>
     bool fill(Device device, const Kernels<Real>& kernels) {
         set_seat(device, number_of<Real>(), &kernels);
+        set_seat(Device::dry, number_of<Real>(), &detail::nothing<Kernels<Real>>);
         return true;
     }
 };

@@ -2,6 +2,7 @@
 // SampleOrder: which samples a step sees. Every epoch is a permutation keyed by (seed, epoch); a step that crosses the
 // end of an epoch goes on in the next. Stateless: step n can be computed without the steps before it.
 
+#include <span>
 #include <vector>
 
 #include <moegrad/core/error.hpp>
@@ -29,6 +30,11 @@ public:
             picks.push_back(order_[static_cast<std::size_t>(i % samples_)]);
         }
         return picks;
+    }
+    /// All samples in the order of an epoch.
+    std::span<const std::int32_t> epoch_picks(Index epoch) {
+        if (epoch != shuffled_epoch_) shuffle_epoch(epoch);
+        return order_;
     }
     /// Which epoch step n begins in, from 0.
     Index epoch(Index n) const { return n * per_step_ / samples_; }

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include <moegrad/eval/choice_prompt.hpp>
+#include <moegrad/data/choice_prompt.hpp>
 #include <moegrad/eval/score_batch.hpp>
 #include <moegrad/io/utf8.hpp>
 

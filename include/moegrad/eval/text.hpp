@@ -66,15 +66,15 @@ struct PlacedWindow {
     Index first_row, routed_from;  // its first row in the batch; the first id whose routing is new
 };
 
-struct EncodedText {
+struct RecordText {
     std::vector<std::int32_t> ids;
     std::vector<ByteRange> range;
     Index asked = 1;
 };
 
-inline EncodedText encode_text(const Tokenizer& tokenizer, const TextRecord& record) {
+inline RecordText encode_text(const Tokenizer& tokenizer, const TextRecord& record) {
     const std::string whole = record.prompt + record.completion;
-    EncodedText text{tokenizer.encode(whole), {}, 1};
+    RecordText text{tokenizer.encode(whole), {}, 1};
     // The blanks between prompt and completion belong to the first predicted token.
     const auto last = record.prompt.find_last_not_of(' ');
     const std::string before = record.prompt.substr(0, last == std::string::npos ? 0 : last + 1);
@@ -116,7 +116,7 @@ inline std::vector<Metric> text_metrics(const std::vector<TextResult>& clusters)
 namespace detail {
 
 /// Rows [from, to) of a text as the routers saw them.
-inline RoutedText routed_stretch(const TextRecord& record, const EncodedText& text, Index from, Index to) {
+inline RoutedText routed_stretch(const TextRecord& record, const RecordText& text, Index from, Index to) {
     RoutedText routed{record.id, record.prompt + record.completion, {}, {}, record.fact};
     routed.token.assign(text.ids.begin() + from, text.ids.begin() + to);
     if (!text.range.empty()) routed.range.assign(text.range.begin() + from, text.range.begin() + to);
@@ -125,7 +125,7 @@ inline RoutedText routed_stretch(const TextRecord& record, const EncodedText& te
 
 /// Puts windows into a batch. The very last token of a text predicts nothing; with `whole` its row runs where there is
 /// room, for its experts.
-inline void place_windows(ScoreBatch& batch, const std::vector<EncodedText>& texts,
+inline void place_windows(ScoreBatch& batch, const std::vector<RecordText>& texts,
                           std::span<PlacedWindow> windows, Index L, bool whole) {
     for (PlacedWindow& placed : windows) {
         const auto& ids = texts[placed.item].ids;
@@ -167,7 +167,7 @@ inline void share_bytes(const TextResult& text, std::vector<TextResult>& windows
 /// Encodes every record and cuts it into windows; the evaluation gets an item for each.
 inline std::vector<detail::PlacedWindow> cut_texts(std::span<const TextRecord> records,
                                                    const Tokenizer& tokenizer, Index L,
-                                                   std::vector<detail::EncodedText>& texts,
+                                                   std::vector<detail::RecordText>& texts,
                                                    TextEvaluation& evaluation) {
     std::vector<detail::PlacedWindow> windows;
     for (std::size_t i = 0; i < records.size(); ++i) {
@@ -195,7 +195,7 @@ TextEvaluation evaluate_texts(Context& context, Decoder<Real>& model, const Toke
     const RouterScope scope = ScoreBatch::scope(model);
     TextEvaluation evaluation;
     evaluation.routing = TokenRouting(model.config().sliding_window.value_or(0), options.kept_texts);
-    std::vector<detail::EncodedText> texts;
+    std::vector<detail::RecordText> texts;
     auto windows = cut_texts(records, tokenizer, L, texts, evaluation);
     const std::size_t together =
         scope == RouterScope::batch ? 1 : static_cast<std::size_t>(std::max<Index>(options.batch, 1));

@@ -37,7 +37,7 @@ inline std::optional<std::vector<ByteRange>> token_ranges(const Tokenizer& token
         }
         if (const std::string piece = detokenizer.push(id); !piece.empty()) close(piece);
         // A piece that decodes to nothing because its space was stripped waits for no one.
-        else if (!tokenizer.decode_piece(id).starts_with("<0x"))
+        else if (!detokenizer.waiting())
             open = ranges.size();
     }
     close(detokenizer.finish());

@@ -10,8 +10,12 @@
 #include <moegrad/core/view.hpp>
 #include <moegrad/io/safetensors.hpp>
 
+#include <stdlib.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <initializer_list>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <span>
@@ -24,6 +28,9 @@ namespace moegrad {
 
 inline constexpr std::size_t kMaxShards = 10'000;
 inline constexpr std::size_t kMaxListedNames = 8;
+/// The largest published index has 10 MB and 100,000 tensors.
+inline constexpr JsonLimits kIndexLimits{8, std::size_t{64} << 20, std::size_t{1} << 20,
+                                         std::size_t{1} << 20};
 
 /// Throws unless `name` is a file name of the folder itself.
 inline void require_plain_file_name(const std::string& name, const std::string& place) {
@@ -37,6 +44,40 @@ inline void require_plain_file_name(const std::string& name, const std::string& 
                     moegrad::format("\"{}\"", printable(name))};
 }
 
+/// Throws when a link leads out of its folder. The Hugging Face cache is made of links, from snapshots/COMMIT to blobs;
+/// those two folders of one repository belong together.
+inline void require_inside_folder(const std::string& folder, const std::string& name) {
+    const auto resolved = [](const std::string& path) -> std::string {
+        const std::unique_ptr<char, void (*)(void*)> real(::realpath(path.c_str(), nullptr), std::free);
+        return real ? std::string(real.get()) : std::string();
+    };
+    const std::string path = folder + "/" + name, home = resolved(folder), target = resolved(path);
+    if (home.empty() || target.empty()) return;  // not there: opening it says so
+    const auto parent = [](const std::string& of) { return of.substr(0, of.rfind('/')); };
+    const std::string blobs = parent(parent(home)) + "/blobs";
+    const bool cached = parent(home).ends_with("/snapshots") && target.starts_with(blobs + "/");
+    if (!target.starts_with(home + "/") && !cached)
+        throw Error{ErrorCode::file, path, "a file of its own folder", "a link that leads out of it",
+                    "put the file there, or link the whole folder"};
+}
+
+/// What an index says: shard -> the tensors that are to be in it.
+using ShardMap = std::map<std::string, std::vector<std::string>>;
+
+inline ShardMap parse_shard_map(std::string_view text, const std::string& place) {
+    const Json json = parse_json(text, place, kIndexLimits);
+    const JsonRef map = JsonRef(json, place, ErrorCode::format).at("weight_map");
+    ShardMap shards;
+    for (const JsonMember& member : map.members()) {
+        const JsonRef file = map.member(member);
+        require_plain_file_name(file.string(), file.place());
+        shards[file.string()].push_back(member.key);
+        if (shards.size() > kMaxShards) map.fail(moegrad::format("at most {} shards", kMaxShards));
+    }
+    if (shards.empty()) map.fail("at least one tensor");
+    return shards;
+}
+
 /// "a, b, c and 5 more"
 inline std::string list_names(const std::vector<std::string>& names) {
     std::string out;
@@ -45,6 +86,24 @@ inline std::string list_names(const std::vector<std::string>& names) {
     if (names.size() > kMaxListedNames)
         out += moegrad::format(" and {} more", names.size() - kMaxListedNames);
     return out;
+}
+
+/// `tensors` of the map and what the shard holds are the same names.
+inline void require_same_tensors(const std::string& index, const std::string& shard,
+                                 std::vector<std::string> tensors, const std::vector<TensorInfo>& stored) {
+    std::vector<std::string> held, missing, extra;
+    for (const TensorInfo& info : stored) held.push_back(info.name);
+    std::sort(held.begin(), held.end());
+    std::sort(tensors.begin(), tensors.end());
+    std::set_difference(tensors.begin(), tensors.end(), held.begin(), held.end(),
+                        std::back_inserter(missing));
+    std::set_difference(held.begin(), held.end(), tensors.begin(), tensors.end(), std::back_inserter(extra));
+    if (!missing.empty())
+        throw Error{ErrorCode::format, index, moegrad::format("{} to hold every tensor mapped to it", shard),
+                    moegrad::format("{} missing: {}", missing.size(), list_names(missing))};
+    if (!extra.empty())
+        throw Error{ErrorCode::format, index, moegrad::format("every tensor of {} in weight_map", shard),
+                    moegrad::format("{} not mapped to it: {}", extra.size(), list_names(extra))};
 }
 
 class CheckpointIndex {
@@ -59,6 +118,7 @@ public:
         if (!has_single && !has_index)
             throw Error{ErrorCode::file, folder_, "model.safetensors or model.safetensors.index.json",
                         "neither", "PyTorch .bin files must be converted to safetensors first"};
+        require_inside_folder(folder_, has_single ? "model.safetensors" : "model.safetensors.index.json");
         if (has_single)
             open_single(single, links);
         else
@@ -70,6 +130,9 @@ public:
     const std::vector<std::string>& names() const { return names_; }
     bool contains(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
     const TensorInfo& info(std::string_view name) const { return *entry(name).info; }
+    /// The path of the file that holds it.
+    const std::string& file_of(std::string_view name) const { return entry(name).file->path(); }
+    std::size_t file_count() const { return files_.size(); }
 
     /// Reads a tensor, once. `shape` is what the model wants; out holds its numbers in C order.
     template <Readable T>
@@ -134,41 +197,17 @@ private:
     }
 
     void open_sharded(const std::string& path, Links links) {
-        const Json json = parse_json_file(path, {8, std::size_t{100} << 20, std::size_t{4} << 20}, links);
-        const JsonRef map = JsonRef(json, path, ErrorCode::format).at("weight_map");
-        std::map<std::string, std::vector<std::string>> shards;  // file -> tensors the map puts there
-        for (const JsonMember& member : map.members()) {
-            const JsonRef file = map.member(member);
-            require_plain_file_name(file.string(), file.place());
-            shards[file.string()].push_back(member.key);
-            if (shards.size() > kMaxShards) map.fail(moegrad::format("at most {} shards", kMaxShards));
-        }
-        if (shards.empty()) map.fail("at least one tensor");
-        for (const auto& [shard, tensors] : shards) open_shard(path, shard, tensors, links);
+        const MappedFile file(path, links);
+        for (const auto& [shard, tensors] : parse_shard_map(file.text(), path))
+            open_shard(path, shard, tensors, links);
     }
 
     void open_shard(const std::string& index, const std::string& shard,
                     const std::vector<std::string>& tensors, Links links) {
+        require_inside_folder(folder_, shard);
         files_.push_back(std::make_unique<SafetensorsFile>(folder_ + "/" + shard, links));
         const SafetensorsFile& file = *files_.back();
-        std::vector<std::string> missing, extra;
-        for (const std::string& name : tensors)
-            if (!file.find(name)) missing.push_back(name);
-        if (!missing.empty())
-            throw Error{ErrorCode::format, index,
-                        moegrad::format("{} to hold every tensor mapped to it", shard),
-                        moegrad::format("{} missing: {}", missing.size(), list_names(missing))};
-        if (file.tensors().size() != tensors.size()) {
-            const std::map<std::string, bool> mapped = [&] {
-                std::map<std::string, bool> out;
-                for (const std::string& name : tensors) out[name] = true;
-                return out;
-            }();
-            for (const TensorInfo& info : file.tensors())
-                if (!mapped.contains(info.name)) extra.push_back(info.name);
-            throw Error{ErrorCode::format, index, moegrad::format("every tensor of {} in weight_map", shard),
-                        moegrad::format("{} not mapped to it: {}", extra.size(), list_names(extra))};
-        }
+        require_same_tensors(index, shard, tensors, file.tensors());
         for (const TensorInfo& info : file.tensors()) insert(file, info);
     }
 

@@ -1,9 +1,12 @@
 #pragma once
 // parse_json: JSON text to Json, through nlohmann's SAX interface with limits on size, depth and number of values.
-// The only header that includes nlohmann/json. Stricter than it: no byte order mark, no NUL, no repeated key.
+// json_events: the same text as events, for files that are better read without a tree.
+// The only header that includes nlohmann/json. Stricter than it: no byte order mark, no NUL, no repeated key, and -0 is
+// a real number.
 
 #include <moegrad/core/error.hpp>
 #include <moegrad/core/format.hpp>
+#include <moegrad/io/json_limits.hpp>
 #include <moegrad/io/json_value.hpp>
 #include <moegrad/io/mapped_file.hpp>
 
@@ -16,28 +19,26 @@
 
 namespace moegrad {
 
-struct JsonLimits {
-    std::size_t depth = 64;
-    std::size_t bytes = std::size_t{256} << 20;
-    std::size_t values = std::size_t{16} << 20;
-};
+namespace detail {
 
-/// Builds the value without recursion: one frame per open bracket.
-class JsonBuilder {
+/// nlohmann's events as four: handler.scalar(Json), open(bool is_object), key(std::string), close().
+template <class Handler>
+class JsonBridge {
 public:
-    JsonBuilder(std::string place, JsonLimits limits) : place_(std::move(place)), limits_(limits) {}
+    JsonBridge(Handler& handler, const std::string& place) : handler_(handler), place_(place) {}
 
-    bool null() { return put(Json()); }
-    bool boolean(bool value) { return put(Json(value)); }
-    bool number_integer(std::int64_t value) { return put(Json(value)); }
-    bool number_unsigned(std::uint64_t value) { return put(Json::from_unsigned(value)); }
-    bool number_float(double value, const std::string&) { return put(Json(value)); }
-    bool string(std::string& value) { return put(Json(std::move(value))); }
+    bool null() { return scalar(Json()); }
+    bool boolean(bool value) { return scalar(Json(value)); }
+    // It asks for a signed integer only behind a minus, so this 0 was written -0.
+    bool number_integer(std::int64_t value) { return scalar(value == 0 ? Json(-0.0) : Json(value)); }
+    bool number_unsigned(std::uint64_t value) { return scalar(Json::from_unsigned(value)); }
+    bool number_float(double value, const std::string&) { return scalar(Json(value)); }
+    bool string(std::string& value) { return scalar(Json(std::move(value))); }
     bool binary(nlohmann::json::binary_t&) { return false; }
     bool start_object(std::size_t) { return open(true); }
     bool start_array(std::size_t) { return open(false); }
     bool key(std::string& value) {
-        frames_.back().key = std::move(value);
+        handler_.key(std::move(value));
         return true;
     }
     bool end_object() { return close(); }
@@ -50,6 +51,49 @@ public:
                     moegrad::format("at byte {}: {}", position, printable(text, 200))};
     }
 
+private:
+    bool scalar(Json value) {
+        handler_.scalar(std::move(value));
+        return true;
+    }
+    bool open(bool is_object) {
+        handler_.open(is_object);
+        return true;
+    }
+    bool close() {
+        handler_.close();
+        return true;
+    }
+    Handler& handler_;
+    const std::string& place_;
+};
+
+}  // namespace detail
+
+/// The events of a text within the limits. Memory is that of the longest string and of the open brackets.
+template <class Handler>
+void json_events(std::string_view text, const std::string& place, const JsonLimits& limits,
+                 Handler& handler) {
+    require_json_limits(text, place, limits);
+    detail::JsonBridge<Handler> bridge(handler, place);
+    nlohmann::json::sax_parse(text.begin(), text.end(), &bridge);
+}
+
+/// Builds the value without recursion: one frame per open bracket.
+class JsonBuilder {
+public:
+    explicit JsonBuilder(std::string place) : place_(std::move(place)) {}
+
+    void scalar(Json value) { put(std::move(value)); }
+    void open(bool is_object) { frames_.push_back({is_object, {}, {}, {}}); }
+    void key(std::string value) { frames_.back().key = std::move(value); }
+    void close() {
+        Frame frame = std::move(frames_.back());
+        frames_.pop_back();
+        put(frame.is_object ? Json::from_members(std::move(frame.members), place_)
+                            : Json(std::move(frame.array)));
+    }
+
     Json take() { return std::move(root_); }
 
 private:
@@ -60,10 +104,7 @@ private:
         std::string key;
     };
 
-    bool put(Json value) {
-        if (++values_ > limits_.values)
-            throw Error{ErrorCode::format, place_, moegrad::format("at most {} JSON values", limits_.values),
-                        "more"};
+    void put(Json value) {
         if (frames_.empty()) {
             root_ = std::move(value);
         } else if (Frame& frame = frames_.back(); frame.is_object) {
@@ -71,43 +112,17 @@ private:
         } else {
             frame.array.push_back(std::move(value));
         }
-        return true;
-    }
-
-    bool open(bool is_object) {
-        if (frames_.size() >= limits_.depth)
-            throw Error{ErrorCode::format, place_,
-                        moegrad::format("JSON nested at most {} deep", limits_.depth), "deeper"};
-        frames_.push_back({is_object, {}, {}, {}});
-        return true;
-    }
-
-    bool close() {
-        Frame frame = std::move(frames_.back());
-        frames_.pop_back();
-        return put(frame.is_object ? Json::from_members(std::move(frame.members), place_)
-                                   : Json(std::move(frame.array)));
     }
 
     std::string place_;
-    JsonLimits limits_;
     Json root_;
     std::vector<Frame> frames_;
-    std::size_t values_ = 0;
 };
 
 /// `place` names the source in errors, usually the file's name.
 inline Json parse_json(std::string_view text, const std::string& place, JsonLimits limits = {}) {
-    if (text.size() > limits.bytes)
-        throw Error{ErrorCode::format, place, moegrad::format("at most {} bytes of JSON", limits.bytes),
-                    moegrad::format("{} bytes", text.size())};
-    // nlohmann skips a byte order mark and takes NUL for the end of input; in a file both are damage.
-    if (text.substr(0, 3) == "\xEF\xBB\xBF")
-        throw Error{ErrorCode::format, place, "JSON", "a UTF-8 byte order mark", "save the file without it"};
-    if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos)
-        throw Error{ErrorCode::format, place, "JSON text", moegrad::format("a NUL byte at {}", nul)};
-    JsonBuilder builder(place, limits);
-    nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
+    JsonBuilder builder(place);
+    json_events(text, place, limits, builder);
     return builder.take();
 }
 

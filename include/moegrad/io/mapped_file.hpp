@@ -1,5 +1,6 @@
 #pragma once
 // MappedFile: a regular file mapped read-only. Opening never blocks (FIFOs and devices are refused, not waited for).
+// Pages that were read count as memory of the process until `forget` gives them back; the system's cache keeps them.
 
 #include <moegrad/core/error.hpp>
 #include <moegrad/core/format.hpp>
@@ -9,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -50,6 +52,14 @@ public:
             throw;
         }
     }
+    /// Bytes that are in memory already, under a name for errors. They must outlive this.
+    static MappedFile of_memory(std::string name, std::string_view bytes) {
+        MappedFile file;
+        file.path_ = std::move(name);
+        file.data_ = reinterpret_cast<const std::byte*>(bytes.data());
+        file.size_ = bytes.size();
+        return file;
+    }
     MappedFile(MappedFile&& other) noexcept
         : path_(std::move(other.path_)),
           descriptor_(std::exchange(other.descriptor_, -1)),
@@ -76,13 +86,35 @@ public:
 
     /// Call before a long read: touching pages of a file that another program has cut short kills the process.
     void require_unchanged() const {
+        if (descriptor_ < 0) return;
         struct stat status {};
         if (::fstat(descriptor_, &status) != 0 || static_cast<std::size_t>(status.st_size) != size_)
             throw Error{ErrorCode::file, path_, moegrad::format("the {} bytes it had when opened", size_),
                         moegrad::format("{} bytes", status.st_size), "the file was changed while in use"};
     }
 
+    /// Gives back the pages of [offset, offset + count), up to the one where a next read goes on. They can be read again.
+    void forget(std::size_t offset, std::size_t count) const noexcept {
+        advise(offset, count, MADV_DONTNEED);
+    }
+    /// Has the system read a range ahead.
+    void expect(std::size_t offset, std::size_t count) const noexcept {
+        advise(offset, count, MADV_WILLNEED);
+    }
+
 private:
+    MappedFile() = default;
+
+    void advise(std::size_t offset, std::size_t count, int advice) const noexcept {
+        if (descriptor_ < 0) return;
+        const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+        const std::size_t begin = std::min(offset, size_) / page * page;
+        const std::size_t end = offset + std::min(count, size_ - std::min(offset, size_));
+        const std::size_t last = end >= size_ ? size_ : end / page * page;
+        if (begin < last)
+            static_cast<void>(::madvise(const_cast<std::byte*>(data_) + begin, last - begin, advice));
+    }
+
     void map() {
         struct stat status {};
         if (::fstat(descriptor_, &status) != 0)
@@ -100,7 +132,7 @@ private:
     }
 
     void release() noexcept {
-        if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+        if (data_ && descriptor_ >= 0) ::munmap(const_cast<std::byte*>(data_), size_);
         if (descriptor_ >= 0) ::close(descriptor_);
         data_ = nullptr;
         descriptor_ = -1;

@@ -21,12 +21,14 @@
 
 namespace moegrad {
 
+inline bool is_known_config_key(ModelFamily family, std::string_view key) {
+    return is_listed(kHarmlessConfigKeys, key) || is_listed(kReadConfigKeys, key) ||
+           (family == ModelFamily::mixtral && is_listed(kReadMixtralKeys, key));
+}
+
 inline void reject_unknown_keys(const JsonRef& root, ModelFamily family) {
     for (const JsonMember& member : root.members()) {
-        const bool known = is_listed(kHarmlessConfigKeys, member.key) ||
-                           is_listed(kReadConfigKeys, member.key) ||
-                           (family == ModelFamily::mixtral && is_listed(kReadMixtralKeys, member.key));
-        if (!known)
+        if (!is_known_config_key(family, member.key))
             root.member(member).fail(
                 moegrad::format("keys that a {} model has", name(family)),
                 "this key may change what the model computes; remove it only if you know that it does not");

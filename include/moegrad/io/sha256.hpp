@@ -212,8 +212,16 @@ inline std::string sha256_hex(std::string_view text) {
 
 /// Of a whole file, as `sha256sum` prints it.
 inline std::string sha256_file(const std::string& path) {
+    constexpr std::size_t kPiece = std::size_t{4} << 20;
     const MappedFile file(path);
-    return sha256_hex(file.bytes());
+    Sha256 hash;
+    for (std::size_t at = 0; at < file.size(); at += kPiece) {
+        const std::size_t count = std::min(kPiece, file.size() - at);
+        file.expect(at + count, kPiece);
+        hash.update(file.bytes().subspan(at, count));
+        file.forget(at, count);  // a checkpoint that is hashed is not held
+    }
+    return hash.hex();
 }
 
 }  // namespace moegrad

@@ -1,12 +1,16 @@
 #pragma once
 // AddedTokens: finds the added tokens of a tokenizer.json in a text before the model sees it; leftmost, then longest.
-// A token with lstrip or rstrip takes the white space beside it with it.   tokenizers, added_vocabulary.rs
+// A token with lstrip or rstrip takes the white space beside it with it; one with single_word counts only where no
+// word character touches it.   tokenizers, added_vocabulary.rs
 
+#include <moegrad/io/unicode_regex.hpp>
 #include <moegrad/io/utf8.hpp>
 
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -20,7 +24,8 @@ struct AddedToken {
     bool special = false;  // left out when decoding without special tokens
     bool lstrip = false;
     bool rstrip = false;
-    bool normalized = false;  // looked for after normalisation instead of before
+    bool normalized = false;                   // looked for after normalisation instead of before
+    std::shared_ptr<const UnicodeRegex> word;  // single_word: what the characters beside it must not match
 };
 
 /// A stretch of text: `id` >= 0 for an added token, else text for the model.
@@ -45,8 +50,8 @@ public:
         starts_[static_cast<unsigned char>(pattern.front())] = true;
     }
 
-    /// Cuts the whole text into parts, in order.
-    std::vector<TextPart> split(std::string_view text) const {
+    /// Cuts the whole text into parts, in order. A special token that is not asked for is text, and so is what it covers.
+    std::vector<TextPart> split(std::string_view text, bool with_special = true) const {
         std::vector<TextPart> parts;
         std::size_t done = 0;
         for (std::size_t at = 0; at < text.size();) {
@@ -56,14 +61,18 @@ public:
                 continue;
             }
             std::size_t begin = at, end = at + length;
-            if (token->lstrip) begin = std::max(done, white_space_before(text, begin));
+            // As in the reference, the search goes on behind the match itself: a token whose content begins with white
+            // space is still found where rstrip has taken that space.
+            at = end;
+            if ((token->special && !with_special) || (token->word && in_a_word(*token, text, begin, end)))
+                continue;
+            if (token->lstrip) begin = white_space_before(text, begin, done);
+            begin = std::max(begin, done);
+            end = std::max(end, done);
             if (token->rstrip) end = white_space_after(text, end);
             if (done < begin) parts.push_back({done, begin, -1});
             parts.push_back({begin, end, token->id});
-            // As in the reference, the search goes on behind the match itself: a token whose content begins with white
-            // space is still found where rstrip has taken that space.
             done = end;
-            at += length;
         }
         if (done < text.size()) parts.push_back({done, text.size(), -1});
         return parts;
@@ -83,6 +92,24 @@ private:
         return best;
     }
 
+    static bool in_a_word(const AddedToken& token, std::string_view text, std::size_t begin,
+                          std::size_t end) {
+        const auto touches = [&](std::size_t at) {
+            const Utf8Unit unit = utf8_unit(text, at);
+            return unit.state == Utf8State::complete &&
+                   token.word->find(text.substr(at, unit.length), 0).has_value();
+        };
+        return (end < text.size() && touches(end)) || (begin > 0 && touches(character_before(text, begin)));
+    }
+
+    /// Where the character that ends at `at` > 0 begins, if it is UTF-8.
+    static std::size_t character_before(std::string_view text, std::size_t at) {
+        std::size_t begin = at - 1;
+        while (begin > 0 && at - begin < 4 && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80)
+            --begin;
+        return begin;
+    }
+
     static std::size_t white_space_after(std::string_view text, std::size_t at) {
         while (at < text.size()) {
             const Utf8Unit unit = utf8_unit(text, at);
@@ -92,11 +119,9 @@ private:
         return at;
     }
 
-    static std::size_t white_space_before(std::string_view text, std::size_t at) {
-        while (at > 0) {
-            std::size_t begin = at - 1;
-            while (begin > 0 && at - begin < 4 && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80)
-                --begin;
+    static std::size_t white_space_before(std::string_view text, std::size_t at, std::size_t least) {
+        while (at > least) {
+            const std::size_t begin = character_before(text, at);
             const Utf8Unit unit = utf8_unit(text, begin);
             if (unit.state != Utf8State::complete || unit.length != at - begin || !is_white_space(unit.point))
                 break;

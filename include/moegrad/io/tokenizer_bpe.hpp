@@ -1,11 +1,14 @@
 #pragma once
-// BytePairModel: pieces and ranked merges of a tokenizer.json "BPE" model. A word starts as its characters; the adjacent
+// BytePairModel: the "BPE" model of a tokenizer.json. A word starts as its characters; the adjacent
 // pair whose merge has the lowest rank (leftmost first) is joined until none is left. With byte fallback a character
 // that is no piece becomes its bytes <0xNN>; a byte that is not UTF-8 counts as such a character of its own.
+// Byte-level words start as their bytes instead, each the character that stands for it (tokenizer_bytes.hpp).
 // O(n log n) for n characters: linked list of symbols, heap of candidates.   Sennrich et al. 2016; tokenizers, bpe/.
 
-#include <moegrad/core/error.hpp>
 #include <moegrad/core/format.hpp>
+#include <moegrad/io/tokenizer_bytes.hpp>
+#include <moegrad/io/tokenizer_text.hpp>
+#include <moegrad/io/tokenizer_vocabulary.hpp>
 #include <moegrad/io/utf8.hpp>
 
 #include <algorithm>
@@ -13,7 +16,6 @@
 #include <cstdint>
 #include <optional>
 #include <queue>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,108 +23,23 @@
 
 namespace moegrad {
 
-/// Pieces by id and ids by piece. Ids may have gaps, but not so many that a small file asks for much memory.
-class Vocabulary {
-public:
-    static constexpr std::int32_t kNone = -1;
-
-    void add(std::string piece, std::int32_t id) { entries_.push_back({std::move(piece), id}); }
-
-    /// Sorts and checks; call once after the last add. Two pieces with one id and two ids of one piece are errors.
-    void seal(const std::string& place) {
-        std::sort(entries_.begin(), entries_.end(),
-                  [](const Entry& a, const Entry& b) { return a.piece < b.piece; });
-        const std::size_t cap = 2 * entries_.size() + 1024;
-        for (std::size_t i = 0; i < entries_.size(); ++i) {
-            const Entry& entry = entries_[i];
-            const auto id = static_cast<std::size_t>(entry.id);
-            if (entry.id < 0 || id >= cap)
-                throw Error{ErrorCode::format, place, moegrad::format("ids in 0..{}", cap - 1),
-                            moegrad::format("{} for \"{}\"", entry.id, printable(entry.piece))};
-            if (i > 0 && entries_[i - 1].piece == entry.piece)
-                throw Error{ErrorCode::format, place, "one id for each token",
-                            moegrad::format("two for \"{}\"", printable(entry.piece))};
-            if (id >= by_id_.size()) by_id_.resize(id + 1, kNone);
-            if (by_id_[id] != kNone)
-                throw Error{ErrorCode::format, place, "one token for each id",
-                            moegrad::format("{} is \"{}\" and \"{}\"", id, printable(piece(entry.id)),
-                                            printable(entry.piece))};
-            by_id_[id] = static_cast<std::int32_t>(i);
-        }
-    }
-
-    std::int32_t find(std::string_view piece) const {
-        const auto found = std::lower_bound(entries_.begin(), entries_.end(), piece,
-                                            [](const Entry& a, std::string_view b) { return a.piece < b; });
-        return found != entries_.end() && found->piece == piece ? found->id : kNone;
-    }
-    bool has(std::int32_t id) const {
-        return id >= 0 && static_cast<std::size_t>(id) < by_id_.size() &&
-               by_id_[static_cast<std::size_t>(id)] != kNone;
-    }
-    const std::string& piece(std::int32_t id) const {
-        if (!has(id))
-            throw Error{ErrorCode::value, "tokenizer",
-                        moegrad::format("an id of the vocabulary of {}", by_id_.size()),
-                        moegrad::format("{}", id), "do tokenizer and model belong together?"};
-        return entries_[static_cast<std::size_t>(by_id_[static_cast<std::size_t>(id)])].piece;
-    }
-    /// Largest id + 1.
-    std::size_t size() const { return by_id_.size(); }
-
-private:
-    struct Entry {
-        std::string piece;
-        std::int32_t id;
-    };
-    std::vector<Entry> entries_;       // sorted by piece
-    std::vector<std::int32_t> by_id_;  // id -> index into entries_
-};
-
-/// Pair of ids -> rank and joined id; rows by left id, each sorted by right id.
-class MergeTable {
-public:
-    struct Merge {
-        std::int32_t left, right, joined;
-        std::uint32_t rank;
-    };
-
-    /// Of equal pairs the later one counts, as in the reference.
-    void assign(std::vector<Merge> merges, std::size_t vocabulary_size) {
-        std::sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) {
-            return std::pair(a.left, a.right) != std::pair(b.left, b.right)
-                       ? std::pair(a.left, a.right) < std::pair(b.left, b.right)
-                       : a.rank > b.rank;
-        });
-        const auto same = [](const Merge& a, const Merge& b) {
-            return a.left == b.left && a.right == b.right;
-        };
-        merges.erase(std::unique(merges.begin(), merges.end(), same), merges.end());
-        begin_.assign(vocabulary_size + 1, 0);
-        for (const Merge& merge : merges) ++begin_[static_cast<std::size_t>(merge.left) + 1];
-        for (std::size_t i = 1; i < begin_.size(); ++i) begin_[i] += begin_[i - 1];
-        merges_ = std::move(merges);
-    }
-
-    const Merge* find(std::int32_t left, std::int32_t right) const {
-        const auto row = static_cast<std::size_t>(left);
-        const Merge* first = merges_.data() + begin_[row];
-        const Merge* last = merges_.data() + begin_[row + 1];
-        const Merge* found =
-            std::lower_bound(first, last, right, [](const Merge& a, std::int32_t b) { return a.right < b; });
-        return found != last && found->right == right ? found : nullptr;
-    }
-
-private:
-    std::vector<Merge> merges_;
-    std::vector<std::size_t> begin_;
-};
-
 struct BytePairOptions {
     bool byte_fallback = false;
     bool fuse_unknown = false;   // neighbouring unknown characters give one unknown id
     bool ignore_merges = false;  // a word that is a piece is that piece, whatever the merges say
     std::int32_t unknown_id = Vocabulary::kNone;
+};
+
+/// Where ids go, and where in the input each of them ends, if anybody asks.
+struct TokenSink {
+    std::vector<std::int32_t>& ids;
+    std::vector<std::size_t>* ends = nullptr;
+
+    bool tracks() const { return ends != nullptr; }
+    void push(std::int32_t id, std::size_t end) {
+        ids.push_back(id);
+        if (ends) ends->push_back(end);
+    }
 };
 
 class BytePairModel {
@@ -132,33 +49,69 @@ public:
     BytePairModel(Vocabulary vocabulary, std::vector<MergeTable::Merge> merges, BytePairOptions options)
         : vocabulary_(std::move(vocabulary)), options_(options) {
         merges_.assign(std::move(merges), vocabulary_.size());
-        for (unsigned byte = 0; byte < 256; ++byte)
-            byte_ids_[byte] = vocabulary_.find(moegrad::format("<0x{:02X}>", byte));
+        for (unsigned byte = 0; byte < 256; ++byte) {
+            fallback_ids_[byte] = vocabulary_.find(moegrad::format("<0x{:02X}>", byte));
+            const char one = static_cast<char>(byte);
+            level_ids_[byte] = vocabulary_.find(bytes_to_characters(std::string_view(&one, 1)));
+        }
         for (unsigned byte = 0; byte < 128; ++byte) {
             const char character = static_cast<char>(byte);
             ascii_ids_[byte] = vocabulary_.find(std::string_view(&character, 1));
         }
     }
 
-    /// Appends the ids of one word.
-    void encode(std::string_view word, std::vector<std::int32_t>& out) const {
-        if (options_.ignore_merges)
-            if (const std::int32_t whole = vocabulary_.find(word); whole != Vocabulary::kNone) {
-                out.push_back(whole);
-                return;
+    /// The ids of one word.
+    void encode(const AlignedView& word, TokenSink& out) const {
+        if (options_.ignore_merges && push_whole(word, word.text, out)) return;
+        merge_and_push(word, characters(word.text), out);
+    }
+    void encode(std::string_view word, std::vector<std::int32_t>& ids) const {
+        TokenSink sink{ids};
+        encode(AlignedView{word}, sink);
+    }
+    /// The ids of one word of bytes.
+    void encode_bytes(const AlignedView& word, TokenSink& out) const {
+        if (options_.ignore_merges && push_whole(word, bytes_to_characters(word.text), out)) return;
+        Symbols symbols;
+        for (const char c : word.text) {
+            const std::int32_t id = level_ids_[static_cast<unsigned char>(c)];
+            if (id != Vocabulary::kNone) {
+                symbols.push(id, 1);
+                continue;
             }
-        std::vector<std::int32_t> ids = characters(word);
-        merge(ids);
-        for (const std::int32_t id : ids)
-            if (id != kRemoved) out.push_back(id);
+            // Only bytes that no UTF-8 has may lack a piece: U+FFFD.
+            for (std::size_t i = 0; i < kReplacementCharacter.size(); ++i)
+                symbols.push(level_ids_[static_cast<unsigned char>(kReplacementCharacter[i])], i == 0);
+        }
+        merge_and_push(word, std::move(symbols), out);
     }
 
     bool every_byte_has_a_piece() const {
-        return std::find(byte_ids_.begin(), byte_ids_.end(), Vocabulary::kNone) == byte_ids_.end();
+        return std::find(fallback_ids_.begin(), fallback_ids_.end(), Vocabulary::kNone) ==
+               fallback_ids_.end();
+    }
+    /// The first byte of UTF-8 whose character is no piece, else -1.
+    int byte_without_character() const {
+        for (int byte = 0; byte < 0xF5; ++byte)
+            if (byte != 0xC0 && byte != 0xC1 &&
+                level_ids_[static_cast<std::size_t>(byte)] == Vocabulary::kNone)
+                return byte;
+        return -1;
     }
 
 private:
     static constexpr std::int32_t kRemoved = -2;
+    static constexpr std::size_t kShort = 24;  // so many symbols are merged by looking at all pairs each time
+
+    /// The parts of a word, and of how many of its bytes each is made.
+    struct Symbols {
+        std::vector<std::int32_t> ids;
+        std::vector<std::size_t> bytes;
+        void push(std::int32_t id, std::size_t length) {
+            ids.push_back(id);
+            bytes.push_back(length);
+        }
+    };
 
     struct Candidate {
         std::uint32_t rank;
@@ -170,9 +123,29 @@ private:
         }
     };
 
-    std::vector<std::int32_t> characters(std::string_view word) const {
-        std::vector<std::int32_t> ids;
-        ids.reserve(word.size());
+    bool push_whole(const AlignedView& word, std::string_view piece, TokenSink& out) const {
+        const std::int32_t whole = vocabulary_.find(piece);
+        if (whole == Vocabulary::kNone) return false;
+        out.push(whole, word.end(word.text.size()));
+        return true;
+    }
+
+    void merge_and_push(const AlignedView& word, Symbols symbols, TokenSink& out) const {
+        if (symbols.ids.size() <= kShort)
+            merge_short(symbols);
+        else
+            merge(symbols);
+        std::size_t done = 0;
+        for (std::size_t i = 0; i < symbols.ids.size(); ++i) {
+            if (symbols.ids[i] == kRemoved) continue;
+            done += symbols.bytes[i];
+            out.push(symbols.ids[i], word.end(done));
+        }
+    }
+
+    Symbols characters(std::string_view word) const {
+        Symbols symbols;
+        symbols.ids.reserve(word.size());
         bool after_unknown = false;
         for (std::size_t at = 0; at < word.size();) {
             const Utf8Unit unit = utf8_unit(word, at);
@@ -183,27 +156,57 @@ private:
                                         ? ascii_ids_[unit.point]
                                         : vocabulary_.find(character);
             if (id != Vocabulary::kNone) {
-                ids.push_back(id);
+                symbols.push(id, length);
                 after_unknown = false;
-            } else if (options_.byte_fallback && push_bytes(character, ids)) {
+            } else if (options_.byte_fallback && push_fallback(character, symbols)) {
                 after_unknown = false;
             } else {
-                if (!(after_unknown && options_.fuse_unknown)) ids.push_back(options_.unknown_id);
+                if (after_unknown && options_.fuse_unknown)
+                    symbols.bytes.back() += length;
+                else
+                    symbols.push(options_.unknown_id, length);
                 after_unknown = true;
             }
         }
-        return ids;
+        return symbols;
     }
 
-    bool push_bytes(std::string_view character, std::vector<std::int32_t>& ids) const {
+    bool push_fallback(std::string_view character, Symbols& symbols) const {
         for (const char c : character)
-            if (byte_ids_[static_cast<unsigned char>(c)] == Vocabulary::kNone) return false;
-        for (const char c : character) ids.push_back(byte_ids_[static_cast<unsigned char>(c)]);
+            if (fallback_ids_[static_cast<unsigned char>(c)] == Vocabulary::kNone) return false;
+        for (const char c : character) symbols.push(fallback_ids_[static_cast<unsigned char>(c)], 1);
         return true;
     }
 
+    void merge_short(Symbols& symbols) const {
+        std::array<const MergeTable::Merge*, kShort> pair{};  // of symbol i and the next
+        std::size_t count = symbols.ids.size();
+        const auto look = [&](std::size_t i) {
+            pair[i] = i + 1 < count ? merges_.find(symbols.ids[i], symbols.ids[i + 1]) : nullptr;
+        };
+        for (std::size_t i = 0; i < count; ++i) look(i);
+        for (;;) {
+            std::size_t best = count;
+            for (std::size_t i = 0; i + 1 < count; ++i)
+                if (pair[i] && (best == count || pair[i]->rank < pair[best]->rank)) best = i;
+            if (best == count) break;
+            symbols.ids[best] = pair[best]->joined;
+            symbols.bytes[best] += symbols.bytes[best + 1];
+            --count;
+            for (std::size_t i = best + 1; i < count; ++i) {
+                symbols.ids[i] = symbols.ids[i + 1];
+                symbols.bytes[i] = symbols.bytes[i + 1];
+                pair[i] = pair[i + 1];
+            }
+            look(best);
+            if (best > 0) look(best - 1);
+        }
+        symbols.ids.resize(count);
+    }
+
     /// Joins in place; the right half of a joined pair becomes kRemoved.
-    void merge(std::vector<std::int32_t>& ids) const {
+    void merge(Symbols& symbols) const {
+        std::vector<std::int32_t>& ids = symbols.ids;
         const std::size_t count = ids.size(), end = count;
         std::vector<std::size_t> next(count), previous(count);
         std::vector<Candidate> first;
@@ -229,6 +232,7 @@ private:
             if (!current || current->joined != top.joined) continue;
             ids[left] = top.joined;
             ids[right] = kRemoved;
+            symbols.bytes[left] += symbols.bytes[right];
             next[left] = next[right];
             if (next[left] != end) {
                 previous[next[left]] = left;
@@ -242,8 +246,9 @@ private:
     Vocabulary vocabulary_;
     MergeTable merges_;
     BytePairOptions options_;
-    std::array<std::int32_t, 256> byte_ids_{};
-    std::array<std::int32_t, 128> ascii_ids_{};  // most characters of most texts: no search
+    std::array<std::int32_t, 256> fallback_ids_{};  // of <0x00> to <0xFF>
+    std::array<std::int32_t, 256> level_ids_{};     // of the character that stands for the byte
+    std::array<std::int32_t, 128> ascii_ids_{};     // most characters of most texts: no search
 };
 
 }  // namespace moegrad

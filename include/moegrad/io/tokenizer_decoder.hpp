@@ -1,7 +1,9 @@
 #pragma once
 // From pieces back to text: U+2581 to space, byte pieces <0xNN> to bytes, the leading space that encoding put there
-// taken away. The steps and their order are those of tokenizer.json ("decoder"); see tokenizers, decoders/.
+// taken away; or, byte-level, every character to the byte it stands for. The steps and their order are those of
+// tokenizer.json ("decoder"); see tokenizers, decoders/.
 
+#include <moegrad/io/tokenizer_bytes.hpp>
 #include <moegrad/io/utf8.hpp>
 
 #include <cstdint>
@@ -18,6 +20,8 @@ struct DecoderOptions {
     Marks marks = Marks::to_space;
     bool drop_first_marks = false;  // Metaspace: the first piece loses its marks altogether
     bool byte_fallback = false;
+    bool byte_level =
+        false;  // and nothing of the above; a piece with a character that is no byte is as it is
     std::size_t strip_leading = 0;  // at most so many spaces at the start of the whole text
 };
 
@@ -61,6 +65,11 @@ public:
         : options_(options), broken_(broken), to_strip_(options.strip_leading) {}
 
     void push(std::string_view piece) {
+        if (options_.byte_level) {
+            run_ += characters_to_bytes(piece).value_or(std::string(piece));
+            emit_complete();
+            return;
+        }
         const bool first = first_;
         first_ = false;
         const int byte = options_.byte_fallback ? piece_byte(piece) : -1;
@@ -79,7 +88,9 @@ public:
     /// No more pieces follow the last byte.
     void end_run() {
         if (run_.empty()) return;
-        if (is_utf8(run_)) {
+        if (options_.byte_level) {
+            emit(kReplacementCharacter);  // what is left is the start of one character
+        } else if (is_utf8(run_)) {
             emit(run_);
         } else {
             for (std::size_t i = 0; i < run_.size(); ++i) emit(kReplacementCharacter);
@@ -87,6 +98,8 @@ public:
         run_.clear();
     }
 
+    /// Whether bytes wait for the rest of their character.
+    bool waiting() const { return !run_.empty(); }
     /// The text since the last call.
     std::string take() { return std::exchange(ready_, {}); }
 
@@ -96,9 +109,9 @@ private:
         while (at < run_.size()) {
             const Utf8Unit unit = utf8_unit(run_, at);
             if (unit.state == Utf8State::incomplete) break;
-            emit(unit.state == Utf8State::complete ? std::string_view(run_).substr(at, unit.length)
-                                                   : kReplacementCharacter);
-            at += unit.length;
+            const bool complete = unit.state == Utf8State::complete;
+            emit(complete ? std::string_view(run_).substr(at, unit.length) : kReplacementCharacter);
+            at += complete || !options_.byte_level ? unit.length : broken_length(run_, at);
         }
         run_.erase(0, at);
     }

@@ -52,6 +52,33 @@ constexpr bool is_utf8(std::string_view text) {
     return true;
 }
 
+/// How many bytes one U+FFFD stands for: as many as could have begun a character (Unicode 15, 3.9, maximal subparts).
+constexpr std::size_t broken_length(std::string_view text, std::size_t at) {
+    for (std::size_t length = 3; length > 1; --length)
+        if (at + length <= text.size() &&
+            utf8_unit(text.substr(at, length), 0).state == Utf8State::incomplete)
+            return length;
+    return 1;
+}
+
+/// `point` must be a scalar value.
+inline void append_utf8(std::string& out, std::uint32_t point) {
+    const auto put = [&](std::uint32_t byte) { out += static_cast<char>(static_cast<unsigned char>(byte)); };
+    if (point < 0x80) return put(point);
+    if (point < 0x800) {
+        put(0xC0 | (point >> 6));
+    } else {
+        if (point < 0x10000) {
+            put(0xE0 | (point >> 12));
+        } else {
+            put(0xF0 | (point >> 18));
+            put(0x80 | ((point >> 12) & 0x3F));
+        }
+        put(0x80 | ((point >> 6) & 0x3F));
+    }
+    put(0x80 | (point & 0x3F));
+}
+
 /// The property White_Space, which is what `\s` means in the tokenizers that we read.
 constexpr bool is_white_space(std::uint32_t point) {
     return (point >= 0x09 && point <= 0x0D) || point == 0x20 || point == 0x85 || point == 0xA0 ||

@@ -10,7 +10,8 @@
 //
 // targets: q_proj k_proj v_proj o_proj, gate_proj up_proj down_proj (dense); of every expert either the fused form,
 // experts.gate_up (one A for w1 and w3) and experts.down, or single modules, w1 w2 w3 (an A each; w1 and w3 together);
-// or the groups attention, mlp, experts (fused), all.
+// or the groups attention, mlp, experts (fused), all. Places, where there are some, take over from the targets: an
+// adapter that reaches some layers only, or with ranks that differ, has one entry for every Linear and expert stack.
 
 #include <algorithm>
 #include <string>
@@ -66,6 +67,16 @@ inline Method method_named(const std::string& text) {
 /// What trains of a checkpoint's gate. The default of a method: frozen for lora and mor, LoRA for adamoe and registered.
 enum class GateMode { by_method, frozen, lora, full };
 
+/// A Linear ("model.layers.0.self_attn.q_proj"), or the experts of a layer: "model.layers.0.mlp.experts" and
+/// .gate_up_proj, .down_proj (fused), .w1 (which stands for w3 too) or .w2 (single modules).
+struct AdapterPlace {
+    std::string path;
+    Index rank = 0;
+    double alpha = 0;
+
+    bool operator==(const AdapterPlace&) const = default;
+};
+
 struct AdapterSpec {
     Method method = Method::lora;
     std::string router{};   // registered: its name,
@@ -74,7 +85,8 @@ struct AdapterSpec {
     Index gate_up_rank = 0;    // of experts.gate_up where it has one of its own (PEFT's rank_pattern),
     double gate_up_alpha = 0;  // and its alpha
     std::vector<std::string> targets{"attention", "experts"};
-    std::uint64_t seed = 0;  // of the random start
+    std::vector<AdapterPlace> places{};  // not empty: these and no others
+    std::uint64_t seed = 0;              // of the random start
 
     GateMode gate = GateMode::by_method;
     Index top_k = 0;         // 0: the checkpoint's (Mixtral), 3 for adamoe, 2 otherwise
@@ -106,6 +118,19 @@ struct AdapterSpec {
             own.rank = gate_up_rank;
             own.alpha = gate_up_alpha;
         }
+        return own;
+    }
+
+    /// Null when the adapter has no such place, or is the same in every layer.
+    const AdapterPlace* place(const std::string& path) const {
+        const auto found = std::find_if(places.begin(), places.end(),
+                                        [&](const AdapterPlace& one) { return one.path == path; });
+        return found == places.end() ? nullptr : &*found;
+    }
+    LoraOptions lora_at(const AdapterPlace& place) const {
+        LoraOptions own = lora;
+        own.rank = place.rank;
+        own.alpha = place.alpha;
         return own;
     }
 

@@ -2,19 +2,20 @@
 // Which tensors an adapter file holds, and how each lies in it. Names are PEFT's; for what PEFT does not know they
 // follow its style (gate2, router.sub.J, router.main, q_proj.experts.E).
 //
-// LoRA over fused experts is packed as PEFT 0.19+ packs it, R rows per expert:
-//     lora_A [E R, in]    row e R + r       expert slowest: our [E, R, in] as it lies
-//     lora_B [out, R E]   column r E + e    expert fastest: transposed from our [E, out, R]
+// LoRA over fused experts is packed as one of the layouts of adapter_layout.hpp; written as PEFT 0.19.1+ packs it.
 // LoRA of single modules has the names of transformers 4: ...block_sparse_moe.experts.E.w1.lora_A.weight.
 
 #include <string>
 #include <vector>
 
+#include <moegrad/methods/adapter_layout.hpp>
 #include <moegrad/methods/attach.hpp>
 
 namespace moegrad {
 
-enum class AdapterLayout { as_is, fused_a, fused_b, block };
+/// rows: [E n, width], row e n + j is matrix row j of expert e. columns: [width, n E], a column per matrix row.
+/// The matrices are those of the parameter, or with `transposed` their transposes.
+enum class AdapterLayout { as_is, rows, columns, block };
 
 template <class Real>
 struct AdapterTensor {
@@ -24,12 +25,15 @@ struct AdapterTensor {
     Index expert = 0;  // block: which matrix of the stack,
     Block block{};     // and which part of it
 
+    bool transposed = false;    // rows and columns: of the transposed matrices
+    bool expert_major = false;  // columns: column e n + j instead of j E + e
+
     Shape shape() const {
         const Shape& s = parameter->shape();
         switch (layout) {
             case AdapterLayout::as_is: return s;
-            case AdapterLayout::fused_a: return {s[0] * s[1], s[2]};
-            case AdapterLayout::fused_b: return {s[1], s[2] * s[0]};
+            case AdapterLayout::rows: return {s[0] * packed_rows(), packed_width()};
+            case AdapterLayout::columns: return {packed_width(), packed_rows() * s[0]};
             case AdapterLayout::block:
                 return {block.row_end - block.row_begin, block.column_end - block.column_begin};
         }
@@ -47,20 +51,15 @@ struct AdapterTensor {
     }
 
 private:
+    Index packed_rows() const { return parameter->shape()[transposed ? 2 : 1]; }
+    Index packed_width() const { return parameter->shape()[transposed ? 1 : 2]; }
+
     /// each(place in the file, value in the parameter's layout).
     template <class Each>
     void visit(const Tensor<Real>& whole, Each each) const {
         const Shape& s = parameter->shape();
-        if (layout == AdapterLayout::fused_b) {
-            const Index E = s[0], O = s[1], R = s[2];
-            for (Index e = 0; e < E; ++e) {
-                for (Index o = 0; o < O; ++o) {
-                    for (Index r = 0; r < R; ++r)
-                        each(o * R * E + r * E + e, whole.data()[(e * O + o) * R + r]);
-                }
-            }
-            return;
-        }
+        if (layout == AdapterLayout::rows || layout == AdapterLayout::columns)
+            return visit_packed(whole, each);
         if (layout == AdapterLayout::block) {
             Index at = 0;
             for (Index r = block.row_begin; r < block.row_end; ++r) {
@@ -70,6 +69,22 @@ private:
             return;
         }
         for (Index i = 0; i < shape().size(); ++i) each(i, whole.data()[i]);
+    }
+
+    template <class Each>
+    void visit_packed(const Tensor<Real>& whole, Each each) const {
+        const Shape& s = parameter->shape();
+        const Index E = s[0], n = packed_rows(), width = packed_width();
+        for (Index e = 0; e < E; ++e) {
+            for (Index j = 0; j < n; ++j) {
+                const Index line = layout == AdapterLayout::rows || expert_major ? e * n + j : j * E + e;
+                for (Index i = 0; i < width; ++i) {
+                    const Index row = transposed ? i : j, column = transposed ? j : i;
+                    each(layout == AdapterLayout::rows ? line * width + i : i * n * E + line,
+                         whole.data()[(e * s[1] + row) * s[2] + column]);
+                }
+            }
+        }
     }
 };
 
@@ -111,12 +126,22 @@ void add_single_modules(std::vector<AdapterTensor<Real>>& all, MoeLayer<Real>& m
     }
 }
 
+/// File lora_A [E R, in] of A as it lies, lora_B [out, R E] of B transposed; with swapped roles the file's lora_A is
+/// made of our B and its lora_B of our A.
 template <class Real>
-void add_fused_experts(std::vector<AdapterTensor<Real>>& all, Experts<Real>& experts) {
+void add_fused_experts(std::vector<AdapterTensor<Real>>& all, Experts<Real>& experts, PeftLayout packing) {
+    const bool swapped = swaps_roles(packing);
     for (auto* lora : {&experts.gate_up_lora, &experts.down_lora}) {
         if (!lora->defined()) continue;
-        all.push_back({kAdapterPrefix + lora->A.name(), &lora->A, AdapterLayout::fused_a});
-        all.push_back({kAdapterPrefix + lora->B.name(), &lora->B, AdapterLayout::fused_b});
+        AdapterTensor<Real> a{kAdapterPrefix + lora->A.name(), swapped ? &lora->B : &lora->A};
+        AdapterTensor<Real> b{kAdapterPrefix + lora->B.name(), swapped ? &lora->A : &lora->B};
+        a.layout = AdapterLayout::rows;
+        b.layout = AdapterLayout::columns;
+        a.transposed = swapped;
+        b.transposed = !swapped;
+        b.expert_major = is_expert_major(packing);
+        all.push_back(std::move(a));
+        all.push_back(std::move(b));
     }
 }
 
@@ -140,7 +165,8 @@ void add_adapter_tensors(std::vector<AdapterTensor<Real>>& all, Linear<Real>& li
 
 /// Every tensor of the model's adapter file, layer by layer.
 template <class Real>
-std::vector<AdapterTensor<Real>> adapter_tensors(Decoder<Real>& model) {
+std::vector<AdapterTensor<Real>> adapter_tensors(Decoder<Real>& model,
+                                                 PeftLayout packing = PeftLayout::peft_0_19) {
     std::vector<AdapterTensor<Real>> all;
     for (auto& layer : model.layers()) {
         for (auto& [name, linear] : model.linears(layer)) detail::add_adapter_tensors(all, *linear);
@@ -149,7 +175,7 @@ std::vector<AdapterTensor<Real>> adapter_tensors(Decoder<Real>& model) {
             if (single) {
                 detail::add_single_modules(all, moe);
             } else {
-                detail::add_fused_experts(all, moe.experts);
+                detail::add_fused_experts(all, moe.experts, packing);
             }
             for (auto* p : moe.router.parameters()) {
                 const std::string name = p->name();

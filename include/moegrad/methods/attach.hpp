@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,40 +54,52 @@ private:
         }
     }
 
-    bool meets(const std::string& name, const std::string& group) {
-        for (const std::string& target : spec_.targets) {
-            if (target == name || target == group || target == "all") met_.push_back(target);
+    /// The options of a place, nothing when it gets no adapter.
+    std::optional<LoraOptions> options_at(const std::string& path, const std::string& target,
+                                          const std::string& group, const LoraOptions& usual) {
+        if (!spec_.places.empty()) {
+            const AdapterPlace* place = spec_.place(path);
+            if (place == nullptr) return std::nullopt;
+            met_.push_back(path);
+            return spec_.lora_at(*place);
         }
-        return spec_.wants(name, group);
+        for (const std::string& wanted : spec_.targets) {
+            if (wanted == target || wanted == group || wanted == "all") met_.push_back(wanted);
+        }
+        if (!spec_.wants(target, group)) return std::nullopt;
+        return usual;
     }
 
     void attach_linear(DecoderLayer<Real>& layer, const std::string& name, Linear<Real>& linear) {
         const bool dense = name == "gate_proj" || name == "up_proj" || name == "down_proj";
-        if (!meets(name, dense ? "mlp" : "attention")) return;
+        const auto options = options_at(linear.path(), name, dense ? "mlp" : "attention", spec_.lora);
+        if (!options) return;
         if (spec_.method == Method::lora || !layer.moe.empty()) {
-            linear.adapter = std::make_unique<Lora<Real>>(linear, spec_.lora, spec_.seed, modules_.next());
+            linear.adapter = std::make_unique<Lora<Real>>(linear, *options, spec_.seed, modules_.next());
             return;
         }
         const std::uint32_t module = modules_.next();
         linear.adapter = std::make_unique<MixtureLora<Real>>(
             linear, layer.index,
-            routers_.fresh(linear.path() + ".router", layer.index, linear.weight.shape()[1]), spec_.lora,
+            routers_.fresh(linear.path() + ".router", layer.index, linear.weight.shape()[1]), *options,
             spec_.seed, module);
     }
 
     void attach_moe(MoeLayer<Real>& moe) {
         auto& experts = moe.experts;
         const Index E = experts.count(), F = experts.width(), D = experts.gate_up.shape()[2];
-        const bool up = meets("experts.gate_up", "experts"), down = meets("experts.down", "experts");
+        const std::string path = moe.name + ".experts";
+        const auto up =
+            options_at(path + ".gate_up_proj", "experts.gate_up", "experts", spec_.gate_up_lora());
+        const auto down = options_at(path + ".down_proj", "experts.down", "experts", spec_.lora);
         attach_single(moe, up || down);
         // PEFT nests one wrapper per target parameter: the inner is "experts.base_layer" when there are two.
-        const std::string path = moe.name + ".experts";
         if (up) {
-            experts.gate_up_lora = LoraParameters<Real>(down ? path + ".base_layer" : path, E, 2 * F, D,
-                                                        spec_.gate_up_lora(), spec_.seed, modules_.next());
+            experts.gate_up_lora = LoraParameters<Real>(down ? path + ".base_layer" : path, E, 2 * F, D, *up,
+                                                        spec_.seed, modules_.next());
         }
         if (down) {
-            experts.down_lora = LoraParameters<Real>(path, E, D, F, spec_.lora, spec_.seed, modules_.next());
+            experts.down_lora = LoraParameters<Real>(path, E, D, F, *down, spec_.seed, modules_.next());
         }
         if (spec_.method == Method::molora) {
             throw Error{ErrorCode::config, "adapter.method", "lora, adamoe or mor on a mixture of experts",
@@ -95,33 +108,39 @@ private:
         moe.router = routers_.routed(moe);
     }
 
+    /// What a single expert module gets: a target by its own name, never by the group.
+    std::optional<LoraOptions> single_at(const MoeLayer<Real>& moe, const char* name, const char* place) {
+        if (spec_.places.empty() && !spec_.names(name)) return std::nullopt;
+        return options_at(moe.name + ".experts." + place, name, name, spec_.lora);
+    }
+
     /// w1, w2 and w3 as modules of their own.
     void attach_single(MoeLayer<Real>& moe, bool fused) {
-        const bool w1 = spec_.names("w1"), w2 = spec_.names("w2"), w3 = spec_.names("w3");
+        const auto w1 = single_at(moe, "w1", "w1"), w2 = single_at(moe, "w2", "w2"),
+                   w3 = single_at(moe, "w3", "w1");
         if (!w1 && !w2 && !w3) return;
-        if (w1 != w3 || fused) {
+        if (w1.has_value() != w3.has_value() || fused) {
             throw Error{ErrorCode::config, "adapter.target",
                         "w1 and w3 together, and no fused experts beside them",
                         detail::join_names(spec_.targets), "use experts, or w1, w2, w3"};
         }
-        met_.insert(met_.end(), {"w1", "w2", "w3"});
         auto& experts = moe.experts;
-        const Index E = experts.count(), F = experts.width(), D = experts.gate_up.shape()[2],
-                    R = spec_.lora.rank;
+        const Index E = experts.count(), F = experts.width(), D = experts.gate_up.shape()[2];
         experts.lora_modules = LoraModules::single;
         if (w1) {
-            LoraOptions twice = spec_.lora;
+            const Index R = w1->rank;
+            LoraOptions twice = *w1;
             twice.rank = 2 * R;
             auto& lora = experts.gate_up_lora;
             lora = LoraParameters<Real>(moe.name + ".experts.gate_up", E, 2 * F, D, twice, spec_.seed,
                                         modules_.next());
-            lora.scale = spec_.lora.factor();
+            lora.scale = w1->factor();
             lora.B.freeze_block({0, F, R, 2 * R});
             lora.B.freeze_block({F, 2 * F, 0, R});
         }
         if (w2) {
-            experts.down_lora = LoraParameters<Real>(moe.name + ".experts.down", E, D, F, spec_.lora,
-                                                     spec_.seed, modules_.next());
+            experts.down_lora =
+                LoraParameters<Real>(moe.name + ".experts.down", E, D, F, *w2, spec_.seed, modules_.next());
         }
     }
 
@@ -134,6 +153,13 @@ private:
     }
 
     void require_every_target_met() const {
+        for (const AdapterPlace& place : spec_.places) {
+            if (std::find(met_.begin(), met_.end(), place.path) == met_.end()) {
+                throw Error{ErrorCode::config, format("adapter.places: {}", place.path),
+                            "a Linear or expert stack of this model", "no match"};
+            }
+        }
+        if (!spec_.places.empty()) return;
         for (const std::string& target : spec_.targets) {
             if (std::find(met_.begin(), met_.end(), target) == met_.end()) {
                 throw Error{ErrorCode::config, format("adapter.targets: \"{}\"", target),

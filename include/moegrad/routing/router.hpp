@@ -11,6 +11,8 @@
 //       Routing<Real> route(Tape&, const RouteInput<Real>&);
 //       std::vector<Parameter<Real>*> parameters();
 //       void after_step(const RoutingTotals&);            // optional: once per optimiser step
+//       std::vector<double> state() const;                // beside after_step: what it learned, of one length,
+//       void set_state(std::span<const double>);          // and back; without them no checkpoint can be saved
 //   };
 //
 // Real is the router's number type, float at least: float models and bf16 models route in float, double in double.
@@ -18,6 +20,7 @@
 #include <concepts>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -103,6 +106,11 @@ public:
     Index row_bound(Index tokens) const { return tokens * slots(); }
     /// Called once after every optimiser step with what the whole step did; for routers with state (bias balancing).
     void after_step(const RoutingTotals& totals) { self_->after_step(totals); }
+    /// Whether it has after_step, and whether what it learns there can be kept in a checkpoint.
+    bool learns() const { return self_->learns(); }
+    bool has_state() const { return self_->has_state(); }
+    std::vector<double> state() const { return self_->state(); }
+    void set_state(std::span<const double> values) { self_->set_state(values); }
 
     /// The router itself, or null when it is of another type.
     template <class R>
@@ -120,6 +128,10 @@ private:
         virtual Index experts() const = 0;
         virtual RouterScope scope() const = 0;
         virtual void after_step(const RoutingTotals&) = 0;
+        virtual bool learns() const = 0;
+        virtual bool has_state() const = 0;
+        virtual std::vector<double> state() const = 0;
+        virtual void set_state(std::span<const double>) = 0;
     };
     template <class R>
     struct Holder final : Interface {
@@ -133,6 +145,24 @@ private:
         RouterScope scope() const override { return router.scope(); }
         void after_step(const RoutingTotals& totals) override {
             if constexpr (requires { router.after_step(totals); }) router.after_step(totals);
+        }
+        bool learns() const override {
+            return requires(R r, const RoutingTotals& totals) {
+                r.after_step(totals);
+            };
+        }
+        bool has_state() const override {
+            return requires(R r, const R& constant, std::span<const double> values) {
+                { constant.state() } -> std::same_as<std::vector<double>>;
+                r.set_state(values);
+            };
+        }
+        std::vector<double> state() const override {
+            if constexpr (requires { router.state(); }) return router.state();
+            return {};
+        }
+        void set_state(std::span<const double> values) override {
+            if constexpr (requires { router.set_state(values); }) router.set_state(values);
         }
         R router;
     };

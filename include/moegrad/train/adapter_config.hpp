@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include <moegrad/io/json.hpp>
 #include <moegrad/io/json_writer.hpp>
 #include <moegrad/methods/adapter_spec.hpp>
+#include <moegrad/train/adapter_targets.hpp>
 
 namespace moegrad {
 
@@ -56,6 +58,9 @@ inline bool is_informational(std::string_view key) {
                                           "target_parameters",
                                           "modules_to_save",
                                           "bias",
+                                          "exclude_modules",
+                                          "layers_to_transform",
+                                          "layers_pattern",
                                           "moegrad",
                                           "runtime_config"};
     return std::find(std::begin(known), std::end(known), key) != std::end(known);
@@ -115,69 +120,28 @@ inline void read_router_block(const JsonRef& block, AdapterSpec& spec) {
     for (std::size_t i = 0; i < targets.array().size(); ++i) spec.targets.push_back(targets.item(i).string());
 }
 
-/// PEFT writes these two for fused experts whose w1 and w3 had an adapter each: the patterns that mean gate_up of every
-/// layer are read, others are refused.
-inline void read_peft_patterns(const JsonRef& root, AdapterSpec& spec) {
-    const auto value_of = [&](const char* key) -> std::optional<JsonRef> {
-        const auto map = root.find_value(key);
-        if (!map || map->members().empty()) return std::nullopt;
-        for (const auto& member : map->members()) {
-            const bool every_layer = member.key == ".*\\.gate_up_proj" || member.key == "gate_up_proj" ||
-                                     member.key == "experts.gate_up_proj" ||
-                                     member.key == "mlp.experts.gate_up_proj";
-            if (map->members().size() > 1 || !every_layer || !spec.wants("experts.gate_up", "experts")) {
-                map->fail_unsupported(
-                    "a pattern for mlp.experts.gate_up_proj alone, which the adapter targets");
-            }
-        }
-        return map->member(map->members().front());
-    };
-    const auto rank = value_of("rank_pattern"), alpha = value_of("alpha_pattern");
+/// The patterns that a router's adapter has: those of experts.gate_up.
+inline void read_gate_up_rank(const JsonRef& root, AdapterSpec& spec) {
+    const std::string name = "model.layers.0.mlp.experts.gate_up_proj";
+    NumberPatterns ranks(root, "rank_pattern"), alphas(root, "alpha_pattern");
+    const auto rank = ranks.find(name), alpha = alphas.find(name);
+    ranks.require_all_used();
+    alphas.require_all_used();
     if (!rank && !alpha) return;
     spec.gate_up_rank = rank ? rank->integer(1, 1 << 16) : spec.lora.rank;
     spec.gate_up_alpha = alpha ? alpha->number(-1e6, 1e6) : spec.lora.alpha;
 }
 
-/// PEFT's target_modules, target_parameters and modules_to_save as our targets and gate mode.
-inline void read_peft_targets(const JsonRef& root, AdapterSpec& spec) {
-    spec.targets.clear();
-    spec.gate = GateMode::frozen;
-    if (const auto modules = root.find_value("target_modules")) {
-        if (modules->value().string()) {
-            modules->fail_unsupported("a list of module names",
-                                      "patterns and \"all-linear\" are not expanded here");
-        }
-        for (std::size_t i = 0; i < modules->array().size(); ++i) {
-            const auto item = modules->item(i);
-            const std::string& text = item.string();
-            if (text == "gate") {
-                spec.gate = GateMode::lora;
-            } else {
-                spec.targets.push_back(text);
-            }
-        }
-    }
-    if (const auto parameters = root.find_value("target_parameters")) {
-        for (std::size_t i = 0; i < parameters->array().size(); ++i) {
-            const auto item = parameters->item(i);
-            const std::string& text = item.string();
-            if (text.ends_with("experts.gate_up_proj")) {
-                spec.targets.push_back("experts.gate_up");
-            } else if (text.ends_with("experts.down_proj")) {
-                spec.targets.push_back("experts.down");
-            } else if (text.ends_with("gate.weight")) {
-                spec.gate = GateMode::lora;
-            } else {
-                item.fail_unsupported("mlp.experts.gate_up_proj, mlp.experts.down_proj or mlp.gate.weight");
-            }
-        }
-    }
-    if (const auto saved = root.find_value("modules_to_save")) {
-        for (std::size_t i = 0; i < saved->array().size(); ++i) {
-            if (saved->item(i).string() != "gate") saved->item(i).fail_unsupported("gate");
-            spec.gate = GateMode::full;
-        }
-    }
+/// Folders that look like PEFT's and are another program's.
+inline void refuse_foreign(const JsonRef& root) {
+    const auto type = root.find_value("peft_type");
+    const bool named =
+        type && type->value().string() &&
+        (type->string() == "MIXLORA" || type->string() == "LORAMOE" || type->string() == "MOLA");
+    if (!named && !root.find("routing_strategy") && !root.find("expert_lora")) return;
+    throw Error{ErrorCode::unsupported, root.place(), "an adapter of PEFT or of moegrad",
+                format("one of MoE-PEFT (peft_type {})", type ? type->value().describe() : "absent"),
+                "MoE-PEFT's routers over LoRA experts (mixlora, loramoe, mola) have no reader here"};
 }
 
 }  // namespace detail
@@ -187,42 +151,84 @@ inline bool is_plain_peft(const AdapterSpec& spec) {
     return spec.method == Method::lora && spec.top_k == 0;
 }
 
-inline Json to_json(const AdapterSpec& spec, const ModelConfig& config) {
+namespace detail {
+
+/// target_modules, target_parameters and the two patterns of an adapter.
+struct TargetLists {
     std::vector<std::string> modules, parameters;
-    const auto add = [&](const char* group, std::initializer_list<const char*> names) {
-        for (const char* one : names) {
-            if (spec.wants(one, group)) modules.emplace_back(one);
-        }
-    };
-    add("attention", {"q_proj", "k_proj", "v_proj", "o_proj"});
+    Json ranks = Json::object(), alphas = Json::object();
+};
+
+inline TargetLists target_lists(const AdapterSpec& spec, const ModelConfig& config) {
+    TargetLists lists;
+    for (const char* one : {"q_proj", "k_proj", "v_proj", "o_proj"}) {
+        if (spec.wants(one, "attention")) lists.modules.emplace_back(one);
+    }
     if (!config.is_mixture()) {
-        add("mlp", {"gate_proj", "up_proj", "down_proj"});
+        for (const char* one : {"gate_proj", "up_proj", "down_proj"}) {
+            if (spec.wants(one, "mlp")) lists.modules.emplace_back(one);
+        }
     } else {
         for (const char* one : {"w1", "w2", "w3"}) {
-            if (spec.names(one)) modules.emplace_back(one);
+            if (spec.names(one)) lists.modules.emplace_back(one);
         }
-        if (spec.wants("experts.gate_up", "experts")) parameters.emplace_back("mlp.experts.gate_up_proj");
-        if (spec.wants("experts.down", "experts")) parameters.emplace_back("mlp.experts.down_proj");
-        if (spec.gate_mode() == GateMode::lora) modules.emplace_back("gate");
+        if (spec.wants("experts.gate_up", "experts"))
+            lists.parameters.emplace_back("mlp.experts.gate_up_proj");
+        if (spec.wants("experts.down", "experts")) lists.parameters.emplace_back("mlp.experts.down_proj");
     }
+    if (spec.gate_up_rank > 0) {
+        lists.ranks.add(".*\\.gate_up_proj", spec.gate_up_rank);
+        lists.alphas.add(".*\\.gate_up_proj", spec.gate_up_alpha);
+    }
+    return lists;
+}
+
+/// The same where places differ: whole names, and a pattern for every rank and alpha that is not the usual one.
+inline TargetLists place_lists(const AdapterSpec& spec, const ModelConfig& config) {
+    TargetLists lists;
+    const auto add = [&](std::vector<std::string>& to, const std::string& name) { to.push_back(name); };
+    for (const AdapterPlace& place : spec.places) {
+        std::string pattern = place.path;
+        if (place.path.ends_with(".experts.gate_up_proj") || place.path.ends_with(".experts.down_proj")) {
+            add(lists.parameters, place.path);
+        } else if (const auto at = place.path.rfind(".mlp.experts.w"); at != std::string::npos) {
+            const std::string moe = place.path.substr(0, at) + ".block_sparse_moe.experts.";
+            const bool down = place.path.ends_with(".w2");
+            for (Index e = 0; e < config.num_local_experts; ++e) {
+                const std::string expert = moe + std::to_string(e);
+                for (const char* one : {"w1", "w2", "w3"}) {
+                    if ((one[1] == '2') == down) add(lists.modules, expert + "." + one);
+                }
+            }
+            pattern = moe + "\\d+." + (down ? "w2" : "w[13]");
+        } else {
+            add(lists.modules, place.path);
+        }
+        if (place.rank != spec.lora.rank) lists.ranks.add(pattern, place.rank);
+        if (place.alpha != spec.lora.alpha) lists.alphas.add(pattern, place.alpha);
+    }
+    return lists;
+}
+
+}  // namespace detail
+
+inline Json to_json(const AdapterSpec& spec, const ModelConfig& config) {
+    detail::TargetLists lists =
+        spec.places.empty() ? detail::target_lists(spec, config) : detail::place_lists(spec, config);
+    if (config.is_mixture() && spec.gate_mode() == GateMode::lora) lists.modules.emplace_back("gate");
     Json json = Json::object();
     json.add("peft_type", is_plain_peft(spec) ? "LORA" : "MOLORA");
     json.add("r", spec.lora.rank);
     json.add("lora_alpha", spec.lora.alpha);
     json.add("lora_dropout", spec.lora.dropout);
     json.add("use_rslora", spec.lora.scale == LoraOptions::Scale::alpha_over_sqrt_rank);
-    if (spec.gate_up_rank > 0) {
-        Json rank = Json::object(), alpha = Json::object();
-        rank.add(".*\\.gate_up_proj", spec.gate_up_rank);
-        alpha.add(".*\\.gate_up_proj", spec.gate_up_alpha);
-        json.add("rank_pattern", rank);
-        json.add("alpha_pattern", alpha);
-    }
+    if (!lists.ranks.members()->empty()) json.add("rank_pattern", lists.ranks);
+    if (!lists.alphas.members()->empty()) json.add("alpha_pattern", lists.alphas);
     json.add("bias", "none");
     json.add("fan_in_fan_out", false);
     json.add("inference_mode", true);
-    json.add("target_modules", detail::string_list(modules));
-    json.add("target_parameters", detail::string_list(parameters));
+    json.add("target_modules", detail::string_list(lists.modules));
+    json.add("target_parameters", detail::string_list(lists.parameters));
     json.add("modules_to_save",
              spec.gate_mode() == GateMode::full ? detail::string_list({"gate"}) : Json(nullptr));
     json.add("base_model_name_or_path", Json(nullptr));
@@ -231,12 +237,11 @@ inline Json to_json(const AdapterSpec& spec, const ModelConfig& config) {
     return json;
 }
 
-inline AdapterSpec load_adapter_config(const std::string& folder, const ModelConfig& config) {
-    const std::string path = folder + "/adapter_config.json";
-    const Json json = parse_json_file(path);
-    const JsonRef root(json, path);
+namespace detail {
+/// What would change the maths and is not there, by name.
+inline void refuse_unknown_features(const JsonRef& root) {
     for (const auto& member : root.members()) {
-        if (!detail::is_informational(member.key) && !detail::is_off(member.value)) {
+        if (!is_informational(member.key) && !is_off(member.value)) {
             root.member(member).fail_unsupported("a feature that is off",
                                                  "this adapter needs something moegrad lacks");
         }
@@ -250,6 +255,15 @@ inline AdapterSpec load_adapter_config(const std::string& folder, const ModelCon
             if (how.starts_with(rewriting)) start->fail_unsupported("a start that leaves the base as it is");
         }
     }
+}
+}  // namespace detail
+
+/// `files_tensors`: the names in adapter_model.safetensors, for configurations that name modules by a pattern.
+inline AdapterSpec parse_adapter_config(const JsonRef& root, const ModelConfig& config,
+                                        const std::set<std::string>* files_tensors = nullptr) {
+    const std::string path = root.place();
+    detail::refuse_foreign(root);
+    detail::refuse_unknown_features(root);
     AdapterSpec spec;
     const std::string& type = root.at("peft_type").string();
     if (type != "LORA" && type != "MOLORA") root.at("peft_type").fail_unsupported("LORA or MOLORA");
@@ -259,13 +273,23 @@ inline AdapterSpec load_adapter_config(const std::string& folder, const ModelCon
     if (const auto rs = root.find_value("use_rslora"); rs && rs->boolean()) {
         spec.lora.scale = LoraOptions::Scale::alpha_over_sqrt_rank;
     }
-    detail::read_peft_targets(root, spec);
-    detail::read_peft_patterns(root, spec);
-    if (type == "MOLORA") detail::read_router_block(root.at("moegrad"), spec);
-    if (spec.gate_mode() != GateMode::frozen && !config.is_mixture() && type == "LORA") {
+    if (type == "MOLORA") {
+        detail::read_gate_up_rank(root, spec);
+        detail::read_router_block(root.at("moegrad"), spec);
+        return spec;
+    }
+    AdapterTargets(root, config, {spec.lora.rank, spec.lora.alpha}, files_tensors).write(spec, path);
+    if (spec.gate_mode() != GateMode::frozen && !config.is_mixture()) {
         throw Error{ErrorCode::config, path, "a model with a router", "a dense model"};
     }
     return spec;
+}
+
+inline AdapterSpec load_adapter_config(const std::string& folder, const ModelConfig& config,
+                                       const std::set<std::string>* files_tensors = nullptr) {
+    const std::string path = folder + "/adapter_config.json";
+    const Json json = parse_json_file(path);
+    return parse_adapter_config(JsonRef(json, path), config, files_tensors);
 }
 
 }  // namespace moegrad

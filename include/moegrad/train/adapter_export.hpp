@@ -23,6 +23,7 @@ struct AdapterExport {
     std::string model, adapter, out;
     std::string base_name;        // base_model_name_or_path; empty: `model`
     bool single_modules = false;  // leave w1, w2, w3 as they are: the form of transformers 4
+    AdapterReading reading{};
 };
 
 namespace detail {
@@ -55,10 +56,17 @@ inline AdapterSpec fused_spec(AdapterSpec spec) {
     std::erase_if(spec.targets, [](const std::string& t) { return t == "w1" || t == "w2" || t == "w3"; });
     if (up) spec.targets.emplace_back("experts.gate_up");
     if (down) spec.targets.emplace_back("experts.down");
-    if (!up) return spec;
     const bool root = spec.lora.scale == LoraOptions::Scale::alpha_over_sqrt_rank;
+    const double more = root ? std::sqrt(2.0) : 2.0;
+    for (AdapterPlace& place : spec.places) {
+        const std::string path = place.path.substr(0, place.path.rfind('.'));
+        if (place.path.ends_with(".experts.w1"))
+            place = {path + ".gate_up_proj", 2 * place.rank, place.alpha * more};
+        if (place.path.ends_with(".experts.w2")) place.path = path + ".down_proj";
+    }
+    if (!up) return spec;
     spec.gate_up_rank = 2 * spec.lora.rank;
-    spec.gate_up_alpha = spec.lora.alpha * (root ? std::sqrt(2.0) : 2.0);
+    spec.gate_up_alpha = spec.lora.alpha * more;
     return spec;
 }
 
@@ -75,7 +83,7 @@ inline void require_peft(const AdapterSpec& spec, const std::string& place) {
 /// Returns the names of the tensors written.
 inline std::vector<std::string> export_adapter(const AdapterExport& options) {
     const auto model = load_model<float>(options.model);
-    const AdapterSpec spec = load_adapter(*model, options.adapter);
+    const AdapterSpec spec = load_adapter(*model, options.adapter, options.reading);
     require_peft(spec, options.adapter);
     PendingFolder folder(options.out);
     const bool fused = !options.single_modules && detail::fuse_single_modules(*model);

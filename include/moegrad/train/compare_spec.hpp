@@ -34,7 +34,7 @@ struct CompareSpec {
     std::vector<CompareArm> arms;
     std::vector<std::uint64_t> seeds{0};
     std::string questions;           // multiple choice, JSONL
-    std::string format = "world";    // how they are put (eval/choice_prompt.hpp)
+    std::string format = "world";    // how they are put (data/choice_prompt.hpp)
     std::string heldout;             // documents, JSONL, for the assay; empty: no assay
     Index limit = 0, documents = 0;  // first questions, first documents; 0: all
     std::string output = "runs/compare";

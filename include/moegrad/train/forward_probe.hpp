@@ -18,6 +18,7 @@ namespace moegrad {
 
 struct ForwardProbe {
     std::string model, adapter, tokens, out;
+    AdapterReading reading{};
     bool gradients = false;
     int threads = 0;
 };
@@ -94,7 +95,7 @@ double run_forward_probe(const ForwardProbe& options) {
     auto model = load_model<Real>(options.model);
     const bool adapter = !options.adapter.empty();
     if (adapter) {
-        load_adapter(*model, options.adapter);
+        load_adapter(*model, options.adapter, options.reading);
     } else if (options.gradients) {
         for (auto* parameter : model->base_parameters()) parameter->set_trainable(true);
     }

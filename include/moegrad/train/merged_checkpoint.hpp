@@ -24,6 +24,7 @@ struct MergeOptions {
     std::optional<StoredType> type;  // nothing: as the base stores each tensor
     std::uint64_t probe_seed = 1;
     int threads = 0;
+    AdapterReading reading{};
 };
 
 struct MergeReport {
@@ -95,13 +96,13 @@ struct Nobody {
 template <class Tamper = detail::Nobody>
 MergeReport merge_checkpoint(const MergeOptions& options, Tamper tamper = {}) {
     auto model = load_model<float>(options.model);
-    require_mergeable(load_adapter_config(options.adapter, model->config()), model->config(),
+    require_mergeable(AdapterFolder(options.adapter, model->config(), options.reading).spec, model->config(),
                       options.adapter);
     PendingFolder folder(options.out);
     Context context({.device = Device::cpu, .threads = options.threads});
     const auto logits = [&] { return detail::probe_logits(context, *model, options.probe_seed); };
     const auto bare = logits();
-    const AdapterSpec spec = load_adapter(*model, options.adapter);
+    const AdapterSpec spec = load_adapter(*model, options.adapter, options.reading);
     const auto live = logits();
 
     MergeReport report;

@@ -31,6 +31,7 @@ struct PretrainConfig {
     std::uint64_t seed = 0;
     int threads = 0;
     Index eval_documents = 400, eval_every = 0, log_every = 100;
+    Index checkpoint_every = 0, checkpoint_keep = 2;
     std::string stored = "bfloat16";
     std::string output = "runs/pretrain";
 
@@ -123,6 +124,10 @@ inline const ConfigTable<PretrainConfig>& pretrain_table() {
              [](C& c) { return &c.eval_documents; }},
             {"eval.every", "steps between evaluations; 0: first and last only",
              [](C& c) { return &c.eval_every; }},
+            {"checkpoint.every", "steps between checkpoints; 0: only when interrupted",
+             [](C& c) { return &c.checkpoint_every; }},
+            {"checkpoint.keep", "newest checkpoints kept, at least 2",
+             [](C& c) { return &c.checkpoint_keep; }},
             {"log.every", "steps between progress lines", [](C& c) { return &c.log_every; }},
             {"output.stored",
              "number type of the checkpoint",

@@ -1,19 +1,32 @@
 #pragma once
 // run_training: the whole of `moegrad train`: base checkpoint, adapter, data, steps, evaluation, saved adapter.
 // Writes to output.dir: adapter/ (PEFT layout), config.toml (every key with its value), metrics.jsonl (one object per
-// step and evaluation; no clock in it), checkpoints/ while it goes. Progress goes to a callback, line by line.
+// step and evaluation; no clock in it), manifest.json (what went in and what came out), checkpoints/ while it goes; where
+// asked for, adapter-best/ and events/ (TensorBoard). Progress goes to a callback, line by line.
 
-#include <atomic>
 #include <chrono>
+#include <exception>
+#include <vector>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include <moegrad/train/adapter_files.hpp>
+#include <moegrad/train/best_adapter.hpp>
+#include <moegrad/train/checkpoint.hpp>
+#include <moegrad/train/early_stop.hpp>
+#include <moegrad/train/gradient_watch.hpp>
+#include <moegrad/train/memory_plan.hpp>
 #include <moegrad/train/model_files.hpp>
+#include <moegrad/train/parameter_groups.hpp>
+#include <moegrad/train/process_memory.hpp>
 #include <moegrad/train/progress.hpp>
+#include <moegrad/train/resume_rules.hpp>
 #include <moegrad/train/run_checks.hpp>
+#include <moegrad/train/run_control.hpp>
 #include <moegrad/train/run_data.hpp>
 #include <moegrad/train/run_fields.hpp>
+#include <moegrad/train/run_record.hpp>
 #include <moegrad/train/run_state.hpp>
 #include <moegrad/train/trainable_table.hpp>
 #include <moegrad/train/trainer.hpp>
@@ -29,12 +42,6 @@ struct RunSummary {
     bool interrupted = false;              // stopped by RunControl::stop; a checkpoint was saved
 };
 
-/// What is asked of a run from outside its configuration.
-struct RunControl {
-    bool resume = false;                      // go on from the newest checkpoint in output.dir
-    const std::atomic<bool>* stop = nullptr;  // when it turns true, the run saves a checkpoint and ends
-};
-
 namespace detail {
 
 /// One run, from its configuration to its adapter.
@@ -45,9 +52,9 @@ public:
         : config_(config),
           say_(std::move(say)),
           control_(control),
-          model_(checked_model(config)),
-          spec_(config.adapter_for(model_->config())),
-          data_((attach(*model_, spec_), load_text_data(config, load_tokenizer(config.model)))),
+          spec_(checked_adapter(config)),
+          data_(load_data(config)),
+          model_(load_adapted(config, spec_)),
           context_({.device = Device::cpu, .threads = config.threads}),
           trainer_(context_, *model_, {"balance", "z"},
                    {.adamw = config.adamw,
@@ -57,19 +64,35 @@ public:
           order_(data_.train, config),
           steps_(config.steps > 0 ? config.steps : order_.steps(config.epochs)) {
         model_->activations = config.checkpointing ? Activations::recomputed : Activations::kept;
+        std::vector<std::string> names;
+        for (const auto* parameter : trainer_.parameters()) names.push_back(parameter->name());
+        trainer_.set_rate_ratios(ParameterGroups::parse(config.rates).ratios(names));
     }
 
     RunSummary run() {
         introduce();
+        reserve_memory();
+        checkpoints_.emplace(config_.output);
+        if (config_.checkpoint_every > 0 || control_.resume) require_states<Real>(trainer_.routers());
         if (!control_.resume && remove_earlier_run(config_.output)) {
             say_(format("{} held an earlier run: its adapter, metrics, scores and report are gone",
                         config_.output));
         }
-        // [seam: resume] resume_checkpoint(config_.output, trainer_, config hash, say_) into state_; trainer_.resume_at
-        // [seam: manifest] before step 0
+        if (control_.resume) resume();
+        open_record();
+        try {
+            return train();
+        } catch (const std::exception& error) {
+            record_->seal_failed(state_, error);
+            throw;
+        }
+    }
+
+private:
+    RunSummary train() {
         RunLog log(config_.output, resolved_config(config_), steps_, state_);
         if (state_.step == 0 && !data_.eval.empty()) state_.nll_before = evaluate(log, 0);
-        while (state_.step < steps_ && !interrupted()) {  // [seam: early stop]
+        while (state_.step < steps_ && !interrupted() && !stopped_early()) {
             take_step(log);
             const Index done = state_.step;
             const bool due = config_.eval_every > 0 && done % config_.eval_every == 0;
@@ -77,20 +100,59 @@ public:
             if (interrupted() || (config_.checkpoint_every > 0 && done % config_.checkpoint_every == 0))
                 save(log);
         }
-        return state_.step < steps_ && interrupted() ? leave() : finish(log);
+        return state_.step < steps_ && !stopped_early() && interrupted() ? leave(log) : finish(log);
     }
 
-private:
-    static std::unique_ptr<Decoder<Real>> checked_model(const RunConfig& config) {
+    static AdapterSpec checked_adapter(const RunConfig& config) {
         check_run(config);
-        return load_model<Real>(config.model);
+        return config.adapter_for(load_model_config(config.model));
+    }
+    /// Before the weights: what reading takes beside the samples is gone when they come.
+    static TextData load_data(const RunConfig& config) {
+        TextData data = load_text_data(config, load_tokenizer(config.model));
+        give_back_heap();
+        return data;
+    }
+    static std::unique_ptr<Decoder<Real>> load_adapted(const RunConfig& config, const AdapterSpec& spec) {
+        auto model = load_model<Real>(config.model);
+        attach(*model, spec);
+        return model;
+    }
+
+    /// The first step finds the memory that the largest one needs.
+    void reserve_memory() {
+        const auto plan = plan_run<Real>(config_, model_->config(), data_, order_, steps_);
+        context_.arena().reserve(plan.step);
     }
 
     void introduce() {
+        const TrainableCount count = count_trainable(*model_);
+        require_trainable(count, spec_);
+        require_evaluations(config_, data_.eval.size());
         say_(format("{} on {}: {} samples, {} held out, {} steps of {} x {}\n{}", spec_.method_name(),
                     config_.model, data_.train.size(), data_.eval.size(), steps_, config_.batch,
-                    config_.max_length, trainable_table(*model_)));
+                    config_.max_length, trainable_table(count)));
+        for (const std::string& note : data_.notes) say_(note);
     }
+
+    void open_record() {
+        const ModelConfig& base = model_->config();
+        record_.emplace(config_, context_.pool().size(), base.is_mixture() ? base.num_local_experts : spec_.experts,
+                        control_.resume, state_.step);
+        const std::string warning = attention_only_warning(count_trainable(*model_));
+        if (!warning.empty()) say_(record_->warning(warning));
+        watch_.emplace(trainer_.parameters());
+    }
+
+    /// What the loss does not reach is said once, before anybody waits for it.
+    void report_zero_gradients(Index n) {
+        const ZeroGradients zero = watch_->after_step(n);
+        const std::string text = zero.text(n);
+        if (!text.empty()) say_(zero.whole > 0 ? record_->warning(text) : text);
+    }
+
+    EarlyStop early_stop() const { return {config_.patience, config_.min_delta}; }
+    bool stopped_early() const { return state_.step < steps_ && early_stop().stop(state_); }
 
     bool interrupted() const { return control_.stop != nullptr && control_.stop->load(); }
 
@@ -104,35 +166,64 @@ private:
         const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
         if (n == 0) require_penalties(coefficients, report);
         const std::string line = log.step(report, took.count());
+        record_->step(report, log.tokens_per_second());
         if (is_logged(n, steps_ - 1, config_.log_every)) say_(line);
+        report_zero_gradients(n);
         state_.step = n + 1;
     }
 
     /// On the held-out samples: cross entropy alone, no penalty, no dropout.
-    double evaluate(RunLog& log, Index step) {
+    double held_out() {
         std::map<std::string, RoutingTotals> routers;
         const double nll = trainer_.evaluate(data_.eval, &routers);
-        say_(log.evaluation(step, nll, mean_load(routers)));
         load_ = mean_load(routers);
+        return nll;
+    }
+
+    double evaluate(RunLog& log, Index step) {
+        const double nll = held_out();
+        say_(log.evaluation(step, nll, load_));
+        record_->evaluation(step, nll, load_);
         state_.evaluated = true;
-        // [seam: best so far] EarlyStop::update(state_, nll, step) and adapter-best/
+        if (early_stop().update(state_, nll, step) && config_.keep_best)
+            save_best_adapter(*model_, spec_, config_.output);
         return nll;
     }
 
     void save(RunLog& log) {
         log.save();
-        // [seam: checkpoint] save_checkpoint(config_.output, trainer_, state_, config hash, config_.checkpoint_keep)
+        save_checkpoint(*checkpoints_, trainer_, state_, identity(),
+                        static_cast<int>(config_.checkpoint_keep));
+        saved_ = state_.step;
     }
 
-    RunSummary leave() {
+    void resume() {
+        const auto state = resume_checkpoint(*checkpoints_, trainer_, identity(), say_);
+        if (state) state_ = *state;
+        say_(state ? format("{} goes on after step {}", config_.output, state_.step)
+                   : format("{} has no checkpoint yet: from the start", config_.output));
+    }
+
+    /// What decides the result; the input files are read once.
+    const std::string& identity() {
+        if (identity_.empty()) identity_ = identity_of(config_);
+        return identity_;
+    }
+
+    RunSummary leave(RunLog& log) {
         RunSummary summary;
+        if (state_.step > 0 && saved_ != state_.step) save(log);
         summary.interrupted = true;
+        record_->seal({.exit_status = 130, .stopped = "interrupted", .state = state_});
         return summary;
     }
 
     RunSummary finish(RunLog& log) {
         RunSummary summary;
-        if (!data_.eval.empty()) summary.nll_after = evaluate(log, state_.step);
+        const std::string stopped = stopped_early() ? early_stop().reason(state_) : "";
+        if (!stopped.empty()) say_(format("stopped after {} of {} steps: {}", state_.step, steps_, stopped));
+        // The evaluation that stopped the run was its last: it is in metrics.jsonl already.
+        if (!data_.eval.empty()) summary.nll_after = stopped.empty() ? evaluate(log, state_.step) : held_out();
         summary.evaluated = state_.evaluated;
         summary.nll_before = state_.nll_before;
         summary.load = load_;
@@ -140,21 +231,29 @@ private:
         save_adapter(*model_, spec_, summary.adapter);
         log.save();
         summary.tokens_per_second = log.tokens_per_second();
-        // [seam: manifest] seal
+        record_->seal({.stopped = stopped,
+                       .state = state_,
+                       .evaluated = state_.evaluated,
+                       .nll_after = summary.nll_after});
         return summary;
     }
 
     const RunConfig& config_;
     Say say_;
     RunControl control_;
-    std::unique_ptr<Decoder<Real>> model_;
     AdapterSpec spec_;
     TextData data_;
+    std::unique_ptr<Decoder<Real>> model_;
     Context context_;
     Trainer<Real> trainer_;
     StepOrder order_;
     Index steps_;
     RunState state_;
+    std::optional<RunRecord> record_;
+    std::optional<GradientWatch<Real>> watch_;
+    std::optional<CheckpointFolder> checkpoints_;  // keeps other writers out while the run goes
+    std::string identity_;
+    Index saved_ = -1;  // step of the last checkpoint of this process
     double load_ = -1;  // of the last evaluation
 };
 

@@ -19,13 +19,8 @@ inline bool is_logged(Index step, Index last, Index every) {
     return step <= 2 || step == 5 || step == 10 || step == last || (every > 0 && step % every == 0);
 }
 
-inline void check_run(const RunConfig& config) {
-    const auto require = [](const std::string& value, const char* key, const char* flag) {
-        if (value.empty())
-            throw Error{ErrorCode::config, key, "a value", "nothing", format("pass {} PATH", flag)};
-    };
-    require(config.model, "model.path", "--model");
-    require(config.train_data, "data.train", "--data");
+/// What can be said of the values alone.
+inline void check_settings(const RunConfig& config) {
     const auto range = [](const char* key, double value, double low, double high) {
         if (value >= low && value <= high) return;
         throw Error{ErrorCode::config, key, format("{} to {}", low, high), format("{}", value)};
@@ -45,10 +40,24 @@ inline void check_run(const RunConfig& config) {
     range("optim.clip", config.clip, 0, 1e9);
     range("checkpoint.keep", static_cast<double>(config.checkpoint_keep), 2, 1e6);
     range("eval.min_delta", config.min_delta, 0, 1e9);
+    if (config.rate.decay > 0 && config.rate.shape != LearningRate::Shape::wsd) {
+        throw Error{ErrorCode::config, "schedule.decay", "schedule.shape = wsd", "another shape",
+                    "nobody would read it; leave it out"};
+    }
     if (config.micro_batch > 0 && config.accumulate > 0) {
         throw Error{ErrorCode::config, "train.micro_batch and train.accumulate", "one of them",
                     format("{} and {}", config.micro_batch, config.accumulate)};
     }
+}
+
+inline void check_run(const RunConfig& config) {
+    const auto require = [](const std::string& value, const char* key, const char* flag) {
+        if (value.empty())
+            throw Error{ErrorCode::config, key, "a value", "nothing", format("pass {} PATH", flag)};
+    };
+    require(config.model, "model.path", "--model");
+    require(config.train_data, "data.train", "--data");
+    check_settings(config);
     std::error_code problem;
     std::filesystem::create_directories(config.output, problem);
     if (problem) {
@@ -67,12 +76,22 @@ inline bool remove_earlier_run(const std::string& folder) {
     }
     std::uintmax_t removed = 0;
     for (const char* name : {"adapter", "adapter-best", "checkpoints", "eval", "events", "manifest.json",
-                             "metrics.jsonl", "report.html", "report_csv"}) {
+                             "metrics.jsonl", "report.html", "report_csv", "repro"}) {
         std::error_code problem;
         const std::uintmax_t count = std::filesystem::remove_all(root / name, problem);
         if (!problem) removed += count;
     }
     return removed > 0;
+}
+
+/// What asks for evaluations must get some.
+inline void require_evaluations(const RunConfig& config, std::size_t samples) {
+    if (!config.keep_best && config.patience == 0) return;
+    if (samples > 0 && (config.patience == 0 || config.eval_every > 0)) return;
+    throw Error{ErrorCode::config, config.patience > 0 ? "eval.patience" : "checkpoint.best",
+                "held-out samples, and eval.every above 0 for eval.patience",
+                format("{} samples, eval.every {}", samples, config.eval_every),
+                "set eval.every, and data.eval or data.holdout"};
 }
 
 /// A coefficient that weighs nothing is a setting that nobody reads.

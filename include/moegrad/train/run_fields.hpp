@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include <moegrad/io/json_writer.hpp>
 #include <moegrad/train/config_text.hpp>
 #include <moegrad/train/run_config.hpp>
 
@@ -127,8 +128,10 @@ inline const std::vector<ConfigField>& config_fields() {
         MOEGRAD_TEXT_FIELD("optim.rates", rates, "factors on optim.lr by group: router=0.1, lora_B=16"),
         MOEGRAD_FIELD("optim.clip", clip, parse_number, "largest global gradient norm; 0: no clipping"),
         MOEGRAD_CHOICE_FIELD("schedule.shape", rate.shape, "learning rate after warm-up", "constant",
-                             "linear", "cosine"),
+                             "linear", "cosine", "wsd", "inv_sqrt"),
         MOEGRAD_FIELD("schedule.warmup", rate.warmup, parse_count, "steps of the linear rise"),
+        MOEGRAD_FIELD("schedule.decay", rate.decay, parse_count,
+                      "of wsd: steps of the final decay; 0: a tenth of the run"),
         MOEGRAD_FIELD("schedule.floor", rate.floor, parse_number, "end of a decay, share of optim.lr"),
         MOEGRAD_FIELD("train.steps", steps, parse_count, "optimiser steps; 0: train.epochs decides"),
         MOEGRAD_FIELD("train.epochs", epochs, parse_number, "passes over the data when train.steps is 0"),
@@ -161,7 +164,11 @@ inline const std::vector<ConfigField>& config_fields() {
 /// Every key with its value, a line each, as a configuration file.
 inline std::string resolved_config(const RunConfig& config) {
     std::string text;
-    for (const auto& field : config_fields()) text += format("{} = \"{}\"\n", field.key, field.get(config));
+    for (const auto& field : config_fields()) {
+        text += std::string(field.key) + " = ";
+        append_json_string(text, field.get(config));  // TOML's basic strings have JSON's escapes
+        text += '\n';
+    }
     return text;
 }
 

@@ -20,6 +20,7 @@ struct RunState {
     bool evaluated = false;
     double nll_before = 0;            // held out, before the first step
     std::uint64_t metrics_bytes = 0;  // of metrics.jsonl
+    Index stream = 0;                 // documents read, where samples come from a stream
 };
 
 }  // namespace moegrad

@@ -12,6 +12,7 @@
 
 #include <moegrad/data/dataset.hpp>
 #include <moegrad/methods/attach.hpp>
+#include <moegrad/methods/model_routers.hpp>
 #include <moegrad/ops/sum_squares.hpp>
 #include <moegrad/ops/zero_block.hpp>
 #include <moegrad/train/finite_check.hpp>
@@ -49,6 +50,8 @@ public:
     }
 
     const std::vector<Parameter<Real>*>& parameters() const { return parameters_; }
+    NamedRouters<Real> routers() { return model_routers(model_); }
+    ThreadPool& pool() { return context_.pool(); }
     Index steps_done() const { return steps_; }
     /// Goes on after `steps` steps that were taken before; weights and moments are the caller's to bring back.
     void resume_at(Index steps) { steps_ = steps; }
@@ -219,16 +222,9 @@ private:
 
     /// Routers with state learn what the whole step did.
     void tell_routers(const StepReport& report) {
-        const auto tell = [&](const std::string& name, AnyRouter<Wide<Real>>& router) {
+        for (const auto& [name, router] : routers()) {
             const auto found = report.routers.find(name);
-            if (found != report.routers.end()) router.after_step(found->second);
-        };
-        for (auto& layer : model_.layers()) {
-            for (auto& [name, linear] : model_.linears(layer)) {
-                if (linear->adapter && linear->adapter->router())
-                    tell(linear->path(), *linear->adapter->router());
-            }
-            for (auto& moe : layer.moe) tell(moe.name, moe.router);
+            if (found != report.routers.end()) router->after_step(found->second);
         }
     }
 

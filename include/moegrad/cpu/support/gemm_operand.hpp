@@ -7,12 +7,13 @@
 // rows may be picked through a list. One operand is read as scalars ("rows"),
 // the other as vectors ("lanes").
 
+#include <moegrad/core/pages.hpp>
 #include <moegrad/core/view.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <vector>
+#include <new>
 
 namespace moegrad::cpu {
 
@@ -85,15 +86,37 @@ void copy_run(const T* from, Index count, T* to) {
     for (Index i = 0; i < count; ++i) to[i] = from[i];
 }
 
-/// Scratch that grows and stays: one per thread and purpose, aligned to a cache
-/// line.
+/// Pages that grow and go with their thread. A heap would keep each size that they once had.
+struct ScratchPages {
+    void* place = nullptr;
+    std::size_t bytes = 0;
+
+    ScratchPages() = default;
+    ScratchPages(const ScratchPages&) = delete;
+    ScratchPages& operator=(const ScratchPages&) = delete;
+    ~ScratchPages() { give_back(); }
+
+    void* reach(std::size_t wanted) {
+        if (wanted <= bytes) return place;
+        give_back();
+        place = pages::map(wanted);
+        if (place == nullptr) throw std::bad_alloc();
+        bytes = wanted;
+        return place;
+    }
+
+private:
+    void give_back() {
+        if (bytes > 0) pages::unmap(place, bytes);
+        bytes = 0;
+    }
+};
+
+/// Scratch that grows and stays: one per thread and purpose, aligned to a page.
 template <class T, int Purpose>
 T* scratch(Index elements) {
-    thread_local std::vector<std::byte> storage;
-    std::size_t bytes = static_cast<std::size_t>(elements) * sizeof(T) + 64;
-    if (storage.size() < bytes) storage = std::vector<std::byte>(bytes);
-    std::uintptr_t address = (reinterpret_cast<std::uintptr_t>(storage.data()) + 63) & ~std::uintptr_t{63};
-    return reinterpret_cast<T*>(address);
+    thread_local ScratchPages storage;
+    return static_cast<T*>(storage.reach(static_cast<std::size_t>(elements) * sizeof(T)));
 }
 
 }  // namespace gemm_detail

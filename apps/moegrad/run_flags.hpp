@@ -1,0 +1,48 @@
+#pragma once
+// The keys of a RunConfig as flags: `train` and `estimate` take the same.
+
+#include <CLI/CLI.hpp>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "toml_config.hpp"
+
+namespace moegrad {
+
+/// Keys and values in the order of the command line.
+using RunFlags = std::vector<std::pair<std::string, std::string>>;
+
+/// A flag for every key, the commonest also by a short name.
+inline std::shared_ptr<RunFlags> add_run_flags(CLI::App& verb) {
+    auto flags = std::make_shared<RunFlags>();
+    const RunConfig usual;
+    const std::map<std::string, std::string> shorter{
+        {"model.path", ",--model"},  {"data.train", ",--data"},   {"adapter.method", ",--method"},
+        {"train.steps", ",--steps"}, {"train.batch", ",--batch"}, {"train.threads", ",--threads"},
+        {"train.seed", ",--seed"},   {"optim.lr", ",--lr"},       {"output.dir", ",--out"},
+        {"model.dtype", ",--dtype"}};
+    for (const auto& field : config_fields()) {
+        const std::string key = field.key;
+        const auto alias = shorter.find(key);
+        const std::string value = field.get(usual);
+        verb.add_option_function<std::string>(
+                "--" + key + (alias == shorter.end() ? "" : alias->second),
+                [flags, key](const std::string& text) { flags->emplace_back(key, text); },
+                field.help + (value.empty() ? std::string() : " [" + value + "]"))
+            ->type_name("");
+    }
+    return flags;
+}
+
+/// `config`, then what the TOML file says, when there is one, then the flags.
+inline RunConfig run_config(RunConfig config, const std::string& file, const RunFlags& flags) {
+    if (!file.empty()) read_toml_config(config, file);
+    for (const auto& [key, value] : flags) set_config(config, key, value, "--" + key);
+    return config;
+}
+
+}  // namespace moegrad

@@ -1,0 +1,166 @@
+#pragma once
+// estimate_memory: the peak of a run before it is started, by kind of memory.
+// Weights and step memory come from a plan (memory_plan.hpp). The program and its data are not guessed either: the data is
+// loaded here as the run would load it, and this process is asked what it holds then. Weights are never read: config.json
+// is enough.
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <moegrad/eval/flops.hpp>
+#include <moegrad/io/model_config_json.hpp>
+#include <moegrad/train/memory_plan.hpp>
+#include <moegrad/train/process_memory.hpp>
+#include <moegrad/train/run_checks.hpp>
+
+namespace moegrad {
+
+struct MemoryEstimate {
+    MemoryPlan plan;
+    std::size_t program = 0;  // code and heap before anything is loaded
+    std::size_t data = 0;     // samples of the run
+    std::size_t scratch = 0;  // packing buffers and stacks of the threads
+    std::size_t saving = 0;   // the adapter's file while it is written
+    std::size_t reading = 0;  // highest while the tokenizer and the data were read, before the weights
+
+    std::string model;   // "mixtral, 4 layers"
+    std::string method;  // "lora"
+    std::vector<std::string> assumed;
+    int threads = 1;
+    Index samples = 0, tokens = 0;                       // of the largest micro-batch
+    Index step_tokens = 0, epoch_tokens = 0, steps = 0;  // of one step; epoch_tokens 0: no data
+    double token_flops = 0, step_flops = 0;              // forward of a token; forward and backward of a step
+    std::vector<std::pair<std::string, std::size_t>> others;  // a setting, and the peak it would have
+
+    std::size_t loading() const { return program + data + plan.base + plan.adapter + kReading; }
+    std::size_t peak() const {
+        return std::max({reading, loading(), program + data + plan.total() + scratch + saving});
+    }
+
+    static constexpr std::size_t kReading = std::size_t{8} << 20;  // of a file's pages at a time
+};
+
+namespace detail {
+
+/// Samples of the configured length, for a run whose data is not there.
+inline Dataset assumed_data(const RunConfig& config) {
+    const std::size_t length = static_cast<std::size_t>(config.max_length);
+    return Dataset(static_cast<std::size_t>(config.batch),
+                   language_sample(std::vector<std::int32_t>(length, 0)));
+}
+
+/// The data of the run, or what stands for it.
+inline TextData estimate_data(const RunConfig& config, MemoryEstimate& estimate) {
+    std::string missing;
+    if (config.train_data.empty()) {
+        missing = "no data.train";
+    } else if (!file_exists(config.model + "/tokenizer.json")) {
+        missing = "no tokenizer.json in " + config.model;
+    }
+    if (missing.empty()) return load_text_data(config, load_tokenizer(config.model));
+    estimate.assumed.push_back(
+        format("{}: every sample is taken to have data.max_length = {} tokens", missing, config.max_length));
+    return {assumed_data(config), {}};
+}
+
+/// What the kernels keep for packing: a MiB per thread; and where threads share the panels of a product, those: 2 MiB of
+/// one, about 1 MiB of each expert while there are fewer experts than tasks (cpu/support/gemm_plan.hpp).
+inline std::size_t scratch_allowance(const ModelConfig& shape, int threads) {
+    constexpr std::size_t kMebibyte = std::size_t{1} << 20;
+    const std::size_t own = static_cast<std::size_t>(threads) * kMebibyte;
+    if (threads == 1) return own;
+    if (!shape.is_mixture()) return own + 2 * kMebibyte;
+    const Index products = std::min<Index>(shape.num_local_experts, 4 * threads - 1);
+    const Index expert = shape.hidden_size * shape.intermediate_size * static_cast<Index>(sizeof(float));
+    return own + static_cast<std::size_t>(products) * std::min(kMebibyte, static_cast<std::size_t>(expert));
+}
+
+inline void count_work(const RunConfig& config, const ModelConfig& shape, const Dataset& data,
+                       const MicroBatches& step, MemoryEstimate& estimate) {
+    double keys = 0, tokens = 0;
+    for (const auto& picks : step) {
+        for (std::int32_t pick : picks) {
+            const Index length = static_cast<Index>(data[static_cast<std::size_t>(pick)].token.size());
+            keys += keys_seen(length, shape.sliding_window.value_or(0));
+            tokens += static_cast<double>(length);
+        }
+    }
+    const double experts = shape.is_mixture() ? static_cast<double>(shape.num_experts_per_tok) : 1;
+    estimate.step_tokens = static_cast<Index>(tokens);
+    estimate.token_flops = forward_flops(shape, tokens > 0 ? keys / tokens : 0, experts);
+    // Frozen weights: a backward costs what a forward costs, and recomputing costs another.
+    estimate.step_flops = tokens * estimate.token_flops * (config.checkpointing ? 3 : 2);
+}
+
+/// The same run with another setting, as one line of `others`.
+template <class Real>
+void try_setting(const RunConfig& config, const ModelConfig& shape, const TextData& data,
+                 const std::string& setting, MemoryEstimate& estimate) {
+    StepOrder order(data.train, config);
+    MemoryEstimate other = estimate;
+    other.plan = plan_run<Real>(config, shape, data, order, estimate.steps);
+    estimate.others.emplace_back(setting, other.peak());
+}
+
+template <class Real>
+void try_settings(const RunConfig& config, const ModelConfig& shape, const TextData& data,
+                  MemoryEstimate& estimate) {
+    RunConfig other = config;
+    other.checkpointing = !config.checkpointing;
+    const char* turned = other.checkpointing ? "train.checkpointing = true" : "train.checkpointing = false";
+    try_setting<Real>(other, shape, data, turned, estimate);
+    if (const Index micro = config.per_micro_batch(); micro > 1) {
+        other = config;
+        other.accumulate = 0;
+        other.micro_batch = (micro + 1) / 2;
+        try_setting<Real>(other, shape, data, format("train.micro_batch = {}", other.micro_batch), estimate);
+    }
+}
+
+}  // namespace detail
+
+template <class Real>
+MemoryEstimate estimate_memory(const RunConfig& config) {
+    detail::check_settings(config);
+    MemoryEstimate estimate;
+    estimate.program = process_memory().now;
+    const ModelConfig shape = load_model_config(config.model);
+    const AdapterSpec spec = config.adapter_for(shape);
+    estimate.model = format("{}, {} layers", name(shape.model_type), shape.num_hidden_layers);
+    estimate.method = spec.method_name();
+    const TextData data = detail::estimate_data(config, estimate);
+    estimate.reading = process_memory().highest;
+    give_back_heap();
+    estimate.data = process_memory().now - std::min(estimate.program, process_memory().now);
+
+    StepOrder order(data.train, config);
+    const bool assumed = !estimate.assumed.empty();
+    const Index wanted = config.steps > 0 ? config.steps : order.steps(config.epochs);
+    estimate.steps = assumed ? 1 : wanted;
+    const MicroBatches largest = largest_micro_batches(data.train, order, estimate.steps);
+    for (const auto& picks : largest) {
+        Index tokens = 0;
+        for (std::int32_t pick : picks)
+            tokens += static_cast<Index>(data.train[static_cast<std::size_t>(pick)].token.size());
+        if (tokens <= estimate.tokens) continue;
+        estimate.tokens = tokens;
+        estimate.samples = static_cast<Index>(picks.size());
+    }
+    for (const Sample& sample : data.train)
+        estimate.epoch_tokens += assumed ? 0 : static_cast<Index>(sample.token.size());
+    estimate.plan = plan_run<Real>(config, shape, data, order, estimate.steps);
+    estimate.threads = config.threads > 0 ? config.threads : default_threads();
+    estimate.scratch = detail::scratch_allowance(shape, estimate.threads);
+    estimate.saving =
+        static_cast<std::size_t>(estimate.plan.trainable + estimate.plan.largest) * sizeof(float);
+    detail::count_work(config, shape, data.train, order.step(0), estimate);
+    detail::try_settings<Real>(config, shape, data, estimate);
+    return estimate;
+}
+
+}  // namespace moegrad

@@ -1,0 +1,59 @@
+#pragma once
+// inspect(PATH): says what a file or folder is from what it holds, never from its name alone, and never loads weights.
+
+#include <filesystem>
+#include <string>
+#include <system_error>
+
+#include <moegrad/train/inspect_adapter.hpp>
+#include <moegrad/train/inspect_files.hpp>
+#include <moegrad/train/inspect_model.hpp>
+
+namespace moegrad {
+
+struct InspectOptions {
+    std::string path;
+    std::string base;  // for an adapter: the folder of its model
+    AdapterReading reading{};
+};
+
+namespace detail {
+
+inline Inspection inspect_folder(const InspectOptions& options) {
+    const std::string& path = options.path;
+    const auto has = [&](const char* name) { return file_exists(path + "/" + name); };
+    if (has("adapter_config.json")) return inspect_adapter(path, options.base, options.reading);
+    if (has("config.json")) return inspect_model(path);
+    if (has("metrics.jsonl") || has("manifest.json") || has("checkpoints")) return inspect_run(path);
+    if (has("tokenizer.json") || has("tokenizer.model")) return inspect_tokenizer(path);
+    throw Error{ErrorCode::file, path,
+                "a folder with config.json, adapter_config.json, tokenizer.json or metrics.jsonl",
+                "none of them", "name a model, an adapter, a tokenizer or a run"};
+}
+
+inline Inspection inspect_file(const InspectOptions& options) {
+    const std::filesystem::path path(options.path);
+    const std::string name = path.filename().string();
+    if (name == "adapter_config.json")
+        return inspect_adapter(folder_of(options.path), options.base, options.reading);
+    if (name == "config.json") return inspect_model(folder_of(options.path));
+    if (name == "tokenizer.json") return inspect_tokenizer(folder_of(options.path));
+    if (name.ends_with(".jsonl")) return inspect_json_lines(options.path);
+    if (name.ends_with(".safetensors")) return inspect_safetensors(options.path);
+    throw Error{ErrorCode::unsupported, options.path,
+                "a folder, .safetensors, .jsonl, config.json, adapter_config.json or tokenizer.json",
+                "another file"};
+}
+
+}  // namespace detail
+
+inline Inspection inspect(const InspectOptions& options) {
+    std::error_code problem;
+    const auto status = std::filesystem::status(options.path, problem);
+    if (std::filesystem::is_directory(status)) return detail::inspect_folder(options);
+    if (!std::filesystem::exists(status))
+        throw Error{ErrorCode::file, options.path, "a file or folder", "nothing there"};
+    return detail::inspect_file(options);
+}
+
+}  // namespace moegrad

@@ -1,0 +1,158 @@
+#include <moegrad/train/repro.hpp>
+#include <moegrad/train/run.hpp>
+
+#include <doctest/doctest.h>
+
+#include "io/support.hpp"
+
+using namespace moegrad;
+using io_test::expect_error;
+
+namespace {
+
+/// A short run on a copy of the small Mixtral that ships.
+struct ShortRun {
+    io_test::TemporaryFolder folder;
+    RunConfig config;
+
+    ShortRun() {
+        std::filesystem::copy(MOEGRAD_SOURCE_DIR "/models/tiny-mixtral", folder.file("base"));
+        std::string lines;
+        for (int i = 0; i < 24; ++i)
+            lines += "{\"text\": \"the stone of number " + std::to_string(i % 5) + " is red\"}\n";
+        folder.write("train.jsonl", lines);
+        config.model = folder.file("base");
+        config.train_data = folder.file("train.jsonl");
+        config.output = folder.file("run");
+        config.max_length = 64;
+        config.steps = 4;
+        config.batch = 4;
+        config.threads = 2;
+        config.rate.peak = 3e-3;
+        config.adapter.lora.rank = 2;
+        config.adapter.lora.dropout = 0.1;
+    }
+    static void train(const RunConfig& config) {
+        run_training<float>(config, [](const std::string&) {});
+    }
+    /// reproduce(), and every line that it said.
+    ReproResult again(std::string& said, bool anyway = false, int threads = -1) const {
+        ReproOptions options;
+        options.run = config.output;
+        options.anyway = anyway;
+        options.threads = threads;
+        said.clear();
+        return reproduce(options, train, [&](const std::string& line) { said += line + "\n"; });
+    }
+    void flip(const std::string& name, std::size_t from_end) const {
+        std::string bytes = io_test::read_text(folder.file(name));
+        bytes[bytes.size() - from_end] = static_cast<char>(bytes[bytes.size() - from_end] ^ 1);
+        folder.write(name, bytes);
+    }
+    void replace(const std::string& name, const std::string& from, const std::string& to) const {
+        std::string text = io_test::read_text(folder.file(name));
+        const std::size_t at = text.find(from);
+        REQUIRE(at != std::string::npos);
+        folder.write(name, text.replace(at, from.size(), to));
+    }
+};
+
+}  // namespace
+
+TEST_CASE(
+    "repro: a finished run gives its bits again, with another thread count and from another place too") {
+    const ShortRun run;
+    ShortRun::train(run.config);
+    std::string said;
+    auto result = run.again(said);
+    CAPTURE(said);
+    CHECK(result.equal);
+    CHECK(result.findings.empty());
+    CHECK(result.outputs.size() == 3);
+    CHECK(result.tier.find("promised") == 0);
+    CHECK(file_exists(run.config.output + "/repro/repro.json"));
+    CHECK(run.again(said, false, 3).equal);
+
+    std::filesystem::rename(run.folder.file("base"), run.folder.file("elsewhere"));
+    std::filesystem::rename(run.folder.file("train.jsonl"), run.folder.file("moved.jsonl"));
+    ReproOptions options;
+    options.run = run.config.output;
+    options.out = run.folder.file("again");
+    options.model = run.folder.file("elsewhere") + "/";
+    options.train_data = run.folder.file("moved.jsonl");
+    CHECK(reproduce(options, ShortRun::train, [](const std::string&) {}).equal);
+    CHECK(file_exists(run.folder.file("again/adapter/adapter_model.safetensors")));
+}
+
+TEST_CASE("repro: a changed data byte, base byte, setting, file or program is named") {
+    const ShortRun run;
+    ShortRun::train(run.config);
+    std::string said;
+    const auto refused = [&](ErrorCode code, const std::string& words) {
+        expect_error(code, words, [&] { run.again(said); });
+    };
+
+    run.flip("train.jsonl", 6);
+    refused(ErrorCode::data, "data " + run.config.train_data);
+    const auto other = run.again(said, true);  // --anyway
+    CHECK_FALSE(other.equal);
+    CHECK(other.tier.find("none") == 0);
+    CHECK(said.find("first difference at metrics.jsonl:") != std::string::npos);
+    run.flip("train.jsonl", 6);
+
+    run.flip("base/model.safetensors", 3);
+    refused(ErrorCode::data, "model.safetensors");
+    run.flip("base/model.safetensors", 3);
+    run.folder.write("base/model.safetensors.index.json", "{}");
+    refused(ErrorCode::data, "model.safetensors.index.json");
+    std::filesystem::remove(run.folder.file("base/model.safetensors.index.json"));
+    std::filesystem::rename(run.folder.file("base/generation_config.json"), run.folder.file("kept"));
+    refused(ErrorCode::data, "generation_config.json");
+    std::filesystem::rename(run.folder.file("kept"), run.folder.file("base/generation_config.json"));
+
+    run.folder.write("base/LICENSE", "any");
+    CHECK(run.again(said).equal);
+    CHECK(said.find("warning: model " + run.config.model + "/LICENSE") != std::string::npos);
+    run.replace("run/config.toml", "optim.lr = \"0.003\"", "optim.lr = \"0.004\"");
+    refused(ErrorCode::config, "optim.lr");
+    CHECK_FALSE(run.again(said, true).equal);
+    run.replace("run/config.toml", "optim.lr = \"0.004\"", "optim.lr = \"0.003\"");
+    run.replace("run/config.toml", "train.batch = \"4\"\n", "");
+    refused(ErrorCode::config, "train.batch");
+    run.replace("run/config.toml", "train.micro_batch", "train.batch = \"4\"\ntrain.micro_batch");
+
+    run.replace("run/manifest.json", binary_sha256(), std::string(64, 'a'));
+    const auto patched = run.again(said);
+    CAPTURE(said);
+    CHECK(patched.equal);  // the program is another by name only
+    CHECK(said.find("warning: binary") != std::string::npos);
+    CHECK(patched.tier.find("intended, not promised") == 0);
+    const std::string record = io_test::read_text(run.config.output + "/repro/repro.json");
+    CHECK(record.find("\"what\": \"binary\"") != std::string::npos);
+}
+
+TEST_CASE("repro: another adapter than the one that was sealed is a different hash, by name") {
+    const ShortRun run;
+    ShortRun::train(run.config);
+    const std::string sealed = sha256_file(run.config.output + "/adapter/adapter_model.safetensors");
+    run.replace("run/manifest.json", sealed, std::string(64, 'b'));
+    std::string said;
+    const auto result = run.again(said);
+    CHECK_FALSE(result.equal);
+    CHECK(said.find("DIFFERENT") != std::string::npos);
+    CHECK(said.find("warning: output " + run.config.output + "/adapter/adapter_model.safetensors") !=
+          std::string::npos);
+    for (const auto& one : result.outputs)
+        CHECK(one.same() == (one.path != "adapter/adapter_model.safetensors"));
+}
+
+TEST_CASE("repro: a run without an end, a run that failed, a folder that is no run") {
+    const ShortRun run;
+    std::string said;
+    expect_error(ErrorCode::file, "manifest.json", [&] { run.again(said); });
+    ShortRun::train(run.config);
+    run.replace("run/manifest.json", "\"exit_status\": 0", "\"exit_status\": 1");
+    expect_error(ErrorCode::state, "exit status 0", [&] { run.again(said); });
+    run.replace("run/manifest.json", "\"sealed\": true", "\"sealed\": false");
+    expect_error(ErrorCode::state, "finished", [&] { run.again(said); });
+}
