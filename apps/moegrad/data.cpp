@@ -23,8 +23,10 @@ struct DataFlags {
 void preview_data(const DataFlags& flags) {
     const Tokenizer tokenizer = load_tokenizer(flags.options.model);
     DataOptions options = flags.options;
-    if (flags.max_length > 0) options.max_length = flags.max_length;
-    else if (!is_plain_text(flags.file, options)) options.max_length = kLongestSample;
+    if (flags.max_length > 0)
+        options.max_length = flags.max_length;
+    else if (!is_plain_text(flags.file, options))
+        options.max_length = kLongestSample;
     const LoadedSamples loaded = load_training_samples(flags.file, tokenizer, options);
     const bool colour = flags.colour == "always" || (flags.colour == "auto" && ::isatty(STDOUT_FILENO) == 1);
     const MarkStyle marks = colour ? kColourMarks : MarkStyle{};
@@ -43,9 +45,11 @@ void add_data(CLI::App& app) {
     CLI::App* verb = app.add_subcommand("data", "show what a file becomes before it is trained on");
     DataOptions& options = flags->options;
     verb->add_option("file", flags->file, "JSONL, TSV or plain text")->required();
-    verb->add_option("--model", options.model, "folder of the model: its tokenizer and chat template")->required();
+    verb->add_option("--model", options.model, "folder of the model: its tokenizer and chat template")
+        ->required();
     const auto text = [&](const char* flag, std::string& value, const char* help) {
-        verb->add_option(flag, value, help + (value.empty() ? std::string() : " [" + value + "]"))->type_name("");
+        verb->add_option(flag, value, help + (value.empty() ? std::string() : " [" + value + "]"))
+            ->type_name("");
     };
     text("--data.format,--format", options.format,
          "auto, text, completion, alpaca, instruct, qa, messages, choice or tsv");
@@ -61,9 +65,11 @@ void add_data(CLI::App& app) {
                      "tokens per sample; not given: any length, and plain text is cut at 256")
         ->check(CLI::Range(Index{2}, kLongestSample));
     verb->add_flag("--data.bos", options.bos, "start every sample with BOS");
-    verb->add_option("--show", flags->show, "samples to print [3]")->check(CLI::Range(Index{0}, Index{1} << 30));
+    verb->add_option("--show", flags->show, "samples to print [3]")
+        ->check(CLI::Range(Index{0}, Index{1} << 30));
     verb->add_flag("--ids", flags->ids, "print their token ids too");
-    verb->add_option("--colour", flags->colour, "auto, always or never: what is supervised in green, else in brackets")
+    verb->add_option("--colour", flags->colour,
+                     "auto, always or never: what is supervised in green, else in brackets")
         ->check(CLI::IsMember({"auto", "always", "never"}));
     verb->callback([=] { preview_data(*flags); });
 }

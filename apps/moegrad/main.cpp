@@ -6,6 +6,7 @@
 #include <new>
 
 #include <moegrad/core/nearest.hpp>
+#include <moegrad/io/mapped_file.hpp>
 #include <moegrad/version.hpp>
 
 #include "verbs.hpp"
@@ -84,6 +85,10 @@ int main(int argc, char** argv) {
     CLI::App app{"moegrad " + std::string(kVersion) + ": fine-tuning of mixture-of-experts language models"};
     app.require_subcommand(1);
     app.set_version_flag("--version", std::string(kVersion));
+    app.fallthrough();  // verbs take it too
+    app.add_flag_callback(
+        "--strict-paths", [] { usual_links() = Links::refuse; },
+        "refuse checkpoints, tokenizers, adapters and data that are symbolic links");
     for (const auto& [place, add] : verbs()) add(app);
     app.footer("`./moegrad test` (the launcher in a clone) runs the tests.");
     app.name("moegrad");

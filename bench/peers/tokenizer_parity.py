@@ -119,15 +119,21 @@ def vectors(folder, name):
     return texts, [list(map(int, line.split())) for line in lines[:len(texts)]]
 
 
-def compare(name, ours, theirs, texts, strings, spell_only=False):
-    """Differences in ids of texts and strings, in texts decoded from those ids and from random ones."""
-    tokens = different = decoded = 0
+def compare(name, ours, theirs, texts, strings):
+    """Differences in ids of texts and strings, in texts decoded from those ids and from random ones. The library's NFC has
+    older tables than Unicode 14: where it differs, it gets the text in this Python's NFC, and what is equal then counts
+    apart."""
+    tokens = different = decoded = newer = 0
     for rows, special in ((texts, False), (strings, True), (strings, False)):
         theirs.encode_special_tokens = not special
         mine = ours.encode(rows, *(["--special"] if special else []))
         for row, ids, other in zip(rows, mine, theirs.encode_batch(rows, add_special_tokens=False), strict=True):
             tokens += len(other.ids)
             if ids != other.ids:
+                normal = unicodedata.normalize("NFC", row)
+                if "NFC" in str(theirs.normalizer) and ids == theirs.encode(normal, add_special_tokens=False).ids:
+                    newer += 1
+                    continue
                 different += 1
                 if different < 4:
                     print(f"  {row[:80]!r}\n    ours   {ids[:60]}\n    theirs {other.ids[:60]}")
@@ -139,7 +145,8 @@ def compare(name, ours, theirs, texts, strings, spell_only=False):
             decoded += 1
             if decoded < 4:
                 print(f"  {row}\n    ours   {text!r}\n    theirs {other!r}")
-    print(f"{name}: {len(texts)} texts and 2 x {len(strings)} strings, {tokens} tokens: {different} differ; "
+    print(f"{name}: {len(texts)} texts and 2 x {len(strings)} strings, {tokens} tokens: {different} differ"
+          f"{f' ({newer} by newer marks)' if newer else ''}; "
           f"{len(rows)} id lists decoded: {decoded} differ", flush=True)
     return different + decoded
 

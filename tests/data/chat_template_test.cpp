@@ -31,9 +31,10 @@ const Tokenizer& unprefixed() {
     static const Tokenizer loaded = [] {
         std::string text = io_test::read_text(kGolden + "/tokenizer.json");
         const std::size_t begin = text.find("\"normalizer\":{"), end = text.find("\"post_processor\"");
-        text.replace(begin, end - begin,
-                     "\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\u2581\","
-                     "\"prepend_scheme\":\"first\",\"split\":false},");
+        text.replace(
+            begin, end - begin,
+            "\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\u2581\","
+            "\"prepend_scheme\":\"first\",\"split\":false},");
         return parse_tokenizer(parse_json(text, "tokenizer.json"), "tokenizer.json");
     }();
     return loaded;
@@ -95,7 +96,8 @@ TEST_CASE("chat templates: texts, ids and masks are those of transformers") {
         }
         const TrainingRecord record = rendered(name, messages);
         CHECK(record.text() == one.at("rendered").string());
-        const EncodedRecord encoded = encode_record(record, one.find("metaspace") ? unprefixed() : tokenizer());
+        const EncodedRecord encoded =
+            encode_record(record, one.find("metaspace") ? unprefixed() : tokenizer());
         CHECK(encoded.token == numbers(one.at("ids")));
         const auto want = numbers(one.at("supervised"));
         CHECK(std::vector<std::int32_t>(encoded.supervised.begin(), encoded.supervised.end()) == want);
@@ -137,10 +139,11 @@ TEST_CASE("chat templates: auto reads the model's own, refuses what it does not 
     expect_error(ErrorCode::config, "names no chat template", choose);
     folder.write("tokenizer_config.json", "{\"chat_template\":\"{{ messages }}\"}");
     expect_error(ErrorCode::unsupported, "llama-2, llama-3, mistral-v1", choose);
-    folder.write("tokenizer_config.json",
-                 "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"x\"},{\"name\":\"default\",\"template\":"
-                 "\"{% for message in messages %}{{ '<|im_start|>'+message['role'] + '\\n' + message['content'] + "
-                 "'<|im_end|>' + '\\n' }}{% endfor %}\"}]}");
+    folder.write(
+        "tokenizer_config.json",
+        "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"x\"},{\"name\":\"default\",\"template\":"
+        "\"{% for message in messages %}{{ '<|im_start|>'+message['role'] + '\\n' + message['content'] + "
+        "'<|im_end|>' + '\\n' }}{% endfor %}\"}]}");
     CHECK(choose().chat_template == ChatTemplate::chatml);
     folder.write("chat_template.jinja", "{{ 7 * 7 }}");
     expect_error(ErrorCode::unsupported, "none (hash", choose);
@@ -148,7 +151,8 @@ TEST_CASE("chat templates: auto reads the model's own, refuses what it does not 
     folder.write("tokenizer_config.json", "{\"chat_template\":7}");
     expect_error(ErrorCode::unsupported, "0 characters", choose);
     expect_error(ErrorCode::config, "data.template", [] { choose_chat_template("llama2", "", tokenizer()); });
-    expect_error(ErrorCode::config, "no model to look at", [] { choose_chat_template("auto", "", tokenizer()); });
+    expect_error(ErrorCode::config, "no model to look at",
+                 [] { choose_chat_template("auto", "", tokenizer()); });
     CHECK(by_name("mistral") == ChatTemplate::mistral_v3);  // this tokenizer has [INST] as a special token
 }
 
@@ -156,8 +160,9 @@ TEST_CASE("chat templates: contents never become special tokens") {
     for (const char* name : {"llama-2", "llama-3", "mistral-v1", "mistral-v3", "chatml"}) {
         CAPTURE(name);
         const std::vector<ChatMessage> plain{{"user", "a", false, "p"}, {"assistant", "b", true, "p"}};
-        const std::vector<ChatMessage> nasty{{"user", "</s><s><|im_end|><|eot_id|><|start_header_id|>a", false, "p"},
-                                             {"assistant", "<|im_start|>b</s>c", true, "p"}};
+        const std::vector<ChatMessage> nasty{
+            {"user", "</s><s><|im_end|><|eot_id|><|start_header_id|>a", false, "p"},
+            {"assistant", "<|im_start|>b</s>c", true, "p"}};
         const auto specials = [&](const std::vector<ChatMessage>& messages) {
             std::vector<std::int32_t> ids;
             for (const std::int32_t id : encode_record(rendered(name, messages), tokenizer()).token)
@@ -173,7 +178,8 @@ TEST_CASE("chat templates: contents never become special tokens") {
     CHECK(rendered("mistral-v3", turns).text() == "<s>[INST] x [/INST] y[/INST] b</s>");
     for (const char* name : {"llama-2", "mistral-v1", "mistral-v0.1", "mistral-v0.2"})
         expect_error(ErrorCode::data, "f.jsonl:3: messages[0].content", [&] { rendered(name, turns); });
-    const std::vector<ChatMessage> system{{"system", "<</SYS>>", false, "f.jsonl:4: system"}, turns[1], turns[1]};
+    const std::vector<ChatMessage> system{
+        {"system", "<</SYS>>", false, "f.jsonl:4: system"}, turns[1], turns[1]};
     expect_error(ErrorCode::data, "f.jsonl:4: system", [&] {
         rendered("llama-2", {system[0], {"user", "a", false, "p"}, system[1]});
     });
@@ -182,11 +188,13 @@ TEST_CASE("chat templates: contents never become special tokens") {
 TEST_CASE("chat templates: a template of another model is refused by the token it lacks") {
     const TemporaryFolder folder;
     std::string text = io_test::read_text(kGolden + "/tokenizer.json");
-    for (std::size_t at = text.find("<|im_end|>"); at != std::string::npos; at = text.find("<|im_end|>", at + 1))
+    for (std::size_t at = text.find("<|im_end|>"); at != std::string::npos;
+         at = text.find("<|im_end|>", at + 1))
         text.replace(at, 10, "<|in_end|>");
     folder.write("tokenizer.json", text);
     const Tokenizer other = load_tokenizer(folder.path());
-    const TrainingRecord record = rendered("chatml", {{"user", "a", false, "p"}, {"assistant", "b", true, "p"}});
+    const TrainingRecord record =
+        rendered("chatml", {{"user", "a", false, "p"}, {"assistant", "b", true, "p"}});
     expect_error(ErrorCode::config, "<|im_end|> as a special token", [&] { encode_record(record, other); });
 }
 
@@ -204,11 +212,13 @@ TEST_CASE("chat records: ShareGPT, system keys, flags per message") {
     const std::string turns = "[{\"from\":\"human\",\"value\":\"q\"},{\"from\":\"gpt\",\"value\":\"a\"}]";
     CHECK(pieces("{\"conversations\":" + turns + "}") == "a<|im_end|>");
     CHECK(pieces("{\"system\":\"s\",\"conversations\":" + turns + "}") == "a<|im_end|>");
-    CHECK(pieces("{\"system\":\"s\",\"conversations\":" + turns + "}", true) == "s<|im_end|>q<|im_end|>a<|im_end|>");
+    CHECK(pieces("{\"system\":\"s\",\"conversations\":" + turns + "}", true) ==
+          "s<|im_end|>q<|im_end|>a<|im_end|>");
     const auto two = [](const std::string& first, const std::string& second, const std::string& rest = {}) {
-        return "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"" + first +
-               "},{\"role\":\"user\",\"content\":\"r\"},{\"role\":\"assistant\",\"content\":\"b\"" + second + "}]" + rest +
-               "}";
+        return "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":"
+               "\"a\"" +
+               first + "},{\"role\":\"user\",\"content\":\"r\"},{\"role\":\"assistant\",\"content\":\"b\"" +
+               second + "}]" + rest + "}";
     };
     CHECK(pieces(two("", "")) == "a<|im_end|>b<|im_end|>");
     CHECK(pieces(two(",\"loss\":false", "")) == "b<|im_end|>");

@@ -28,7 +28,8 @@ TEST_CASE("packing: next fit by hand") {
     CHECK(pack_samples({}, lengths, 10).packs.empty());
 }
 
-TEST_CASE("packing: every epoch has every sample once, in the order of SampleOrder, and no pack is too long") {
+TEST_CASE(
+    "packing: every epoch has every sample once, in the order of SampleOrder, and no pack is too long") {
     const auto lengths = ragged_lengths(53);
     PackedOrder order(lengths, 32, 3, 7);
     SampleOrder plain(53, 1, 7);

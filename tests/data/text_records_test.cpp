@@ -2,23 +2,12 @@
 
 #include <moegrad/data/text_records.hpp>
 #include <moegrad/data/world_files.hpp>
-#include <moegrad/data/world_tokenizer.hpp>
-#include <moegrad/io/tokenizer_json.hpp>
 
 #include "io/support.hpp"
 
 using namespace moegrad;
 using io_test::expect_error;
 using io_test::TemporaryFolder;
-
-namespace {
-
-const Tokenizer& words() {
-    static const Tokenizer tokenizer = parse_tokenizer(world_tokenizer_json(), "tokenizer.json");
-    return tokenizer;
-}
-
-}  // namespace
 
 TEST_CASE("text records: prompts, completions, texts and their facts") {
     const TemporaryFolder folder;
@@ -40,52 +29,6 @@ TEST_CASE("text records: prompts, completions, texts and their facts") {
     CHECK(records[1].prompt.empty());
     CHECK(records[1].completion == "Ada likes kites .");
     CHECK(records[1].place == path + ":3");
-}
-
-TEST_CASE("text records: only the completion is supervised") {
-    TextRecord record{.id = "x",
-                      .domain = {},
-                      .prompt = "quiz : Ada",
-                      .completion = " Riga ? Bern",
-                      .fact = {},
-                      .place = "f:1"};
-    const Sample sample = record_sample(record, words(), 16);
-    const auto id = [](const char* word) { return words().encode(word, {.add_special = false}).at(0); };
-    const std::int32_t none = kIgnoreTarget;
-    CHECK(sample.token ==
-          std::vector<std::int32_t>{1, id("quiz"), id(":"), id("Ada"), id("Riga"), id("?"), id("Bern")});
-    CHECK(sample.target ==
-          std::vector<std::int32_t>{none, none, none, id("Riga"), id("?"), id("Bern"), none});
-    // A text: everything after BOS.
-    record.prompt.clear();
-    record.completion = "Ada likes";
-    const Sample text = record_sample(record, words(), 16, true);
-    CHECK(text.token == std::vector<std::int32_t>{1, id("Ada"), id("likes")});
-    CHECK(text.target == std::vector<std::int32_t>{id("Ada"), id("likes"), none});
-}
-
-TEST_CASE("text records: too long, or nothing to learn, names the record") {
-    TextRecord record{.id = "x7",
-                      .domain = {},
-                      .prompt = "quiz :",
-                      .completion = " Riga",
-                      .fact = {},
-                      .place = "f.jsonl:9"};
-    CHECK(record_sample(record, words(), 4).supervised() == 1);
-    expect_error(ErrorCode::data, "f.jsonl:9: record x7", [&] { record_sample(record, words(), 3); });
-    expect_error(ErrorCode::data, "at most 3 tokens", [&] { record_sample(record, words(), 3); });
-    record.prompt = "quiz : ";
-    record.completion = "Riga";
-    CHECK(record_sample(record, words(), 8).supervised() == 1);  // the blank belongs to what follows it
-    record.prompt.clear();
-    Json json = world_tokenizer_json();
-    // A lone token without BOS has nothing before it that could predict it.
-    Json bare = Json::object();
-    for (const auto& member : *json.members())
-        bare.add(member.key, member.key == "post_processor" ? Json() : member.value);
-    const Tokenizer plain = parse_tokenizer(bare, "tokenizer.json");
-    expect_error(ErrorCode::data, "at least one supervised token", [&] { record_sample(record, plain, 8); });
-    CHECK(record_sample(record, words(), 8).supervised() == 1);
 }
 
 TEST_CASE("text records: lines that do not fit name file, line and key") {
@@ -124,7 +67,6 @@ TEST_CASE("text records: the world's own files read back, facts where the words 
         const auto [begin, end] = record.fact.back();
         CHECK(" " + whole.substr(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)) ==
               record.completion);
-        CHECK(record_sample(record, words(), 32).supervised() == 1);
     }
     CHECK(read_text_records(folder.write("held.jsonl", world_heldout_lines(source, 20))).size() == 20);
     const auto questions =

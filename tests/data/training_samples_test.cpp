@@ -80,7 +80,8 @@ TEST_CASE("training samples: each JSONL format by its first record, supervised a
          " c\nQuestion: Who?\nAnswer:[ Ada.</s>]"},
         {"choice", "{\"question\":\"Who?\",\"choices\":[\"Ada\",\"No\"],\"answer\":1}", " Who?[ No]"},
         {"messages",
-         "{\"messages\":[{\"role\":\"user\",\"content\":\"Who?\"},{\"role\":\"assistant\",\"content\":\"Ada.\"}]}",
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"Who?\"},{\"role\":\"assistant\",\"content\":\"Ada."
+         "\"}]}",
          "<|im_start|> user\nWho?<|im_end|> \n<|im_start|> assistant\n[Ada.<|im_end|>] \n"},
     };
     for (const Case& one : cases) {
@@ -94,26 +95,31 @@ TEST_CASE("training samples: each JSONL format by its first record, supervised a
         // Named formats read the same; so does one with other line ends and empty lines.
         DataOptions named;
         named.format = one.format;
-        CHECK(load(folder.write("b.jsonl", std::string("\r\n\n \n") + one.line + "\r\n"), named).samples[0].token ==
-              loaded.samples[0].token);
+        CHECK(load(folder.write("b.jsonl", std::string("\r\n\n \n") + one.line + "\r\n"), named)
+                  .samples[0]
+                  .token == loaded.samples[0].token);
     }
 }
 
 TEST_CASE("training samples: alpaca and instruct prompts are those that evaluation uses") {
     const TemporaryFolder folder;
-    const auto path = folder.write("a.jsonl",
-                                   "{\"instruction\":\"Be brief.\",\"input\":\"\",\"output\":\"No.\",\"answer\":\"x\"}\n"
-                                   "{\"instruction\":\"Be brief.\",\"input\":\"Who?\",\"output\":\"Ada.\",\"task\":\"t\"}\n");
+    const auto path = folder.write(
+        "a.jsonl",
+        "{\"instruction\":\"Be brief.\",\"input\":\"\",\"output\":\"No.\",\"answer\":\"x\"}\n"
+        "{\"instruction\":\"Be brief.\",\"input\":\"Who?\",\"output\":\"Ada.\",\"task\":\"t\"}\n");
     const auto loaded = load(path);
     CHECK(loaded.format == "alpaca");
     CHECK(has_note(loaded, "answer (1), task (1)"));
     // The prompt of the Stanford Alpaca repository; the answer begins on a line of its own, as its followers have it.
     CHECK(marked(loaded.samples[0]) ==
-          " Below is an instruction that describes a task. Write a response that appropriately completes the request."
+          " Below is an instruction that describes a task. Write a response that appropriately completes the "
+          "request."
           "\n\n### Instruction:\nBe brief.\n\n### Response:\n[No.</s>]");
     CHECK(marked(loaded.samples[1]) ==
-          " Below is an instruction that describes a task, paired with an input that provides further context. Write a "
-          "response that appropriately completes the request.\n\n### Instruction:\nBe brief.\n\n### Input:\nWho?\n\n"
+          " Below is an instruction that describes a task, paired with an input that provides further "
+          "context. Write a "
+          "response that appropriately completes the request.\n\n### Instruction:\nBe brief.\n\n### "
+          "Input:\nWho?\n\n"
           "### Response:\n[Ada.</s>]");
     DataOptions instruct;
     instruct.format = "instruct";
@@ -124,14 +130,18 @@ TEST_CASE("training samples: alpaca and instruct prompts are those that evaluati
 
 TEST_CASE("training samples: choices are put as evaluation puts them, by file name or by name") {
     const TemporaryFolder folder;
-    const std::string line = "{\"id\":\"q\",\"question\":\"Who?\",\"choices\":[\"Ada\",\"No\"],\"answer\":0}\n";
-    CHECK(marked(load(folder.write("arc_easy.train.jsonl", line)).samples[0]) == " Question: Who?\nAnswer:[ Ada]");
+    const std::string line =
+        "{\"id\":\"q\",\"question\":\"Who?\",\"choices\":[\"Ada\",\"No\"],\"answer\":0}\n";
+    CHECK(marked(load(folder.write("arc_easy.train.jsonl", line)).samples[0]) ==
+          " Question: Who?\nAnswer:[ Ada]");
     CHECK(marked(load(folder.write("csqa.train.jsonl", line)).samples[0]) ==
           " Question: Who?\nA. Ada\nB. No\nAnswer:[ A]");
     DataOptions options;
     options.prompt = "arc_easy";
-    CHECK(marked(load(folder.write("other.jsonl", line), options).samples[0]) == " Question: Who?\nAnswer:[ Ada]");
-    const std::string gap = "{\"question\":\"Ask _ two words.\",\"choices\":[\"Ada\",\"her\"],\"answer\":1}\n";
+    CHECK(marked(load(folder.write("other.jsonl", line), options).samples[0]) ==
+          " Question: Who?\nAnswer:[ Ada]");
+    const std::string gap =
+        "{\"question\":\"Ask _ two words.\",\"choices\":[\"Ada\",\"her\"],\"answer\":1}\n";
     CHECK(marked(load(folder.write("winogrande.jsonl", gap)).samples[0]) == " Ask her[ two words.]");
     options.prompt = "nosuch";
     expect_error(ErrorCode::config, "nosuch", [&] { load(folder.write("o.jsonl", line), options); });
@@ -143,7 +153,8 @@ TEST_CASE("training samples: TSV of CoLA, RTE and by columns; quotes are text") 
     CHECK(cola.format == "tsv");
     REQUIRE(cola.samples.size() == 2);
     CHECK(cola.ids == std::vector<std::string>{"1", "3"});
-    CHECK(marked(cola.samples[0]) == " Ask \"her\".\nQuestion: Does this sentence make sense?\nAnswer:[ yes]");
+    CHECK(marked(cola.samples[0]) ==
+          " Ask \"her\".\nQuestion: Does this sentence make sense?\nAnswer:[ yes]");
     CHECK(marked(cola.samples[1]) == " Ada ask\nQuestion: Does this sentence make sense?\nAnswer:[ no]");
     const std::string rte = "index\tsentence1\tsentence2\tlabel\n7\tOne.\tTwo.\tnot_entailment\n";
     CHECK(marked(load(folder.write("rte.tsv", rte)).samples[0]) ==
@@ -151,7 +162,8 @@ TEST_CASE("training samples: TSV of CoLA, RTE and by columns; quotes are text") 
     DataOptions options;
     options.labels = "1=acceptable, 0=unacceptable";
     options.prompt = "Sentence: {text}\\nGrammar:";
-    CHECK(marked(load(folder.file("cola.tsv"), options).samples[1]) == " Sentence: Ada ask\nGrammar:[ unacceptable]");
+    CHECK(marked(load(folder.file("cola.tsv"), options).samples[1]) ==
+          " Sentence: Ada ask\nGrammar:[ unacceptable]");
     options = {};
     options.columns = "a=sentence1, b=sentence2, label=label, id=index";
     options.prompt = "{a} {b}:";
@@ -170,7 +182,10 @@ TEST_CASE("training samples: TSV of CoLA, RTE and by columns; quotes are text") 
     refused(ErrorCode::data, "a\tb\nc\n", "bad.tsv:2");
     refused(ErrorCode::config, "a\n", "label=1");
     refused(ErrorCode::data, "a\tb\nc\xFF\td\n", "bad.tsv:2");
-    refused(ErrorCode::data, "\xEF\xBB\xBF" "a\tb\n", "byte order mark");
+    refused(ErrorCode::data,
+            "\xEF\xBB\xBF"
+            "a\tb\n",
+            "byte order mark");
     refused(ErrorCode::data, "", "at least one line");
     refused(ErrorCode::data, "text\tlabel\n", "at least one record");
     refused(ErrorCode::data, "a\t\n", "a label");
@@ -230,9 +245,12 @@ TEST_CASE("training samples: lines that do not fit name file and line") {
     refused(ErrorCode::data, "{\"prompt\":[],\"completion\":\"a\"}\n", "bad.jsonl:1: prompt");
     refused(ErrorCode::data, "{\"instruction\":\"a\",\"output\":\"\"}\n", "bad.jsonl:1: output");
     refused(ErrorCode::data, "{\"instruction\":\"a\"}\n", "bad.jsonl:1: output", "alpaca");
-    refused(ErrorCode::data, "{\"question\":\"a\",\"choices\":[\"b\"],\"answer\":0}\n", "bad.jsonl:1: choices");
-    refused(ErrorCode::data, "{\"question\":\"a\",\"choices\":[\"b\",\"c\"],\"answer\":2}\n", "bad.jsonl:1: answer");
-    refused(ErrorCode::data, "{\"question\":\"a\",\"choices\":[\"b\",\"c\"],\"answer\":-1}\n", "bad.jsonl:1: answer");
+    refused(ErrorCode::data, "{\"question\":\"a\",\"choices\":[\"b\"],\"answer\":0}\n",
+            "bad.jsonl:1: choices");
+    refused(ErrorCode::data, "{\"question\":\"a\",\"choices\":[\"b\",\"c\"],\"answer\":2}\n",
+            "bad.jsonl:1: answer");
+    refused(ErrorCode::data, "{\"question\":\"a\",\"choices\":[\"b\",\"c\"],\"answer\":-1}\n",
+            "bad.jsonl:1: answer");
     refused(ErrorCode::data, "{\"question\":\"a\",\"answers\":[]}\n", "bad.jsonl:1: answers");
     refused(ErrorCode::data, "{\"messages\":{}}\n", "bad.jsonl:1: messages");
     refused(ErrorCode::config, good, "data.format", "jsonl");
@@ -257,13 +275,16 @@ TEST_CASE("training samples: a line of a gigabyte is refused before it is parsed
     }
 }
 
-TEST_CASE("training samples: overlong samples are an error, dropped, or cut; nothing to learn is an error or dropped") {
+TEST_CASE(
+    "training samples: overlong samples are an error, dropped, or cut; nothing to learn is an error or "
+    "dropped") {
     const TemporaryFolder folder;
     // 3 + 1, 3 + 4 and 7 + 1 words of one token each, with BOS.
-    const auto path = folder.write("a.jsonl",
-                                   "{\"id\":\"s\",\"prompt\":\"quiz : Ada\",\"completion\":\" Riga\"}\n"
-                                   "{\"id\":\"m\",\"prompt\":\"quiz : Ada\",\"completion\":\" Riga Bern Oslo Ulm\"}\n"
-                                   "{\"id\":\"l\",\"prompt\":\"quiz : Ada Ada Ada Ada Ada\",\"completion\":\" Riga\"}\n");
+    const auto path =
+        folder.write("a.jsonl",
+                     "{\"id\":\"s\",\"prompt\":\"quiz : Ada\",\"completion\":\" Riga\"}\n"
+                     "{\"id\":\"m\",\"prompt\":\"quiz : Ada\",\"completion\":\" Riga Bern Oslo Ulm\"}\n"
+                     "{\"id\":\"l\",\"prompt\":\"quiz : Ada Ada Ada Ada Ada\",\"completion\":\" Riga\"}\n");
     const auto run = [&](const std::string& overlong, const std::string& unsupervised, Index length) {
         DataOptions options;
         options.overlong = overlong;
@@ -279,6 +300,7 @@ TEST_CASE("training samples: overlong samples are an error, dropped, or cut; not
     CHECK(dropped.dropped_overlong == 2);
     expect_error(ErrorCode::data, "a.jsonl:3: record l", [&] { run("cut", "error", 6); });
     expect_error(ErrorCode::data, "the prompt is 8 tokens", [&] { run("cut", "error", 6); });
+    expect_error(ErrorCode::data, "3 of more than data.max_length", [&] { run("drop", "error", 3); });
     const auto cut = run("cut", "drop", 6);
     CHECK(cut.ids == std::vector<std::string>{"s", "m"});
     CHECK(cut.cut == 1);
@@ -288,9 +310,10 @@ TEST_CASE("training samples: overlong samples are an error, dropped, or cut; not
     CHECK(cut.samples[1].supervised() == 2);  // the target of the last token was cut away
     CHECK(wrong_targets(cut.samples[1]) == 0);
 
-    const auto masked = folder.write("m.jsonl",
-                                     "{\"id\":\"u\",\"messages\":[{\"role\":\"user\",\"content\":\"Who?\"}]}\n"
-                                     "{\"messages\":[{\"role\":\"user\",\"content\":\"Who?\",\"loss\":true}]}\n");
+    const auto masked =
+        folder.write("m.jsonl",
+                     "{\"id\":\"u\",\"messages\":[{\"role\":\"user\",\"content\":\"Who?\"}]}\n"
+                     "{\"messages\":[{\"role\":\"user\",\"content\":\"Who?\",\"loss\":true}]}\n");
     expect_error(ErrorCode::data, "m.jsonl:1: record u", [&] { load(masked); });
     DataOptions options;
     options.unsupervised = "drop";
@@ -298,8 +321,9 @@ TEST_CASE("training samples: overlong samples are an error, dropped, or cut; not
     CHECK(load(masked, options).samples.size() == 1);
     for (const char* key : {"train_on", "overlong", "unsupervised"}) {
         DataOptions wrong;
-        (std::string(key) == "train_on" ? wrong.train_on : std::string(key) == "overlong" ? wrong.overlong : wrong.unsupervised) =
-            "some";
+        (std::string(key) == "train_on"   ? wrong.train_on
+         : std::string(key) == "overlong" ? wrong.overlong
+                                          : wrong.unsupervised) = "some";
         expect_error(ErrorCode::config, std::string("data.") + key, [&] { load(masked, wrong); });
     }
 }
@@ -312,7 +336,8 @@ TEST_CASE("training samples: train_on all, BOS, shares of a file") {
     const auto path = folder.write("a.jsonl", lines);
     DataOptions options;
     options.train_on = "all";
-    CHECK(marked(load(path, options).samples[0]) == " Where[ is Riga?]");  // nothing comes before the first token
+    CHECK(marked(load(path, options).samples[0]) ==
+          " Where[ is Riga?]");  // nothing comes before the first token
     options.bos = true;
     const Sample framed = load(path, options).samples[0];
     CHECK(framed.token.front() == pieces().bos_id());
@@ -328,32 +353,68 @@ TEST_CASE("training samples: train_on all, BOS, shares of a file") {
     const auto loaded = load(text, plain);
     CHECK(loaded.format == "plain text");
     std::vector<std::int32_t> all;
-    for (const Sample& sample : loaded.samples) all.insert(all.end(), sample.token.begin(), sample.token.end());
+    for (const Sample& sample : loaded.samples)
+        all.insert(all.end(), sample.token.begin(), sample.token.end());
     CHECK(all == pieces().encode("Where is Riga? In Latvia. Be brief.", {.add_special = false}));
 }
 
 TEST_CASE("training samples: a word that crosses prompt and completion is supervised where it ends") {
     const TemporaryFolder folder;
     const auto one = [&](const std::string& prompt, const std::string& completion) {
-        const auto path = folder.write("a.jsonl", "{\"prompt\":\"" + prompt + "\",\"completion\":\"" + completion + "\"}\n");
+        const auto path = folder.write(
+            "a.jsonl", "{\"prompt\":\"" + prompt + "\",\"completion\":\"" + completion + "\"}\n");
         return marked(load_training_samples(path, words(), {}).samples[0], words());
     };
     CHECK(one("quiz : Ada", " Riga") == "<s> quiz : Ada[ Riga]");
     CHECK(one("quiz : Ada ", "Riga") == "<s> quiz : Ada[ Riga]");  // the blank is part of the word's token
-    CHECK(one("quiz : Ri", "ga") == "<s> quiz :[ Riga]");           // and so is half a word
+    CHECK(one("quiz : Ri", "ga") == "<s> quiz :[ Riga]");          // and so is half a word
 }
 
-TEST_CASE("training samples: texts and completions of the world are what record_sample made of them") {
+TEST_CASE("training samples: ids and targets of a completion and of a text, with BOS and without") {
+    const TemporaryFolder folder;
+    const auto id = [](const char* word) { return words().encode(word, {.add_special = false}).at(0); };
+    const std::int32_t none = kIgnoreTarget;
+    const auto pair =
+        folder.write("a.jsonl", "{\"prompt\":\"quiz : Ada\",\"completion\":\" Riga ? Bern\"}\n");
+    const Sample sample = load_training_samples(pair, words(), {}).samples.at(0);
+    CHECK(sample.token ==
+          std::vector<std::int32_t>{1, id("quiz"), id(":"), id("Ada"), id("Riga"), id("?"), id("Bern")});
+    CHECK(sample.target ==
+          std::vector<std::int32_t>{none, none, none, id("Riga"), id("?"), id("Bern"), none});
+    const auto text = folder.write("b.jsonl", "{\"text\":\"Ada likes\"}\n");
+    DataOptions options;
+    options.bos = true;  // the tokenizer puts one already
+    const Sample whole = load_training_samples(text, words(), options).samples.at(0);
+    CHECK(whole.token == std::vector<std::int32_t>{1, id("Ada"), id("likes")});
+    CHECK(whole.target == std::vector<std::int32_t>{id("Ada"), id("likes"), none});
+    // A lone token without BOS has nothing before it that could predict it.
+    const Json json = world_tokenizer_json();
+    Json bare = Json::object();
+    for (const auto& member : *json.members())
+        bare.add(member.key, member.key == "post_processor" ? Json() : member.value);
+    const Tokenizer plain = parse_tokenizer(bare, "tokenizer.json");
+    const auto lone = folder.write("c.jsonl", "{\"completion\":\"Riga\"}\n");
+    expect_error(ErrorCode::data, "at least one supervised token",
+                 [&] { load_training_samples(lone, plain, {}); });
+    CHECK(load_training_samples(lone, plain, options).samples.at(0).supervised() == 1);
+}
+
+TEST_CASE("training samples: texts and completions of the world word by word") {
     const TemporaryFolder folder;
     const World source({.seed = 5, .people = 30});
     const QuestionOptions questions{.samples = 60, .questions = 60};
-    for (const std::string& lines : {world_sample_lines(source, questions), world_heldout_lines(source, 20)}) {
+    for (const std::string& lines :
+         {world_sample_lines(source, questions), world_heldout_lines(source, 20)}) {
         const auto path = folder.write("a.jsonl", lines);
         const auto records = read_text_records(path);
         const auto loaded = load_training_samples(path, words(), {});
         REQUIRE(loaded.samples.size() == records.size());
         for (std::size_t i = 0; i < records.size(); ++i) {
-            const Sample want = record_sample(records[i], words(), 256);
+            // Every word is one token, so that the prompt's own tokens are those that are not asked for.
+            const auto ids = words().encode(records[i].prompt + records[i].completion);
+            Sample want = language_sample(ids);
+            for (std::size_t t = 0; t + 1 < words().encode(records[i].prompt).size(); ++t)
+                want.target[t] = kIgnoreTarget;
             CHECK(loaded.samples[i].token == want.token);
             CHECK(loaded.samples[i].target == want.target);
             CHECK(loaded.ids[i] == records[i].id);
@@ -384,7 +445,8 @@ TEST_CASE("training samples: the real files, read whole") {
         CHECK(std::ssize(all.records) == file.records);
         Index supervised = 0;
         for (const TrainingRecord& record : all.records)
-            for (const TextPiece& piece : record.pieces) supervised += piece.supervised && !piece.text.empty();
+            for (const TextPiece& piece : record.pieces)
+                supervised += piece.supervised && !piece.text.empty();
         CHECK(supervised >= file.records);
     }
 }

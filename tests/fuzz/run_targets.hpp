@@ -23,7 +23,7 @@ inline const ModelConfig& small_mixtral() {
         ModelConfig c = family_defaults(ModelFamily::mixtral);
         c.hidden_size = 8;
         c.intermediate_size = 4;
-        c.num_hidden_layers = 2;
+        c.num_hidden_layers = 1;
         c.num_attention_heads = 2;
         c.num_key_value_heads = 1;
         c.head_dim = 4;

@@ -1,5 +1,6 @@
 // write_seeds FOLDER: one folder per target, one file per seed.
 
+#include <fuzz/run_seeds.hpp>
 #include <fuzz/seeds.hpp>
 
 #include <cstdio>
@@ -11,7 +12,9 @@ int main(int count, char** words) {
         std::fprintf(stderr, "usage: %s FOLDER\n", words[0]);
         return 2;
     }
-    for (const auto& [target, inputs] : fuzz::all_seeds()) {
+    fuzz::Seeds seeds = fuzz::all_seeds();
+    seeds.merge(fuzz::run_seeds());
+    for (const auto& [target, inputs] : seeds) {
         const std::filesystem::path folder = std::filesystem::path(words[1]) / target;
         std::filesystem::create_directories(folder);
         for (std::size_t i = 0; i < inputs.size(); ++i)

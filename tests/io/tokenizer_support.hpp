@@ -58,6 +58,33 @@ struct TokenizerText {
     }
 };
 
+/// 0 to 255 bytes, then pieces.
+inline std::string byte_level_vocab(int skipped_byte = -1) {
+    moegrad::Json::Members vocab;
+    for (int byte = 0; byte < 256; ++byte) {
+        const char one = static_cast<char>(byte);
+        if (byte != skipped_byte)
+            vocab.push_back({moegrad::bytes_to_characters(std::string_view(&one, 1)), byte});
+    }
+    vocab.push_back({"Ġa", 256});
+    vocab.push_back({"ab", 257});
+    vocab.push_back({"Ġab", 258});
+    return moegrad::write_json(moegrad::Json::from_members(std::move(vocab), "vocab"));
+}
+
+inline TokenizerText byte_level_text() {
+    TokenizerText text;
+    text.added = R"([{"id":259,"content":"<|end|>","special":true}])";
+    text.normalizer = "null";
+    text.pre_tokenizer = R"({"type":"ByteLevel","add_prefix_space":false})";
+    text.post_processor = R"({"type":"ByteLevel"})";
+    text.decoder = R"({"type":"ByteLevel"})";
+    text.model_options = R"("type":"BPE","unk_token":null)";
+    text.vocab = byte_level_vocab();
+    text.merges = R"(["Ġ a","a b","Ġa b"])";
+    return text;
+}
+
 /// One piece of a SentencePiece model: field 1 of the protobuf, {1: piece, 2: score, 3: type}.
 struct ScoredPiece {
     std::string piece;

@@ -6,9 +6,11 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <mutex>
 #include <set>
 #include <string>
@@ -97,9 +99,18 @@ public:
     }
     std::string output(const std::string& name) const { return folder_.file(name + ".txt"); }
 
-    int finish(const std::string& name, int threads) const {
-        return Process(words(name, threads), output(name)).wait();
+    int finish(const std::string& name, int threads, const std::vector<std::string>& more = {}) const {
+        auto all = words(name, threads);
+        all.insert(all.end(), more.begin(), more.end());
+        return Process(all, output(name)).wait();
     }
+    /// Until the run has taken steps.
+    void wait_for_steps(const std::string& name) const {
+        const std::string metrics = run_folder(name) + "/metrics.jsonl";
+        for (int i = 0; i < 2000 && read_text(metrics).find("\"step\":3") == std::string::npos; ++i)
+            stress::rest(0.005);
+    }
+    std::string data() const { return folder_.file("data.jsonl"); }
 
     /// What must be equal: adapter, best adapter, metrics, the last checkpoint's state and its counters.
     std::string outcome(const std::string& name) const {
@@ -169,6 +180,47 @@ void killed_run(const Campaign& campaign, const std::string& name, const std::st
 }
 
 }  // namespace
+
+TEST_CASE(
+    "Ctrl-C: saves, says how to go on, exits with 130; twice ends at once; what decides the result is held") {
+    const Campaign campaign;
+    REQUIRE_MESSAGE(campaign.finish("whole", 2) == 0, read_text(campaign.output("whole")));
+    const std::string want = campaign.outcome("whole"), run = campaign.run_folder("stopped");
+    {
+        auto words = campaign.words("stopped", 1);
+        *(std::find(words.begin(), words.end(), "--checkpoint.every") + 1) = "0";
+        const Process process(words, campaign.output("stopped"));
+        campaign.wait_for_steps("stopped");
+        CHECK(campaign.finish("stopped", 1) == 1);
+        CHECK(read_text(campaign.output("stopped")).find("another process has locked") != std::string::npos);
+        process.send(SIGINT);
+        CHECK(process.wait() == 130);
+    }
+    CHECK(checkpoint_steps(run).size() == 1);
+    const auto refused = [&](const std::string& flag, const std::string& value, const std::string& named) {
+        CHECK(campaign.finish("stopped", 1, {flag, value}) == 2);
+        CHECK(read_text(campaign.output("stopped")).find(named) != std::string::npos);
+    };
+    refused("--lr", "2e-2", "optim.lr");
+    refused("--steps", "30", "train.steps");
+    const std::string data = read_text(campaign.data());
+    std::ofstream(campaign.data(), std::ios::app) << "\n";
+    refused("--log.every", "2", "data sha256");
+    std::ofstream(campaign.data(), std::ios::trunc) << data;
+    {
+        auto words = campaign.words("stopped", 3);
+        words.insert(words.end(), {"--checkpoint.every", "1", "--train.micro_batch", "1"});
+        const Process process(words, campaign.output("stopped"));
+        stress::rest(0.3);
+        process.send(SIGTERM);
+        stress::rest(0.01);
+        process.send(SIGINT);
+        const int code = process.wait();  // the step may have ended in between
+        CHECK((code == -SIGINT || code == 130 || code == 0));
+    }
+    REQUIRE_MESSAGE(campaign.finish("stopped", 2) == 0, read_text(campaign.output("stopped")));
+    CHECK(campaign.outcome("stopped") == want);
+}
 
 TEST_CASE("kill and resume: every run ends in the bits of the run that was never stopped") {
     const Campaign campaign;

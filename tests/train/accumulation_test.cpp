@@ -86,8 +86,8 @@ inline Result train(const Setting& setting, Cut cut, int threads, Index steps = 
     for (Index n = 0; n < steps; ++n) {
         auto picks = order.step(n);
         if (setting.reversed) std::reverse(picks.begin(), picks.end());
-        const auto report = trainer.step(data, cut_step(picks, data, cut), 5e-3,
-                                         {{"balance", setting.balance}, {"z", 0.01}});
+        const auto report =
+            trainer.step(data, cut_step(picks, data, cut), 5e-3, {{"balance", setting.balance}, {"z", 0.01}});
         result.losses.push_back(report.cross_entropy);
         result.norms.push_back(report.gradient_norm);
     }
@@ -128,7 +128,8 @@ inline void check_all_cuts(const Setting& setting) {
 inline double largest_difference(const Result& a, const Result& b) {
     double largest = 0;
     for (std::size_t i = 0; i < a.values.size(); ++i)
-        largest = std::max(largest, std::abs(static_cast<double>(a.values[i]) - static_cast<double>(b.values[i])));
+        largest =
+            std::max(largest, std::abs(static_cast<double>(a.values[i]) - static_cast<double>(b.values[i])));
     return largest;
 }
 
@@ -153,16 +154,20 @@ TEST_CASE("accumulation: the same for a Mixture of Routers and for LoRA on a den
     accumulation::check_all_cuts({moegrad::ModelFamily::llama, lora, 0});
 }
 
-TEST_CASE("accumulation: a balance loss of scope micro makes the cut part of the objective, and nothing else does") {
+TEST_CASE(
+    "accumulation: a balance loss of scope micro makes the cut part of the objective, and nothing else "
+    "does") {
     using accumulation::Cut;
     accumulation::Setting setting{.spec = accumulation::spec_of(moegrad::Method::adamoe)};
     setting.spec.balance_scope = moegrad::BalanceOptions::Scope::micro;
-    const auto whole = accumulation::train(setting, Cut::whole, 1), packed = accumulation::train(setting, Cut::packs, 1);
+    const auto whole = accumulation::train(setting, Cut::whole, 1),
+               packed = accumulation::train(setting, Cut::packs, 1);
     CHECK(packed.hash != whole.hash);
     CHECK(packed.losses.front() == whole.losses.front());  // before any update
     CHECK(accumulation::largest_difference(packed, whole) < 0.1);
     setting.balance = 0;
-    CHECK(accumulation::train(setting, Cut::packs, 2).hash == accumulation::train(setting, Cut::whole, 1).hash);
+    CHECK(accumulation::train(setting, Cut::packs, 2).hash ==
+          accumulation::train(setting, Cut::whole, 1).hash);
 }
 
 TEST_CASE("packing: the loss of a pack is that of its samples, token by token and to the bit, dropout on") {

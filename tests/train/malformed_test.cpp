@@ -1,8 +1,11 @@
 // The catalogue's adapters and checkpoints: each refused with its code at its place, each valid twin loaded; and every bit
 // of a checkpoint.
 
+#include <fuzz/replay.hpp>
+#include <fuzz/run_seeds.hpp>
 #include <malformed/check.hpp>
 #include <malformed/load_model.hpp>
+#include <malformed/safety_table.hpp>
 
 TEST_CASE("malformed: adapters") {
     for (const malformed::Case& row : malformed::adapter_cases())
@@ -35,4 +38,16 @@ TEST_CASE("malformed: K07, every byte of every file of a checkpoint is covered b
         CHECK(survived == 0);
         folder.write(file.name, file.content);
     }
+}
+
+TEST_CASE("fuzz: seeds of adapters and checkpoints and a few mutations of them") {
+    const auto seeds = fuzz::run_seeds();
+    CHECK(fuzz::replay(seeds.at("adapter"), 20, fuzz::adapter) > 500);
+    CHECK(fuzz::replay(seeds.at("checkpoint"), 20, fuzz::checkpoint) > 500);
+}
+
+TEST_CASE("malformed: docs/safety.md lists adapters and checkpoints") {
+    malformed::Cases all = malformed::adapter_cases();
+    for (auto& row : malformed::checkpoint_cases()) all.push_back(std::move(row));
+    malformed::check_safety_page(all, "adapters and checkpoints");
 }

@@ -21,8 +21,11 @@ inline std::string chat_role(const JsonRef& role) {
     struct Alias {
         const char *name, *role;
     };
-    constexpr Alias known[] = {{"system", "system"},      {"user", "user"},     {"human", "user"},
-                               {"assistant", "assistant"}, {"gpt", "assistant"}};
+    constexpr Alias known[] = {{"system", "system"},
+                               {"user", "user"},
+                               {"human", "user"},
+                               {"assistant", "assistant"},
+                               {"gpt", "assistant"}};
     for (const Alias& alias : known) {
         if (role.string() == alias.name) return alias.role;
     }
@@ -38,7 +41,8 @@ inline bool chat_flag(const JsonRef& value) {
 }
 
 /// What the message itself says about being supervised.
-inline std::optional<bool> own_loss(const JsonRef& message, const std::optional<JsonRef>& turns, std::size_t index) {
+inline std::optional<bool> own_loss(const JsonRef& message, const std::optional<JsonRef>& turns,
+                                    std::size_t index) {
     std::optional<bool> said;
     const auto take = [&](const std::optional<JsonRef>& value) {
         if (!value) return;
@@ -68,7 +72,8 @@ inline std::vector<ChatMessage> read_chat(const JsonRef& line, bool train_on_all
         if (const auto calls = message.find_value("tool_calls"))
             calls->fail_unsupported("no tool calls", "the built-in templates do not render them");
         const JsonRef content = message.at(sharegpt ? "value" : "content");
-        ChatMessage chat{chat_role(message.at(sharegpt ? "from" : "role")), content.string(), false, content.place()};
+        ChatMessage chat{chat_role(message.at(sharegpt ? "from" : "role")), content.string(), false,
+                         content.place()};
         chat.supervised = own_loss(message, turns, i).value_or(train_on_all || chat.role == "assistant");
         messages.push_back(std::move(chat));
     }

@@ -31,11 +31,14 @@ struct ChatTemplateName {
     const char* name;
     ChatTemplate chat_template;
 };
-inline constexpr ChatTemplateName kChatTemplates[] = {
-    {"llama-2", ChatTemplate::llama2},         {"llama-3", ChatTemplate::llama3},
-    {"mistral-v1", ChatTemplate::mistral_v1},  {"mistral-v0.2", ChatTemplate::mistral_v0_2},
-    {"mistral-v0.1", ChatTemplate::mistral_v0_1}, {"mistral-v3", ChatTemplate::mistral_v3},
-    {"chatml", ChatTemplate::chatml},          {"qwen-2", ChatTemplate::qwen2}};
+inline constexpr ChatTemplateName kChatTemplates[] = {{"llama-2", ChatTemplate::llama2},
+                                                      {"llama-3", ChatTemplate::llama3},
+                                                      {"mistral-v1", ChatTemplate::mistral_v1},
+                                                      {"mistral-v0.2", ChatTemplate::mistral_v0_2},
+                                                      {"mistral-v0.1", ChatTemplate::mistral_v0_1},
+                                                      {"mistral-v3", ChatTemplate::mistral_v3},
+                                                      {"chatml", ChatTemplate::chatml},
+                                                      {"qwen-2", ChatTemplate::qwen2}};
 
 inline std::string chat_template_name(ChatTemplate chat_template) {
     for (const auto& known : kChatTemplates) {
@@ -51,17 +54,19 @@ inline std::string chat_template_list() {
 }
 
 struct ChatMessage {
-    std::string role;     // system, user or assistant
+    std::string role;  // system, user or assistant
     std::string content;
     bool supervised = false;
-    std::string place;    // for errors
+    std::string place;  // for errors
 };
 
 namespace detail {
 
 /// str.strip() of Python, which Jinja's trim is.
 inline std::string stripped(std::string_view text) {
-    const auto blank = [](std::uint32_t point) { return is_white_space(point) || (point >= 0x1C && point <= 0x1F); };
+    const auto blank = [](std::uint32_t point) {
+        return is_white_space(point) || (point >= 0x1C && point <= 0x1F);
+    };
     std::size_t begin = text.size(), end = 0;
     for (std::size_t at = 0; at < text.size();) {
         const Utf8Unit unit = utf8_unit(text, at);
@@ -127,7 +132,8 @@ inline void render_llama2(std::span<const ChatMessage> turns, const ChatMessage*
 /// What differs between the forms of Mistral's template.
 struct MistralForm {
     const char *before_user, *after_user, *before_answer, *after_answer;
-    bool special_marks;  // [INST] and [/INST] are special tokens; the system message goes before the last user's
+    bool
+        special_marks;  // [INST] and [/INST] are special tokens; the system message goes before the last user's
 };
 
 inline MistralForm mistral_form(ChatTemplate chat_template) {
@@ -139,8 +145,8 @@ inline MistralForm mistral_form(ChatTemplate chat_template) {
     }
 }
 
-inline void render_mistral(std::span<const ChatMessage> turns, const ChatMessage* system, const MistralForm& form,
-                           const SpecialNames& names, TrainingRecord& record) {
+inline void render_mistral(std::span<const ChatMessage> turns, const ChatMessage* system,
+                           const MistralForm& form, const SpecialNames& names, TrainingRecord& record) {
     std::size_t opened = 0;  // the user message that the system message goes before
     for (std::size_t i = 0; i < turns.size() && form.special_marks; i += 2) opened = i;
     record.add_special(names.bos);
@@ -177,7 +183,8 @@ inline void render_llama3(std::span<const ChatMessage> messages, TrainingRecord&
     }
 }
 
-inline void render_chatml(std::span<const ChatMessage> messages, bool default_system, TrainingRecord& record) {
+inline void render_chatml(std::span<const ChatMessage> messages, bool default_system,
+                          TrainingRecord& record) {
     const auto add = [&](const std::string& role, const std::string& content, bool supervised) {
         record.add_special("<|im_start|>");
         record.add(role + "\n");
@@ -205,7 +212,8 @@ inline void render_chat(ChatTemplate chat_template, std::span<const ChatMessage>
         takes_system && messages.front().role == "system" ? &messages.front() : nullptr;
     const auto turns = messages.subspan(system != nullptr ? 1 : 0);
     if (turns.empty()) {
-        throw Error{ErrorCode::data, messages.front().place, "a user message after the system message", "none"};
+        throw Error{ErrorCode::data, messages.front().place, "a user message after the system message",
+                    "none"};
     }
     detail::require_turns(turns, takes_system ? "an optional system message, then " : "");
     for (const ChatMessage& message : messages) {

@@ -141,7 +141,8 @@ inline ChosenTemplate choose_chat_template(const std::string& name, const std::s
     }
     const auto known = recognise_chat_template(*jinja);
     if (!known) {
-        throw Error{ErrorCode::unsupported, model + ": chat_template", "a published template that is built in",
+        throw Error{ErrorCode::unsupported, model + ": chat_template",
+                    "a published template that is built in",
                     moegrad::format("{} characters of Jinja that are none (hash {:016x})", jinja->size(),
                                     chat_template_hash(*jinja)),
                     "templates are never run; pass --data.template with " + names};

@@ -26,7 +26,8 @@ struct EncodedRecord {
     /// Tokens before the first supervised one.
     Index prompt_tokens() const {
         Index t = 0;
-        while (t < static_cast<Index>(token.size()) && (t == 0 || !supervised[static_cast<std::size_t>(t)])) ++t;
+        while (t < static_cast<Index>(token.size()) && (t == 0 || !supervised[static_cast<std::size_t>(t)]))
+            ++t;
         return t;
     }
     Sample sample() const {
@@ -72,19 +73,22 @@ inline Frame tokenizer_frame(const Tokenizer& tokenizer) {
     return {{framed.begin(), found}, {end, framed.end()}};
 }
 
-inline std::int32_t special_id(const Tokenizer& tokenizer, const std::string& name, const std::string& place) {
+inline std::int32_t special_id(const Tokenizer& tokenizer, const std::string& name,
+                               const std::string& place) {
     const std::int32_t id = name.empty() ? Vocabulary::kNone : tokenizer.token_to_id(name);
     if (id != Vocabulary::kNone && tokenizer.is_special(id)) return id;
-    throw Error{ErrorCode::config, place + ": special tokens",
-                name.empty() ? "a BOS and an EOS token" : moegrad::format("{} as a special token", name),
-                id == Vocabulary::kNone ? "a tokenizer without it" : "a tokenizer in which it is an ordinary piece",
-                "does the chat template belong to this model? choose another data.template"};
+    throw Error{
+        ErrorCode::config, place + ": special tokens",
+        name.empty() ? "a BOS and an EOS token" : moegrad::format("{} as a special token", name),
+        id == Vocabulary::kNone ? "a tokenizer without it" : "a tokenizer in which it is an ordinary piece",
+        "does the chat template belong to this model? choose another data.template"};
 }
 
 }  // namespace detail
 
 /// `bos`: also where neither the tokenizer's own frame nor the template has one.
-inline EncodedRecord encode_record(const TrainingRecord& record, const Tokenizer& tokenizer, bool bos = false) {
+inline EncodedRecord encode_record(const TrainingRecord& record, const Tokenizer& tokenizer,
+                                   bool bos = false) {
     EncodedRecord out;
     const detail::Frame frame = record.framed ? detail::tokenizer_frame(tokenizer) : detail::Frame{};
     const auto add = [&](std::int32_t id, bool supervised) {

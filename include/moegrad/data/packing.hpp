@@ -64,7 +64,8 @@ public:
         for (Index i = n * packs_per_step_; i < (n + 1) * packs_per_step_; ++i) {
             const Index epoch = epoch_of_pack(i);
             build(epoch);
-            all.push_back(built_.packs[static_cast<std::size_t>(i - first_[static_cast<std::size_t>(epoch)])]);
+            all.push_back(
+                built_.packs[static_cast<std::size_t>(i - first_[static_cast<std::size_t>(epoch)])]);
         }
         return all;
     }

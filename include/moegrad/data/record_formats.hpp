@@ -10,7 +10,6 @@
 
 #include <moegrad/data/answer_prompt.hpp>
 #include <moegrad/data/choice_prompt.hpp>
-#include <moegrad/data/text_records.hpp>
 #include <moegrad/data/training_record.hpp>
 
 #include <string>

@@ -62,7 +62,8 @@ inline std::string sample_ids(const Sample& sample, MarkStyle marks = {}) {
         out += t > 0 ? " " : "";
         if (supervised && !detail::is_supervised(sample, t - 1)) out += marks.begin;
         out += moegrad::format("{}", sample.token[t]);
-        if (supervised && (t + 1 == sample.token.size() || !detail::is_supervised(sample, t + 1))) out += marks.end;
+        if (supervised && (t + 1 == sample.token.size() || !detail::is_supervised(sample, t + 1)))
+            out += marks.end;
     }
     return out;
 }
@@ -73,14 +74,15 @@ inline std::string length_histogram(const Dataset& samples) {
     for (const Sample& sample : samples) longest = std::max(longest, std::ssize(sample.token));
     const Index width = (longest + 7) / 8;
     std::vector<Index> counts(static_cast<std::size_t>((longest + width - 1) / width), 0);
-    for (const Sample& sample : samples) ++counts[static_cast<std::size_t>((std::ssize(sample.token) - 1) / width)];
+    for (const Sample& sample : samples)
+        ++counts[static_cast<std::size_t>((std::ssize(sample.token) - 1) / width)];
     const Index most = *std::max_element(counts.begin(), counts.end());
     std::string out;
     for (std::size_t i = 0; i < counts.size(); ++i) {
         const Index low = static_cast<Index>(i) * width + 1;
         const auto bar = static_cast<std::size_t>((40 * counts[i] + most - 1) / std::max<Index>(most, 1));
-        const std::string line = moegrad::format("  {:>6} to {:>6}  {:>8}  {}", low, low + width - 1, counts[i],
-                                                 std::string(bar, '#'));
+        const std::string line = moegrad::format("  {:>6} to {:>6}  {:>8}  {}", low, low + width - 1,
+                                                 counts[i], std::string(bar, '#'));
         out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
     }
     return out;
@@ -96,13 +98,14 @@ inline std::string samples_summary(const std::string& path, const LoadedSamples&
         supervised += sample.supervised();
     }
     const std::size_t count = loaded.samples.size();
-    std::string out = moegrad::format("{}: {}, {} {}\n", path, loaded.format, count, count == 1 ? "sample" : "samples");
+    std::string out =
+        moegrad::format("{}: {}, {} {}\n", path, loaded.format, count, count == 1 ? "sample" : "samples");
     for (const std::string& note : loaded_notes(loaded)) out += "  " + note + "\n";
     if (loaded.samples.empty()) return out;
     std::sort(lengths.begin(), lengths.end());
     const auto rank = [&](std::size_t percent) { return lengths[(lengths.size() - 1) * percent / 100]; };
-    out += moegrad::format("  tokens      {}; a sample has {} to {}, half at most {}, 99 % at most {}\n", tokens,
-                           lengths.front(), lengths.back(), rank(50), rank(99));
+    out += moegrad::format("  tokens      {}; a sample has {} to {}, half at most {}, 99 % at most {}\n",
+                           tokens, lengths.front(), lengths.back(), rank(50), rank(99));
     out += moegrad::format("  supervised  {} ({:.1f} %)\n", supervised,
                            100 * static_cast<double>(supervised) / static_cast<double>(tokens));
     if (lengths.front() == lengths.back()) return out;

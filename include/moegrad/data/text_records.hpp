@@ -6,8 +6,6 @@
 // id, domain, level, prompt and fact may be absent. A line that does not fit is an error that names file:line and key.
 
 #include <moegrad/data/choice_items.hpp>
-#include <moegrad/data/dataset.hpp>
-#include <moegrad/io/tokenizer.hpp>
 
 #include <string>
 #include <utility>
@@ -58,33 +56,6 @@ inline std::vector<TextRecord> read_text_records(const std::string& path) {
     });
     if (records.empty()) throw Error{ErrorCode::data, path, "at least one record", "none"};
     return records;
-}
-
-/// Prompt and completion as one sample, encoded as one text with the special tokens that the tokenizer puts around it
-/// (`bos`: also where the file asks for none); only the completion's tokens are targets.
-inline Sample record_sample(const TextRecord& record, const Tokenizer& tokenizer, Index max_length,
-                            bool bos = false) {
-    const auto encode = [&](const std::string& text) {
-        auto ids = tokenizer.encode(text);
-        if (bos && (ids.empty() || ids.front() != tokenizer.bos_id()))
-            ids.insert(ids.begin(), tokenizer.bos_id());
-        return ids;
-    };
-    auto ids = encode(record.prompt + record.completion);
-    const std::string place = moegrad::format("{}: record {}", record.place, record.id);
-    if (static_cast<Index>(ids.size()) > max_length) {
-        throw Error{ErrorCode::data, place, moegrad::format("at most {} tokens", max_length),
-                    moegrad::format("{}", ids.size()), "raise data.max_length or leave the record out"};
-    }
-    // The first token that is a target. Blanks at a prompt's end belong to the token that follows them.
-    const std::size_t asked = encode(record.prompt.substr(0, record.prompt.find_last_not_of(' ') + 1)).size();
-    Sample sample = language_sample(std::move(ids));
-    for (std::size_t t = 0; t + 1 < asked && t < sample.target.size(); ++t) sample.target[t] = kIgnoreTarget;
-    if (sample.supervised() == 0) {
-        throw Error{ErrorCode::data, place, "at least one supervised token", "none",
-                    "is the completion more than a space?"};
-    }
-    return sample;
 }
 
 }  // namespace moegrad

@@ -19,11 +19,11 @@ struct TextPiece {
 };
 
 struct TrainingRecord {
-    std::string id;           // of the file, else the record's number
-    std::string place;        // file:line
-    bool named = false;       // the id is the file's
+    std::string id;      // of the file, else the record's number
+    std::string place;   // file:line
+    bool named = false;  // the id is the file's
     std::vector<TextPiece> pieces;
-    bool framed = true;       // the tokenizer puts its own special tokens around the whole
+    bool framed = true;  // the tokenizer puts its own special tokens around the whole
 
     void add(std::string text, bool supervised = false) {
         if (!text.empty()) pieces.push_back({std::move(text), supervised, false});

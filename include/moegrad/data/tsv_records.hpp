@@ -56,15 +56,16 @@ inline constexpr std::size_t kLongestLine = std::size_t{64} << 20;
 inline std::vector<TabLine> read_tab_file(std::string_view text, const std::string& path) {
     std::vector<TabLine> lines;
     if (text.starts_with("\xEF\xBB\xBF"))
-        throw Error{ErrorCode::data, path + ":1", "text", "a UTF-8 byte order mark", "save the file without it"};
+        throw Error{ErrorCode::data, path + ":1", "text", "a UTF-8 byte order mark",
+                    "save the file without it"};
     for (Index number = 1; !text.empty(); ++number) {
         const std::size_t end = text.substr(0, kLongestLine + 1).find('\n');
         std::string_view line = text.substr(0, end == std::string_view::npos ? kLongestLine + 1 : end);
         text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
         TabLine one{{}, moegrad::format("{}:{}", path, number), number};
         if (line.size() > kLongestLine) {
-            throw Error{ErrorCode::data, one.place, moegrad::format("a line of at most {} bytes", kLongestLine),
-                        "more"};
+            throw Error{ErrorCode::data, one.place,
+                        moegrad::format("a line of at most {} bytes", kLongestLine), "more"};
         }
         if (line.ends_with('\r')) line.remove_suffix(1);
         if (line.empty()) continue;
@@ -92,7 +93,8 @@ inline TabColumns resolve_columns(const std::string& columns, const TabLine& fir
     for (const auto& [name, where] : named_values(columns, "data.columns")) {
         char* end = nullptr;
         const unsigned long number = std::strtoul(where.c_str(), &end, 10);
-        const bool numeric = !where.empty() && *end == '\0' && where.find_first_not_of("0123456789") == std::string::npos;
+        const bool numeric =
+            !where.empty() && *end == '\0' && where.find_first_not_of("0123456789") == std::string::npos;
         std::size_t position = numeric && where.size() < 7 ? number : first.field.size();
         for (std::size_t i = 0; i < first.field.size() && !numeric; ++i) {
             if (first.field[i] == where) position = i;
@@ -126,8 +128,8 @@ inline std::string filled_prompt(const std::string& prompt, const TabLine& line,
         const std::string name = prompt.substr(open + 1, close - open - 1);
         const auto column = columns.at.find(name);
         if (column == columns.at.end() || name == "label") {
-            throw Error{ErrorCode::config, "data.prompt", "columns in braces, not the label", "{" + name + "}",
-                        "name the column in data.columns"};
+            throw Error{ErrorCode::config, "data.prompt", "columns in braces, not the label",
+                        "{" + name + "}", "name the column in data.columns"};
         }
         out += line.field[column->second];
         at = close + 1;
@@ -145,11 +147,13 @@ inline std::string label_text(const TabLine& line, const TabColumns& columns,
         known += (known.empty() ? "" : " or ") + name;
     }
     if (!labels.empty() || label.empty())
-        throw Error{ErrorCode::data, line.place, labels.empty() ? "a label" : "label " + known, printable(label)};
+        throw Error{ErrorCode::data, line.place, labels.empty() ? "a label" : "label " + known,
+                    printable(label)};
     return label;
 }
 
-inline std::vector<TrainingRecord> read_column_records(const std::vector<TabLine>& lines, const DataOptions& options) {
+inline std::vector<TrainingRecord> read_column_records(const std::vector<TabLine>& lines,
+                                                       const DataOptions& options) {
     const TabColumns columns = resolve_columns(options.columns, lines.front());
     const auto labels = named_values(options.labels, "data.labels");
     const std::string prompt = options.prompt.empty() ? "{text}\nLabel:" : unescaped(options.prompt);

@@ -8,6 +8,7 @@
 #include <moegrad/core/error.hpp>
 #include <moegrad/core/format.hpp>
 #include <moegrad/core/view.hpp>
+#include <moegrad/io/memory_guard.hpp>
 #include <moegrad/io/safetensors.hpp>
 
 #include <stdlib.h>
@@ -108,21 +109,8 @@ inline void require_same_tensors(const std::string& index, const std::string& sh
 
 class CheckpointIndex {
 public:
-    explicit CheckpointIndex(std::string folder, Links links = Links::follow) : folder_(std::move(folder)) {
-        const std::string single = folder_ + "/model.safetensors";
-        const std::string index = folder_ + "/model.safetensors.index.json";
-        const bool has_single = file_exists(single), has_index = file_exists(index);
-        if (has_single && has_index)
-            throw Error{ErrorCode::format, folder_, "model.safetensors or model.safetensors.index.json",
-                        "both", "remove the one that does not belong to the model"};
-        if (!has_single && !has_index)
-            throw Error{ErrorCode::file, folder_, "model.safetensors or model.safetensors.index.json",
-                        "neither", "PyTorch .bin files must be converted to safetensors first"};
-        require_inside_folder(folder_, has_single ? "model.safetensors" : "model.safetensors.index.json");
-        if (has_single)
-            open_single(single, links);
-        else
-            open_sharded(index, links);
+    explicit CheckpointIndex(std::string folder, Links links = usual_links()) : folder_(std::move(folder)) {
+        memory_guard(folder_, [&] { open(links); });
     }
 
     const std::string& folder() const { return folder_; }
@@ -190,6 +178,23 @@ private:
         return found->second;
     }
     Entry& entry(std::string_view name) { return const_cast<Entry&>(std::as_const(*this).entry(name)); }
+
+    void open(Links links) {
+        const std::string single = folder_ + "/model.safetensors";
+        const std::string index = folder_ + "/model.safetensors.index.json";
+        const bool has_single = file_exists(single), has_index = file_exists(index);
+        if (has_single && has_index)
+            throw Error{ErrorCode::format, folder_, "model.safetensors or model.safetensors.index.json",
+                        "both", "remove the one that does not belong to the model"};
+        if (!has_single && !has_index)
+            throw Error{ErrorCode::file, folder_, "model.safetensors or model.safetensors.index.json",
+                        "neither", "PyTorch .bin files must be converted to safetensors first"};
+        require_inside_folder(folder_, has_single ? "model.safetensors" : "model.safetensors.index.json");
+        if (has_single)
+            open_single(single, links);
+        else
+            open_sharded(index, links);
+    }
 
     void open_single(const std::string& path, Links links) {
         files_.push_back(std::make_unique<SafetensorsFile>(path, links));

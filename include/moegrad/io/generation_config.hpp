@@ -33,7 +33,7 @@ inline GenerationConfig parse_generation_config(const Json& json, const std::str
 }
 
 inline GenerationConfig load_generation_config(const std::string& folder, const ModelConfig& model,
-                                               Links links = Links::follow) {
+                                               Links links = usual_links()) {
     const std::string path = folder + "/generation_config.json";
     if (!file_exists(path)) return {model.bos_token_id, model.eos_token_ids};
     return parse_generation_config(parse_json_file(path, {16, std::size_t{1} << 20, 100'000}, links), path,

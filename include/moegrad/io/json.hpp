@@ -126,7 +126,7 @@ inline Json parse_json(std::string_view text, const std::string& place, JsonLimi
     return builder.take();
 }
 
-inline Json parse_json_file(const std::string& path, JsonLimits limits = {}, Links links = Links::follow) {
+inline Json parse_json_file(const std::string& path, JsonLimits limits = {}, Links links = usual_links()) {
     const MappedFile file(path, links);
     return parse_json(file.text(), path, limits);
 }

@@ -24,6 +24,12 @@ namespace moegrad {
 /// Whether a file may be reached through a symbolic link (as in the Hugging Face cache).
 enum class Links { follow, refuse };
 
+/// Where nobody says: links that a user put there are fine. A program that trusts no folder sets it to refuse, once.
+inline Links& usual_links() {
+    static Links links = Links::follow;
+    return links;
+}
+
 inline std::string system_error_text(int code) {
     return std::string(std::strerror(code));
 }
@@ -35,14 +41,15 @@ inline bool file_exists(const std::string& path) {
 
 class MappedFile {
 public:
-    explicit MappedFile(std::string path, Links links = Links::follow) : path_(std::move(path)) {
+    explicit MappedFile(std::string path, Links links = usual_links()) : path_(std::move(path)) {
         if (path_.find('\0') != std::string::npos)
             throw Error{ErrorCode::file, "file name", "a name without NUL", path_.c_str()};
         const int no_links = links == Links::refuse ? O_NOFOLLOW : 0;
         descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | no_links);
         if (descriptor_ < 0) {
             if (errno == ELOOP && links == Links::refuse)
-                throw Error{ErrorCode::file, path_, "a plain file", "a symbolic link", "strict paths are on"};
+                throw Error{ErrorCode::file, path_, "a plain file", "a symbolic link",
+                            "--strict-paths is on: copy the file to its place, or leave the flag out"};
             throw Error{ErrorCode::file, path_, "a readable file", system_error_text(errno)};
         }
         try {

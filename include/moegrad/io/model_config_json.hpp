@@ -8,6 +8,7 @@
 #include <moegrad/core/model_config.hpp>
 #include <moegrad/io/json.hpp>
 #include <moegrad/io/json_writer.hpp>
+#include <moegrad/io/memory_guard.hpp>
 #include <moegrad/io/model_config_keys.hpp>
 
 #include <algorithm>
@@ -236,9 +237,11 @@ inline ModelConfig parse_model_config(const Json& json, const std::string& place
     return config;
 }
 
-inline ModelConfig load_model_config(const std::string& folder, Links links = Links::follow) {
-    const std::string path = folder + "/config.json";
-    return parse_model_config(parse_json_file(path, {16, std::size_t{16} << 20, 1'000'000}, links), path);
+inline ModelConfig load_model_config(const std::string& folder, Links links = usual_links()) {
+    return memory_guard(folder, [&]() -> ModelConfig {
+        const std::string path = folder + "/config.json";
+        return parse_model_config(parse_json_file(path, {16, std::size_t{16} << 20, 1'000'000}, links), path);
+    });
 }
 
 }  // namespace moegrad

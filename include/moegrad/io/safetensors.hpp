@@ -6,6 +6,7 @@
 #include <moegrad/core/format.hpp>
 #include <moegrad/core/view.hpp>
 #include <moegrad/io/mapped_file.hpp>
+#include <moegrad/io/memory_guard.hpp>
 #include <moegrad/io/safetensors_header.hpp>
 #include <moegrad/io/stored_type.hpp>
 
@@ -25,10 +26,10 @@ inline constexpr Index kReadPiece = Index{1} << 20;
 
 class SafetensorsFile {
 public:
-    explicit SafetensorsFile(std::string path, Links links = Links::follow)
+    explicit SafetensorsFile(std::string path, Links links = usual_links())
         : SafetensorsFile(MappedFile(std::move(path), links)) {}
     explicit SafetensorsFile(MappedFile file) : file_(std::move(file)) {
-        header_ = parse_safetensors(file_.text(), file_.path());
+        header_ = memory_guard(file_.path(), [&] { return parse_safetensors(file_.text(), file_.path()); });
     }
 
     const std::string& path() const { return file_.path(); }

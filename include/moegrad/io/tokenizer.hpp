@@ -51,7 +51,7 @@ struct TokenizerParts {
 struct EncodeOptions {
     bool add_special = true;     // BOS and EOS as the post-processor puts them
     bool parse_special = false;  // true: a special token written out in the text is that token, not text
-    bool at_start = true;        // false: something stands before the text (Metaspace "first" puts no mark there)
+    bool at_start = true;  // false: something stands before the text (Metaspace "first" puts no mark there)
 };
 
 /// Ids, and for each of them where in the input, in bytes, the text that it stands for ends. Never decreasing; BOS ends

@@ -96,8 +96,10 @@ private:
                           std::size_t end) {
         const auto touches = [&](std::size_t at) {
             const Utf8Unit unit = utf8_unit(text, at);
-            return unit.state == Utf8State::complete &&
-                   token.word->find(text.substr(at, unit.length), 0).has_value();
+            if (unit.state != Utf8State::complete) return false;
+            const std::string_view character = text.substr(at, unit.length);
+            RegexBudget budget(character);
+            return token.word->find(character, 0, budget).has_value();
         };
         return (end < text.size() && touches(end)) || (begin > 0 && touches(character_before(text, begin)));
     }

@@ -6,6 +6,7 @@
 #include <moegrad/core/format.hpp>
 #include <moegrad/io/json.hpp>
 #include <moegrad/io/mapped_file.hpp>
+#include <moegrad/io/memory_guard.hpp>
 #include <moegrad/io/sentencepiece_library.hpp>
 #include <moegrad/io/sentencepiece_model.hpp>
 #include <moegrad/io/tokenizer.hpp>
@@ -91,17 +92,19 @@ inline TokenizerParts read_tokenizer_model(const std::string& path, Links links)
     return parts;
 }
 
-inline Tokenizer load_tokenizer(const std::string& folder, Links links = Links::follow) {
-    const std::string json = folder + "/tokenizer.json", model = folder + "/tokenizer.model";
-    const bool by_model = !file_exists(json) && file_exists(model);
-    TokenizerParts parts =
-        by_model
-            ? read_tokenizer_model(model, links)
-            : parse_tokenizer_parts(
-                  parse_json_file(json, {16, std::size_t{256} << 20, std::size_t{8} << 20}, links), json);
-    if (const auto config = find_tokenizer_config(folder, links))
-        apply_tokenizer_config(*config, folder + "/tokenizer_config.json", !by_model, parts);
-    return Tokenizer(std::move(parts));
+inline Tokenizer load_tokenizer(const std::string& folder, Links links = usual_links()) {
+    return memory_guard(folder, [&]() -> Tokenizer {
+        const std::string json = folder + "/tokenizer.json", model = folder + "/tokenizer.model";
+        const bool by_model = !file_exists(json) && file_exists(model);
+        TokenizerParts parts =
+            by_model
+                ? read_tokenizer_model(model, links)
+                : parse_tokenizer_parts(
+                      parse_json_file(json, {16, std::size_t{256} << 20, std::size_t{8} << 20}, links), json);
+        if (const auto config = find_tokenizer_config(folder, links))
+            apply_tokenizer_config(*config, folder + "/tokenizer_config.json", !by_model, parts);
+        return Tokenizer(std::move(parts));
+    });
 }
 
 }  // namespace moegrad

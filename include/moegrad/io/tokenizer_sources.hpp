@@ -124,7 +124,7 @@ inline std::vector<std::pair<std::string, std::string>> read_merge_lines(std::st
     for (std::size_t i = 0; i < lines.size(); ++i) {
         if (i == 0 && lines[i].starts_with("#version")) continue;
         const std::size_t space = lines[i].find(' ');
-        if (space == 0 || space + 1 >= lines[i].size() ||
+        if (space == 0 || space == std::string_view::npos || space + 1 == lines[i].size() ||
             lines[i].find(' ', space + 1) != std::string_view::npos)
             throw Error{ErrorCode::format, moegrad::format("{}: line {}", place, i + 1),
                         "two pieces with one space", "\"" + printable(lines[i]) + "\""};

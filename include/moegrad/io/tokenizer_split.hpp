@@ -59,10 +59,11 @@ private:
 
     static std::vector<Stretch> all_of(const SplitStep& step, std::string_view text) {
         std::vector<Stretch> out;
+        RegexBudget budget(text);
         std::size_t done = 0, from = 0;
         bool any = false;
         while (from <= text.size()) {
-            const std::optional<RegexMatch> match = find(step, text, from);
+            const std::optional<RegexMatch> match = find(step, text, from, budget);
             if (!match) break;
             // An empty match right behind a match does not count; the search goes on one character later.
             if (match->begin == match->end && any && match->end == done) {
@@ -78,8 +79,9 @@ private:
         return out;
     }
 
-    static std::optional<RegexMatch> find(const SplitStep& step, std::string_view text, std::size_t from) {
-        if (step.regex) return step.regex->find(text, from);
+    static std::optional<RegexMatch> find(const SplitStep& step, std::string_view text, std::size_t from,
+                                          RegexBudget& budget) {
+        if (step.regex) return step.regex->find(text, from, budget);
         const std::size_t at = text.find(step.literal, from);
         if (at == std::string_view::npos) return std::nullopt;
         return RegexMatch{at, at + step.literal.size()};

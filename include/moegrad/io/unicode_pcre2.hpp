@@ -45,13 +45,14 @@ public:
         pcre2_jit_compile_8(code_.get(), PCRE2_JIT_COMPLETE);
     }
 
-    std::optional<RegexMatch> find(std::string_view text, std::size_t from) const override {
+    std::optional<RegexMatch> find(std::string_view text, std::size_t from,
+                                   RegexBudget& budget) const override {
         Search search(text);
         const int result = search.run(*this, from, kFreeSteps, 0);
         if (result >= 0) return search.match();
         if (result == PCRE2_ERROR_NOMATCH) return std::nullopt;
         require_limit(result);
-        return find_slowly(search, from);
+        return find_slowly(search, from, budget);
     }
 
 private:
@@ -105,17 +106,16 @@ private:
     };
 
     /// Start by start.
-    std::optional<RegexMatch> find_slowly(Search& search, std::size_t from) const {
+    std::optional<RegexMatch> find_slowly(Search& search, std::size_t from, RegexBudget& budget) const {
         const std::string_view text = search.text();
-        std::uint64_t budget = (std::uint64_t{1} << 24) + 64 * std::uint64_t{text.size()};
         for (std::size_t at = from; at <= text.size();) {
             for (std::uint32_t steps = kFreeSteps;; steps *= 2) {
                 const int result = search.run(*this, at, steps, PCRE2_ANCHORED);
                 if (result >= 0) return search.match();
                 if (result == PCRE2_ERROR_NOMATCH) break;
                 require_limit(result);
-                if (steps > budget || steps >= kMostSteps) over_budget(text, at);
-                budget -= steps;
+                if (steps > budget.steps || steps >= kMostSteps) over_budget(text, at);
+                budget.steps -= steps;
             }
             at += at < text.size() ? utf8_unit(text, at).length : 1;
         }

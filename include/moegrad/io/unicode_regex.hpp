@@ -5,6 +5,7 @@
 #include <moegrad/core/error.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,12 +17,19 @@ struct RegexMatch {
     std::size_t begin = 0, end = 0;
 };
 
+/// Steps that all searches in one text may take beyond those that are free.
+struct RegexBudget {
+    explicit RegexBudget(std::string_view text) : steps((std::uint64_t{1} << 20) + 64 * text.size()) {}
+    std::uint64_t steps;
+};
+
 class UnicodeRegex {
 public:
     virtual ~UnicodeRegex() = default;
     /// The leftmost match that begins at `from` or later; what lies before `from` is seen by look-behind only. `text` is
-    /// valid UTF-8. Throws when the search takes more steps than its budget.
-    virtual std::optional<RegexMatch> find(std::string_view text, std::size_t from) const = 0;
+    /// valid UTF-8. Throws when the budget is spent.
+    virtual std::optional<RegexMatch> find(std::string_view text, std::size_t from,
+                                           RegexBudget& budget) const = 0;
 };
 
 /// `place` is the key that the pattern came from.

@@ -28,9 +28,10 @@ struct MemoryEstimate {
     std::size_t saving = 0;   // the adapter's file while it is written
     std::size_t reading = 0;  // highest while the tokenizer and the data were read, before the weights
 
-    std::string model;   // "mixtral, 4 layers"
-    std::string method;  // "lora"
-    std::vector<std::string> assumed;
+    std::string model;               // "mixtral, 4 layers"
+    std::string method;              // "lora"
+    std::vector<std::string> notes;  // what was not there, and what is assumed for it
+    bool has_data = true;
     int threads = 1;
     Index samples = 0, tokens = 0;                       // of the largest micro-batch
     Index step_tokens = 0, epoch_tokens = 0, steps = 0;  // of one step; epoch_tokens 0: no data
@@ -59,13 +60,17 @@ inline TextData estimate_data(const RunConfig& config, MemoryEstimate& estimate)
     std::string missing;
     if (config.train_data.empty()) {
         missing = "no data.train";
-    } else if (!file_exists(config.model + "/tokenizer.json")) {
-        missing = "no tokenizer.json in " + config.model;
+    } else if (!file_exists(config.model + "/tokenizer.json") &&
+               !file_exists(config.model + "/tokenizer.model")) {
+        missing = "no tokenizer in " + config.model;
     }
     if (missing.empty()) return load_text_data(config, load_tokenizer(config.model));
-    estimate.assumed.push_back(
+    estimate.has_data = false;
+    estimate.notes.push_back(
         format("{}: every sample is taken to have data.max_length = {} tokens", missing, config.max_length));
-    return {assumed_data(config), {}};
+    TextData data;
+    data.train = assumed_data(config);
+    return data;
 }
 
 /// What the kernels keep for packing: a MiB per thread; and where threads share the panels of a product, those: 2 MiB of
@@ -78,6 +83,24 @@ inline std::size_t scratch_allowance(const ModelConfig& shape, int threads) {
     const Index products = std::min<Index>(shape.num_local_experts, 4 * threads - 1);
     const Index expert = shape.hidden_size * shape.intermediate_size * static_cast<Index>(sizeof(float));
     return own + static_cast<std::size_t>(products) * std::min(kMebibyte, static_cast<std::size_t>(expert));
+}
+
+inline Index tokens_of(const Dataset& data, const std::vector<std::int32_t>& picks) {
+    Index tokens = 0;
+    for (std::int32_t pick : picks)
+        tokens += static_cast<Index>(data[static_cast<std::size_t>(pick)].token.size());
+    return tokens;
+}
+
+inline void count_tokens(const Dataset& data, const MicroBatches& largest, MemoryEstimate& estimate) {
+    for (const auto& picks : largest) {
+        const Index tokens = tokens_of(data, picks);
+        if (tokens <= estimate.tokens) continue;
+        estimate.tokens = tokens;
+        estimate.samples = static_cast<Index>(picks.size());
+    }
+    if (!estimate.has_data) return;
+    for (const Sample& sample : data) estimate.epoch_tokens += static_cast<Index>(sample.token.size());
 }
 
 inline void count_work(const RunConfig& config, const ModelConfig& shape, const Dataset& data,
@@ -126,6 +149,9 @@ void try_settings(const RunConfig& config, const ModelConfig& shape, const TextD
 
 template <class Real>
 MemoryEstimate estimate_memory(const RunConfig& config) {
+    if (config.model.empty())
+        throw Error{ErrorCode::config, "model.path", "a folder with a config.json", "nothing",
+                    "pass --model PATH"};
     detail::check_settings(config);
     MemoryEstimate estimate;
     estimate.program = process_memory().now;
@@ -133,26 +159,18 @@ MemoryEstimate estimate_memory(const RunConfig& config) {
     const AdapterSpec spec = config.adapter_for(shape);
     estimate.model = format("{}, {} layers", name(shape.model_type), shape.num_hidden_layers);
     estimate.method = spec.method_name();
+    if (!file_exists(config.model + "/model.safetensors") &&
+        !file_exists(config.model + "/model.safetensors.index.json"))
+        estimate.notes.push_back(format("no weights in {}: their sizes are config.json's", config.model));
     const TextData data = detail::estimate_data(config, estimate);
     estimate.reading = process_memory().highest;
     give_back_heap();
     estimate.data = process_memory().now - std::min(estimate.program, process_memory().now);
 
     StepOrder order(data.train, config);
-    const bool assumed = !estimate.assumed.empty();
     const Index wanted = config.steps > 0 ? config.steps : order.steps(config.epochs);
-    estimate.steps = assumed ? 1 : wanted;
-    const MicroBatches largest = largest_micro_batches(data.train, order, estimate.steps);
-    for (const auto& picks : largest) {
-        Index tokens = 0;
-        for (std::int32_t pick : picks)
-            tokens += static_cast<Index>(data.train[static_cast<std::size_t>(pick)].token.size());
-        if (tokens <= estimate.tokens) continue;
-        estimate.tokens = tokens;
-        estimate.samples = static_cast<Index>(picks.size());
-    }
-    for (const Sample& sample : data.train)
-        estimate.epoch_tokens += assumed ? 0 : static_cast<Index>(sample.token.size());
+    estimate.steps = estimate.has_data ? wanted : 1;
+    detail::count_tokens(data.train, largest_micro_batches(data.train, order, estimate.steps), estimate);
     estimate.plan = plan_run<Real>(config, shape, data, order, estimate.steps);
     estimate.threads = config.threads > 0 ? config.threads : default_threads();
     estimate.scratch = detail::scratch_allowance(shape, estimate.threads);

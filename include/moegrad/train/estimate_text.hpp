@@ -1,6 +1,7 @@
 #pragma once
 // A MemoryEstimate as a table, and what this machine has to give.
 
+#include <cstdlib>
 #include <fstream>
 #include <string>
 
@@ -44,7 +45,7 @@ inline std::string estimate_text(const MemoryEstimate& e) {
     const double share = 100.0 * static_cast<double>(plan.trainable) / static_cast<double>(plan.parameters);
     std::string text = format("{} on {}: {} parameters trainable beside {} ({:.2f} %)\n", e.method, e.model,
                               plan.trainable, plan.parameters, share);
-    for (const std::string& line : e.assumed) text += line + "\n";
+    for (const std::string& line : e.notes) text += line + "\n";
     text += memory_line("base weights", plan.base);
     text += memory_line("adapter", plan.adapter);
     text += memory_line("gradients", plan.gradients);

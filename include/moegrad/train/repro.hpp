@@ -162,6 +162,8 @@ inline RunConfig repro_config(const Settings& settings, const ReproOptions& opti
     RunConfig config;
     for (const auto& [key, value] : settings) set_config(config, key, value, options.run + "/config.toml");
     config.output = options.out.empty() ? options.run + "/repro" : options.out;
+    config.checkpoint_every = 0;  // neither decides a bit
+    config.tensorboard = false;
     if (options.threads >= 0) config.threads = options.threads;
     if (!options.model.empty()) config.model = options.model;
     if (!options.train_data.empty()) config.train_data = options.train_data;
