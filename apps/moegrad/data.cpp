@@ -28,6 +28,7 @@ void preview_data(const DataFlags& flags) {
     else if (!is_plain_text(flags.file, options))
         options.max_length = kLongestSample;
     const LoadedSamples loaded = load_training_samples(flags.file, tokenizer, options);
+    require_read(options, {loaded.format});
     const bool colour = flags.colour == "always" || (flags.colour == "auto" && ::isatty(STDOUT_FILENO) == 1);
     const MarkStyle marks = colour ? kColourMarks : MarkStyle{};
     fmt::print("{}", samples_summary(flags.file, loaded));

@@ -5,6 +5,7 @@
 #include <moegrad/core/model_config.hpp>
 #include <moegrad/io/atomic_file.hpp>
 #include <moegrad/io/checkpoint_index.hpp>
+#include <moegrad/io/durable_file.hpp>
 #include <moegrad/io/generation_config.hpp>
 #include <moegrad/io/json.hpp>
 #include <moegrad/io/json_value.hpp>
@@ -17,6 +18,7 @@
 #include <moegrad/io/safetensors_writer.hpp>
 #include <moegrad/io/sentencepiece_library.hpp>
 #include <moegrad/io/sentencepiece_model.hpp>
+#include <moegrad/io/sha256.hpp>
 #include <moegrad/io/stored_type.hpp>
 #include <moegrad/io/tokenizer.hpp>
 #include <moegrad/io/tokenizer_added.hpp>

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <moegrad/data/text_records.hpp>
 #include <moegrad/data/world_files.hpp>
 
 #include "data/support.hpp"
@@ -216,3 +217,28 @@ TEST_CASE("training samples: the real files, read whole") {
         CHECK(supervised >= file.records);
     }
 }
+
+#ifdef MOEGRAD_HAVE_PCRE2
+TEST_CASE(
+    "training samples: tokens and supervised tokens of real files are those that tokenizers' offsets give") {
+    Inputs inputs;
+    const std::string folder = inputs.data("tokenizers/olmoe");
+    const std::string choices = inputs.data("mc/arc_easy.train.jsonl"),
+                      sums = inputs.data("math/gsm8k.train.jsonl");
+    if (folder.empty() || choices.empty() || sums.empty()) return;
+    const Tokenizer tokenizer = load_tokenizer(folder);
+    const auto check = [&](const std::string& path, double share, Index tokens, Index supervised) {
+        DataOptions options;
+        options.max_length = kLongestSample;
+        for (const Sample& sample : load_training_samples(path, tokenizer, options, 0, share).samples) {
+            tokens -= std::ssize(sample.token);
+            supervised -= sample.supervised();
+        }
+        CHECK(tokens == 0);
+        CHECK(supervised == 0);
+    };
+    // From tokenizers: ids of prompt + answer, and those whose offsets end behind the prompt.
+    check(choices, 1, 71235, 10212);
+    check(sums, 1, 1167505, 714385);
+}
+#endif

@@ -69,7 +69,7 @@ inline void manifest(std::string_view input) {
     read.step = root.at("step").integer(0, std::int64_t{1} << 60);
     const JsonRef files = root.at("files");
     for (std::size_t i = 0; i < files.array().size(); ++i)
-        read.files.push_back(detail::manifest_file(files.item(i)));
+        read.files.push_back(moegrad::detail::manifest_file(files.item(i)));
     const std::string text = manifest_text(read);
     require(manifest_text(parse_manifest(text, "again")) == text,
             "a manifest written and read again is the same");

@@ -4,6 +4,7 @@
 
 #include <moegrad/io/atomic_file.hpp>
 #include <moegrad/io/sha256.hpp>
+#include <moegrad/io/sha256_lanes.hpp>
 
 #include <cstdio>
 #include <filesystem>
@@ -77,4 +78,31 @@ TEST_CASE("sha256: digest() may be asked for in between; files") {
     CHECK(sha256_file(path) == sha256_hex("abc"));
     std::filesystem::remove(path);
     CHECK_THROWS_AS(static_cast<void>(sha256_file(path)), Error);
+}
+
+TEST_CASE("sha256: texts in lanes, of any lengths, have the digests of the plain way") {
+    if (!sha256::has_lanes()) {
+        std::puts("sha256: this processor has no AVX2; lanes not tried");
+        return;
+    }
+    std::string text;
+    for (int i = 0; i < 4000; ++i) text += static_cast<char>(i * i + 7 * i + 3);
+    const std::vector<std::vector<std::size_t>> lengths{{},
+                                                        {1000},
+                                                        {64, 64},
+                                                        {0, 64, 65},
+                                                        {500, 500, 500, 500, 500, 500, 500, 500},
+                                                        {4000, 63, 64, 128, 129, 1000, 2000, 3999},
+                                                        {1, 2, 3, 4, 5, 6, 7, 8},
+                                                        {3000, 3001, 0, 3002, 10}};
+    for (const auto& group : lengths) {
+        std::vector<std::span<const std::byte>> texts;
+        for (std::size_t i = 0; i < group.size(); ++i)
+            texts.push_back(std::as_bytes(std::span(text)).subspan(text.size() - group[i]));
+        const auto digests = sha256::hex_by_lanes(texts);
+        REQUIRE(digests.size() == texts.size());
+        for (std::size_t i = 0; i < texts.size(); ++i)
+            CHECK(digests[i] ==
+                  hex_by(Sha256Path::plain, std::string_view(text).substr(text.size() - group[i])));
+    }
 }

@@ -131,11 +131,13 @@ inline Cases index_cases() {
                          {},
                          sharded(moegrad::format(R"({{"metadata":{{"total_size":{}}},"weight_map":{}}})",
                                                  size, kGoodMap))});
-    // A link that the user put there is followed (the Hugging Face cache is made of them); strict paths refuse it.
-    Files linked = mapped(kGoodMap);
+    // The Hugging Face cache is made of links, so one inside the folder is followed; one that leads out of it is not.
+    Files linked = mapped(kGoodMap), escaping = linked;
     linked.push_back({"blob", linked[2].content});
     linked[2] = {"two.safetensors", "blob", File::Kind::link};
-    cases.push_back({"H07", "a shard is a link inside the folder", Reader::index, {}, linked});
+    escaping[2] = {"two.safetensors", "/etc/hostname", File::Kind::link};
+    cases.push_back({"H07", "a shard is a link out of the folder", Reader::index, escaping, linked,
+                     ErrorCode::file, "two.safetensors", "a link that leads out of it"});
     return cases;
 }
 

@@ -31,8 +31,11 @@ inline std::map<std::string, std::string> listing(const std::string& folder) {
 }
 
 /// The seconds that an asan build may take more.
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr double kSeconds = 5;
+#ifndef __has_feature
+#define __has_feature(name) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+inline constexpr double kSeconds = 10;
 #else
 inline constexpr double kSeconds = 1;
 #endif

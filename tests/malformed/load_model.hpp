@@ -18,11 +18,13 @@ inline void load_adapter_folder(const std::string& folder) {
     static_cast<void>(load_adapter(*model, folder));
 }
 
+// Made before any case: it asks the system how many processors there are.
+inline moegrad::ThreadPool kOneThread(1);
+
 /// What load_newest does with one folder.
 inline void load_checkpoint_folder(const std::string& folder) {
     using namespace moegrad;
-    ThreadPool pool(1);
-    detail::verify_checkpoint(folder, kCheckpointStep, pool);
+    moegrad::detail::verify_checkpoint(folder, kCheckpointStep, kOneThread);
     const Json json = parse_json_file(folder + "/state.json", {}, Links::refuse);
     const JsonRef root(json, folder + "/state.json", ErrorCode::format), lines = root.at("identity");
     std::string saved;

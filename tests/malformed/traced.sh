@@ -7,6 +7,10 @@ if ! command -v strace > /dev/null; then
     echo "traced.sh: strace is not here (Debian: strace), nothing was traced"
     exit 0
 fi
+if ! strace -o /dev/null true 2> /dev/null; then
+    echo "traced.sh: strace may not trace here, nothing was traced"
+    exit 0
+fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0

@@ -1,9 +1,11 @@
 // Adapters that PEFT 0.21.2 and 0.18.1 saved, and what Unsloth's reading of the same files means: the update of every
 // weight, number by number (tests/golden/make_adapters.py).
 
+#include <moegrad/train/adapter_export.hpp>
 #include <moegrad/train/adapter_files.hpp>
 #include <moegrad/train/merge.hpp>
 #include <moegrad/train/model_files.hpp>
+#include <moegrad/train/model_saver.hpp>
 
 #include <array>
 #include <map>
@@ -209,5 +211,30 @@ TEST_CASE(
                 CHECK(std::equal(a.begin(), a.end(), b.begin(), b.end()));
             }
         }
+    }
+}
+
+TEST_CASE("adapters in the wild: exported for PEFT 0.19.1 and later they mean the same") {
+    for (const auto& [name, layout] :
+         std::vector<std::pair<std::string, PeftLayout>>{{"modules_ranks", PeftLayout::automatic},
+                                                         {"modules_layer", PeftLayout::automatic},
+                                                         {"fused_ranks", PeftLayout::automatic},
+                                                         {"peft_018_plain", PeftLayout::automatic},
+                                                         {"unsloth_e_is_r", PeftLayout::unsloth},
+                                                         {"unsloth_017_square", PeftLayout::unsloth_0_17}}) {
+        CAPTURE(name);
+        const Golden golden(name);
+        const TemporaryFolder folder;
+        save_model(*make_model<float>(golden.config), folder.file("base"));
+        export_adapter({.model = folder.file("base"),
+                        .adapter = golden.folder,
+                        .out = folder.file("peft"),
+                        .base_name = "",
+                        .single_modules = false,
+                        .reading = {layout}});
+        CHECK(load_golden(golden, PeftLayout::automatic, folder.file("peft")) == load_golden(golden, layout));
+        // What PEFT itself would make of the file: its own order, whatever the mark says.
+        CHECK(load_golden(golden, PeftLayout::peft_0_19, folder.file("peft")) ==
+              expected_updates(golden.delta));
     }
 }

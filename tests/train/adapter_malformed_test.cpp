@@ -69,7 +69,7 @@ ModelConfig malformed_base() {
 }
 
 template <class Change>
-void refuse(ErrorCode code, const std::string& words, const Change& change) {
+void refuse_adapter(ErrorCode code, const std::string& words, const Change& change) {
     AdapterParts parts;
     change(parts);
     expect_error(code, words, [&] { parts.load(malformed_base()); });
@@ -86,45 +86,46 @@ TEST_CASE("malformed adapters: the twin loads, in every float type") {
 TEST_CASE("malformed adapters: K01, K02: ranks and alphas that are no numbers of theirs") {
     for (const char* r : {"0", "-1", "2147483648", "1e3", "2.0", "null", "true", "\"2\"", "[2]"}) {
         CAPTURE(r);
-        refuse(ErrorCode::config, "adapter_config.json: r",
-               [&](AdapterParts& a) { a.change("\"r\": 2", std::string("\"r\": ") + r); });
+        refuse_adapter(ErrorCode::config, "adapter_config.json: r",
+                       [&](AdapterParts& a) { a.change("\"r\": 2", std::string("\"r\": ") + r); });
     }
     for (const char* alpha : {"\"NaN\"", "null", "1e300", "-1e7", "\"4\"", "[]"}) {
         CAPTURE(alpha);
-        refuse(ErrorCode::config, "adapter_config.json: lora_alpha", [&](AdapterParts& a) {
+        refuse_adapter(ErrorCode::config, "adapter_config.json: lora_alpha", [&](AdapterParts& a) {
             a.change("\"lora_alpha\": 4", std::string("\"lora_alpha\": ") + alpha);
         });
     }
     for (const char* alpha : {"NaN", "Infinity", "1e999", "0x4"}) {
         CAPTURE(alpha);
-        refuse(ErrorCode::format, "adapter_config.json", [&](AdapterParts& a) {
+        refuse_adapter(ErrorCode::format, "adapter_config.json", [&](AdapterParts& a) {
             a.change("\"lora_alpha\": 4", std::string("\"lora_alpha\": ") + alpha);
         });
     }
-    refuse(ErrorCode::shape, "q_proj.lora_A.weight",
-           [](AdapterParts& a) { a.change("\"rank_pattern\": {}", "\"rank_pattern\": {\"q_proj\": 3}"); });
-    refuse(ErrorCode::shape, "base_layer.lora_A.weight",
-           [](AdapterParts& a) { a.change("\"r\": 2", "\"r\": 3"); });
+    refuse_adapter(ErrorCode::shape, "q_proj.lora_A.weight", [](AdapterParts& a) {
+        a.change("\"rank_pattern\": {}", "\"rank_pattern\": {\"q_proj\": 3}");
+    });
+    refuse_adapter(ErrorCode::shape, "base_layer.lora_A.weight",
+                   [](AdapterParts& a) { a.change("\"r\": 2", "\"r\": 3"); });
 }
 
 TEST_CASE("malformed adapters: K03: inner sizes that do not meet") {
-    refuse(ErrorCode::shape, "layers.1.self_attn.q_proj.lora_B.weight", [](AdapterParts& a) {
+    refuse_adapter(ErrorCode::shape, "layers.1.self_attn.q_proj.lora_B.weight", [](AdapterParts& a) {
         auto& b = a.tensor("layers.1.self_attn.q_proj.lora_B.weight");
         b.shape = {8, 3};
         b.values.resize(24);
     });
-    refuse(ErrorCode::shape, "layers.0.self_attn.q_proj.lora_A.weight", [](AdapterParts& a) {
+    refuse_adapter(ErrorCode::shape, "layers.0.self_attn.q_proj.lora_A.weight", [](AdapterParts& a) {
         a.tensor("layers.0.self_attn.q_proj.lora_A.weight").shape = {8, 2};
     });
-    refuse(ErrorCode::shape, "layers.0.self_attn.q_proj.lora_A.weight",
-           [](AdapterParts& a) { a.tensor("layers.0.self_attn.q_proj.lora_A.weight").shape = {16}; });
+    refuse_adapter(ErrorCode::shape, "layers.0.self_attn.q_proj.lora_A.weight",
+                   [](AdapterParts& a) { a.tensor("layers.0.self_attn.q_proj.lora_A.weight").shape = {16}; });
     // A of one expert's rank less; B of one layer with the roles of the other packing.
-    refuse(ErrorCode::shape, "layers.1.mlp.experts.lora_A.weight", [](AdapterParts& a) {
+    refuse_adapter(ErrorCode::shape, "layers.1.mlp.experts.lora_A.weight", [](AdapterParts& a) {
         auto& A = a.tensor("layers.1.mlp.experts.lora_A.weight");
         A.shape = {5, 6};
         A.values.resize(30);
     });
-    refuse(ErrorCode::shape, "layers.1.mlp.experts", [](AdapterParts& a) {
+    refuse_adapter(ErrorCode::shape, "layers.1.mlp.experts", [](AdapterParts& a) {
         std::swap(a.tensor("layers.1.mlp.experts.lora_B.weight").shape,
                   a.tensor("layers.1.mlp.experts.base_layer.lora_B.weight").shape);
         std::swap(a.tensor("layers.1.mlp.experts.lora_B.weight").values,
@@ -153,30 +154,31 @@ TEST_CASE("malformed adapters: K04: of another base") {
 
 TEST_CASE(
     "malformed adapters: K05: tensors that are missing or in excess are listed, both ways, eight at most") {
-    refuse(ErrorCode::format, "1 missing: base_model.model.model.layers.1.mlp.experts.lora_B.weight",
-           [](AdapterParts& a) {
-               std::erase_if(a.tensors, [](const auto& t) {
-                   return t.name.ends_with("layers.1.mlp.experts.lora_B.weight");
-               });
-           });
-    refuse(ErrorCode::format,
-           "1 not asked for: base_model.model.model.layers.0.self_attn.k_proj.lora_A.weight",
-           [](AdapterParts& a) {
-               a.tensors.push_back({"base_model.model.model.layers.0.self_attn.k_proj.lora_A.weight",
-                                    {2, 8},
-                                    std::vector<float>(16)});
-           });
-    refuse(ErrorCode::format,
-           "1 missing: base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight; 1 not asked for: q",
-           [](AdapterParts& a) { a.tensor("layers.0.self_attn.q_proj.lora_A.weight").name = "q"; });
-    refuse(ErrorCode::format, "12 missing", [](AdapterParts& a) {
+    refuse_adapter(ErrorCode::format, "1 missing: base_model.model.model.layers.1.mlp.experts.lora_B.weight",
+                   [](AdapterParts& a) {
+                       std::erase_if(a.tensors, [](const auto& t) {
+                           return t.name.ends_with("layers.1.mlp.experts.lora_B.weight");
+                       });
+                   });
+    refuse_adapter(ErrorCode::format,
+                   "1 not asked for: base_model.model.model.layers.0.self_attn.k_proj.lora_A.weight",
+                   [](AdapterParts& a) {
+                       a.tensors.push_back({"base_model.model.model.layers.0.self_attn.k_proj.lora_A.weight",
+                                            {2, 8},
+                                            std::vector<float>(16)});
+                   });
+    refuse_adapter(
+        ErrorCode::format,
+        "1 missing: base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight; 1 not asked for: q",
+        [](AdapterParts& a) { a.tensor("layers.0.self_attn.q_proj.lora_A.weight").name = "q"; });
+    refuse_adapter(ErrorCode::format, "12 missing", [](AdapterParts& a) {
         for (auto& one : a.tensors) one.name = "default." + one.name;
     });
-    refuse(ErrorCode::format, " and 4 more; 12 not asked for", [](AdapterParts& a) {
+    refuse_adapter(ErrorCode::format, " and 4 more; 12 not asked for", [](AdapterParts& a) {
         for (auto& one : a.tensors) one.name = "default." + one.name;
     });
     // Half of a gate: the configuration names it, the file has no B.
-    refuse(ErrorCode::format, "gate.lora_B.weight", [](AdapterParts& a) {
+    refuse_adapter(ErrorCode::format, "gate.lora_B.weight", [](AdapterParts& a) {
         a.change("\"q_proj\"", "\"q_proj\", \"gate\"");
         for (const char* layer : {"0", "1"})
             a.tensors.push_back(
@@ -203,8 +205,9 @@ TEST_CASE("malformed adapters: K06: a gate may have the name of either transform
 TEST_CASE("malformed adapters: values that are no numbers, files that are not there") {
     for (const float value :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-        refuse(ErrorCode::value, "layers.1.mlp.experts.lora_B.weight",
-               [&](AdapterParts& a) { a.tensor("layers.1.mlp.experts.lora_B.weight").values[7] = value; });
+        refuse_adapter(ErrorCode::value, "layers.1.mlp.experts.lora_B.weight", [&](AdapterParts& a) {
+            a.tensor("layers.1.mlp.experts.lora_B.weight").values[7] = value;
+        });
     }
     const TemporaryFolder folder;
     const auto load = [&] { load_adapter(*make_model<float>(malformed_base()), folder.path()); };

@@ -104,6 +104,10 @@ void flip(const std::string& path, std::size_t byte) {
     file.put(value);
 }
 
+void put(const std::string& path, const std::string& text) {
+    std::ofstream(path, std::ios::binary) << text;
+}
+
 template <class Real>
 void check_round_trip() {
     const TemporaryFolder folder;
@@ -235,4 +239,34 @@ TEST_CASE("checkpoint: another setting, data file, model or number type is refus
     CHECK(study.hash() == before);
     // The order of the lines is nobody's business.
     resume(study, "data.train sha256 = abc\noptim.lr = 0.01\n");
+}
+
+TEST_CASE(
+    "checkpoint: a later format is unsupported, not damaged; sizes that overflow are refused (K08, K10)") {
+    using namespace checkpoint_test;
+    const TemporaryFolder folder;
+    Study<float> study(Learning::no);
+    study.steps(1);
+    save_checkpoint(folder.path(), *study.trainer, study.state, kIdentity, 2);
+    const std::string path = folder.path() + "/checkpoints/step-000001/MANIFEST.json";
+    const auto resealed = [&](std::string text, const std::string& from, const std::string& to) {
+        text.replace(text.find(from), from.size(), to);
+        const std::size_t end = text.rfind(",\n  \"sha256\"");
+        const std::string body = text.substr(0, end) + "\n}\n";
+        put(path, text.substr(0, end) + ",\n  \"sha256\": \"" + sha256_hex(body) + "\"\n}\n");
+    };
+    const std::string text = io_test::read_text(path);
+    const auto resume = [&] { resume_checkpoint(folder.path(), *study.trainer, kIdentity, kSilence); };
+    resealed(text, "\"format\": 1", "\"format\": 1");
+    CHECK(io_test::read_text(path) == text);
+    resealed(text, "\"format\": 1", "\"format\": 2");
+    expect_error(ErrorCode::unsupported, "format", resume);
+    CHECK(checkpoint_steps(folder.path()) == std::vector<Index>{1});
+    for (const char* bytes : {"1152921504606846976", "1152921504606846977", "-1", "1e3", "\"1\""}) {
+        const std::size_t at = text.find("\"bytes\": ");
+        resealed(text, text.substr(at, text.find(',', at) - at), format("\"bytes\": {}", bytes));
+        expect_error(ErrorCode::format, "MANIFEST.json", [&] { static_cast<void>(read_manifest(path)); });
+    }
+    resealed(text, "\"name\": \"state.safetensors\"", "\"name\": \"../step-000001/state.safetensors\"");
+    expect_error(ErrorCode::format, "a plain file name", [&] { static_cast<void>(read_manifest(path)); });
 }

@@ -45,30 +45,31 @@ struct SealedRun {
 };
 
 /// The same without the member that `path` names; array items by number.
-Json without(const Json& json, const std::vector<std::string>& path, std::size_t depth = 0) {
+Json without_member(const Json& json, const std::vector<std::string>& path, std::size_t depth = 0) {
     if (const auto* members = json.members()) {
         Json copy = Json::object();
         for (const auto& member : *members) {
             const bool here = member.key == path[depth];
             if (here && depth + 1 == path.size()) continue;
-            copy.add(member.key, here ? without(member.value, path, depth + 1) : member.value);
+            copy.add(member.key, here ? without_member(member.value, path, depth + 1) : member.value);
         }
         return copy;
     }
     Json::Array copy;
     for (std::size_t i = 0; i < json.array()->size(); ++i) {
         const Json& item = (*json.array())[i];
-        copy.push_back(std::to_string(i) == path[depth] ? without(item, path, depth + 1) : item);
+        copy.push_back(std::to_string(i) == path[depth] ? without_member(item, path, depth + 1) : item);
     }
     return Json(std::move(copy));
 }
 
 /// Every member at any depth.
-void collect(const Json& json, std::vector<std::string>& path, std::vector<std::vector<std::string>>& all) {
+void collect_members(const Json& json, std::vector<std::string>& path,
+                     std::vector<std::vector<std::string>>& all) {
     const auto visit = [&](const std::string& key, const Json& value, bool member) {
         path.push_back(key);
         if (member) all.push_back(path);
-        collect(value, path, all);
+        collect_members(value, path, all);
         path.pop_back();
     };
     if (json.members())
@@ -118,14 +119,14 @@ TEST_CASE("manifest: any field that is missing is named") {
     const Json json = run.seal();
     std::vector<std::vector<std::string>> all;
     std::vector<std::string> path;
-    collect(json, path, all);
+    collect_members(json, path, all);
     CHECK(all.size() > 120);
     for (const auto& one : all) {
         std::string dotted;
         for (const auto& part : one) dotted += part + "/";
         CAPTURE(dotted);
         expect_error(ErrorCode::format, one.back(),
-                     [&] { validate_manifest(without(json, one), "manifest.json"); });
+                     [&] { validate_manifest(without_member(json, one), "manifest.json"); });
     }
 }
 

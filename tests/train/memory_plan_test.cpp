@@ -13,7 +13,7 @@ using namespace moegrad::test;
 namespace {
 
 struct PlannedCase {
-    const char* name;
+    std::string name;
     ModelFamily family;
     Method method;
     std::vector<std::string> targets;

@@ -146,6 +146,21 @@ TEST_CASE("repro: another adapter than the one that was sealed is a different ha
         CHECK(one.same() == (one.path != "adapter/adapter_model.safetensors"));
 }
 
+TEST_CASE("repro: settings are read back as the run had them, whatever is in them") {
+    const io_test::TemporaryFolder folder;
+    RunConfig config;
+    config.prompt = "a \"quoted\" = \"text\" \\ with\ttabs\nand lines \u00e9";
+    const Settings settings =
+        moegrad::detail::read_settings(folder.write("config.toml", resolved_config(config)));
+    REQUIRE(settings.size() == config_fields().size());
+    for (std::size_t i = 0; i < settings.size(); ++i) {
+        CHECK(settings[i].first == config_fields()[i].key);
+        CHECK(settings[i].second == config_fields()[i].get(config));
+    }
+    const std::string bad = folder.write("bad.toml", "train.steps = \"4\"\ntrain.batch = 4\n");
+    expect_error(ErrorCode::config, "bad.toml:2", [&] { moegrad::detail::read_settings(bad); });
+}
+
 TEST_CASE("repro: a run without an end, a run that failed, a folder that is no run") {
     const ShortRun run;
     std::string said;

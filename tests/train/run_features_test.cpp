@@ -106,7 +106,7 @@ TEST_CASE("run: curves have the steps done and nothing of an earlier run; rates 
     run.config.eval_every = 2;
     run.run();
     run.run();
-    const auto names = detail::plain_files(run.file("events"));
+    const auto names = moegrad::detail::plain_files(run.file("events"));
     REQUIRE(names.size() == 1);
     const std::string events = io_test::read_text(run.file("events/" + names[0]));
     for (const char* tag : {"train/ce", "train/lr", "train/grad_norm", "eval/nll", "moe/cv_mean", "moe/load",
@@ -183,7 +183,7 @@ TEST_CASE("run: stopped and gone on, with another thread count, it ends as if it
     CHECK(after.steps == before.steps);
     REQUIRE(after.resumes.size() == 1);
     CHECK(after.resumes[0].find("step")->integer() == 4);
-    CHECK(detail::plain_files(cut.file("events")).size() == 2);
+    CHECK(moegrad::detail::plain_files(cut.file("events")).size() == 2);
 }
 
 TEST_CASE("run: what would be read by nobody is refused") {

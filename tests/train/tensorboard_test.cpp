@@ -161,16 +161,16 @@ TEST_CASE(
 TEST_CASE("step scalars: how evenly experts are used, from the definitions") {
     // 4 experts with 6, 2, 0 and 0 slots: u = 3, 1, 0, 0; cv = sqrt((4 + 0 + 1 + 1) / 4); exp(H) / E of (3/4, 1/4).
     const std::vector<std::int64_t> slots{6, 2, 0, 0};
-    const auto use = detail::expert_use(slots);
+    const auto use = moegrad::detail::expert_use(slots);
     CHECK(use.utilization == std::vector<double>{3, 1, 0, 0});
     CHECK(use.cv == doctest::Approx(1.224744871391589));
     CHECK(use.dead == 0.5);
     CHECK(use.diversity == doctest::Approx(std::exp(0.5623351446188083) / 4));
     const std::vector<std::int64_t> even{5, 5, 5, 5}, none{0, 0};
-    CHECK(detail::expert_use(even).cv == 0);
-    CHECK(detail::expert_use(even).diversity == doctest::Approx(1));
-    CHECK(detail::expert_use(none).diversity == 0);
-    CHECK(detail::quantile_of({0, 1, 2, 3}, 0.25) == 0.75);
-    CHECK(detail::layer_number("model.layers.12.mlp") == 12);
+    CHECK(moegrad::detail::expert_use(even).cv == 0);
+    CHECK(moegrad::detail::expert_use(even).diversity == doctest::Approx(1));
+    CHECK(moegrad::detail::expert_use(none).diversity == 0);
+    CHECK(moegrad::detail::quantile_of({0, 1, 2, 3}, 0.25) == 0.75);
+    CHECK(moegrad::detail::layer_number("model.layers.12.mlp") == 12);
     CHECK(routing_scalars({}, 4).empty());
 }

@@ -19,7 +19,8 @@ std::unique_ptr<Decoder<float>> counted_model(ModelFamily family, AdapterSpec& s
     return model;
 }
 
-const ProjectionCount& projection(const TrainableCount& count, std::size_t layer, const std::string& name) {
+const ProjectionCount& projection_named(const TrainableCount& count, std::size_t layer,
+                                        const std::string& name) {
     for (const auto& one : count.layers.at(layer))
         if (one.name == name) return one;
     throw Error{ErrorCode::state, name, "a projection", "none"};
@@ -34,14 +35,14 @@ TEST_CASE("trainable table: layer by layer and projection by projection, counted
     const auto count = count_trainable(*model);
     REQUIRE(count.layers.size() == 2);
     for (std::size_t layer = 0; layer < 2; ++layer) {
-        CHECK(projection(count, layer, "q_proj").values == 4 * 16 + 16 * 4);
-        CHECK(projection(count, layer, "k_proj").values == 4 * 16 + 8 * 4);
-        CHECK(projection(count, layer, "v_proj").values == 4 * 16 + 8 * 4);
-        CHECK(projection(count, layer, "o_proj").values == 4 * 16 + 16 * 4);
-        CHECK(projection(count, layer, "experts.gate_up").values == 4 * (4 * 16 + 48 * 4));
-        CHECK(projection(count, layer, "experts.gate_up").experts == 4);
-        CHECK(projection(count, layer, "experts.down").values == 4 * (4 * 24 + 16 * 4));
-        CHECK(projection(count, layer, "router").values == 4 * 16);
+        CHECK(projection_named(count, layer, "q_proj").values == 4 * 16 + 16 * 4);
+        CHECK(projection_named(count, layer, "k_proj").values == 4 * 16 + 8 * 4);
+        CHECK(projection_named(count, layer, "v_proj").values == 4 * 16 + 8 * 4);
+        CHECK(projection_named(count, layer, "o_proj").values == 4 * 16 + 16 * 4);
+        CHECK(projection_named(count, layer, "experts.gate_up").values == 4 * (4 * 16 + 48 * 4));
+        CHECK(projection_named(count, layer, "experts.gate_up").experts == 4);
+        CHECK(projection_named(count, layer, "experts.down").values == 4 * (4 * 24 + 16 * 4));
+        CHECK(projection_named(count, layer, "router").values == 4 * 16);
     }
     CHECK(count.of_kind("attention") == 2 * 448);
     CHECK(count.of_kind("experts") == 2 * (1024 + 640));
@@ -62,15 +63,15 @@ TEST_CASE("trainable table: blocks that never train do not count, nor do experts
     const auto model = counted_model(ModelFamily::mixtral, spec);
     auto count = count_trainable(*model);
     // A of rank 8 for w1 and w3 together, of B the two blocks that belong to one of them.
-    CHECK(projection(count, 0, "experts.gate_up").values == 4 * (8 * 16 + 2 * 24 * 4));
+    CHECK(projection_named(count, 0, "experts.gate_up").values == 4 * (8 * 16 + 2 * 24 * 4));
     CHECK_NOTHROW(require_trainable(count, spec));
     auto& lora = model->layers()[1].moe[0].experts.down_lora;
     lora.A.set_trainable(false);
     lora.B.set_trainable(false);
     count = count_trainable(*model);
-    CHECK(projection(count, 0, "experts.down").experts == 4);
-    CHECK(projection(count, 1, "experts.down").experts == 0);
-    CHECK(projection(count, 1, "experts.down").values == 0);
+    CHECK(projection_named(count, 0, "experts.down").experts == 4);
+    CHECK(projection_named(count, 1, "experts.down").experts == 0);
+    CHECK(projection_named(count, 1, "experts.down").values == 0);
     const std::string text = trainable_table(count);
     CHECK(text.find("0-1") == std::string::npos);  // the layers differ
 }
@@ -99,10 +100,10 @@ TEST_CASE("trainable table: Mo-LoRA on a dense model has experts and a router pe
     spec.targets = {"q_proj", "mlp"};
     const auto model = counted_model(ModelFamily::llama, spec);
     const auto count = count_trainable(*model);
-    CHECK(projection(count, 0, "q_proj").values == 3 * (4 * 16 + 16 * 4));
-    CHECK(projection(count, 0, "q_proj").of_experts == 3);
-    CHECK(projection(count, 0, "k_proj").values == 0);
-    CHECK(projection(count, 1, "router").values == 3 * (16 + 16 + 16 + 24));  // gates [3, in]
+    CHECK(projection_named(count, 0, "q_proj").values == 3 * (4 * 16 + 16 * 4));
+    CHECK(projection_named(count, 0, "q_proj").of_experts == 3);
+    CHECK(projection_named(count, 0, "k_proj").values == 0);
+    CHECK(projection_named(count, 1, "router").values == 3 * (16 + 16 + 16 + 24));  // gates [3, in]
     CHECK(attention_only_warning(count).empty());
     Index sum = 0;
     for (auto* p : trainable_parameters(*model)) sum += p->size();

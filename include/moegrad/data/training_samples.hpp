@@ -8,6 +8,7 @@
 #include <moegrad/io/memory_guard.hpp>
 
 #include <algorithm>
+#include <initializer_list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -141,6 +142,26 @@ inline LoadedSamples load_training_samples(const std::string& path, const Tokeni
         detail::require_some(path, loaded);
         return loaded;
     });
+}
+
+/// A setting that none of the files reads is an error. `formats`: what they were read as.
+inline void require_read(const DataOptions& options, const std::vector<std::string>& formats) {
+    const auto any = [&](std::initializer_list<const char*> readers) {
+        for (const char* reader : readers)
+            if (std::find(formats.begin(), formats.end(), reader) != formats.end()) return true;
+        return false;
+    };
+    const auto require = [&](const char* key, const std::string& value, bool read, const char* readers) {
+        if (value.empty() || read) return;
+        throw Error{ErrorCode::config, key, moegrad::format("a file of format {}", readers),
+                    moegrad::format("{} and format {}", value, formats.front()),
+                    "nothing would read this setting"};
+    };
+    require("data.template", options.chat_template == "auto" ? "" : options.chat_template, any({"messages"}),
+            "messages");
+    require("data.columns", options.columns, any({"tsv"}), "tsv");
+    require("data.labels", options.labels, any({"tsv"}), "tsv");
+    require("data.prompt", options.prompt, any({"tsv", "choice"}), "tsv or choice");
 }
 
 /// Everything that a reader of the log should know of a file, a line each.

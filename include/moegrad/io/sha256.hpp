@@ -145,6 +145,9 @@ inline Sha256Path best_path() {
 class Sha256 {
 public:
     explicit Sha256(Sha256Path path = sha256::best_path()) : path_(path) {}
+    /// Goes on after `bytes`, whole blocks, that brought the state there.
+    Sha256(const std::array<std::uint32_t, 8>& state, std::uint64_t bytes)
+        : state_(state), length_(bytes), path_(sha256::best_path()) {}
 
     void update(std::span<const std::byte> bytes) {
         length_ += bytes.size();

@@ -7,7 +7,10 @@
 // Parts stand one after another and fill their file, so that a damaged tensor has a name and no byte is hashed twice.
 // The last key is the digest of the same text without it: the manifest covers itself.
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,6 +21,7 @@
 #include <moegrad/io/json_writer.hpp>
 #include <moegrad/io/mapped_file.hpp>
 #include <moegrad/io/sha256.hpp>
+#include <moegrad/io/sha256_lanes.hpp>
 
 namespace moegrad {
 
@@ -122,10 +126,53 @@ inline CheckpointManifest parse_manifest(std::string_view text, const std::strin
     return manifest;
 }
 
-/// Reads and checks the manifest itself, not yet the files.
+/// Reads and checks the manifest itself, not yet the files. One of a later format is unsupported, not damaged.
 inline CheckpointManifest read_manifest(const std::string& path) {
     const MappedFile file(path, Links::refuse);
-    return parse_manifest(file.text(), path);
+    const Json json = parse_json(file.text(), path, {.depth = 8, .bytes = kMaxManifestBytes});
+    const JsonRef root(json, path, ErrorCode::format);
+    // Written again with its digest it must be the same text: no byte of it is free.
+    Json again = Json::object();
+    for (const auto& member : root.members())
+        if (member.key != "sha256") again.add(member.key, member.value);
+    again.add("sha256", sha256_hex(write_json(again, JsonStyle::indented)));
+    if (write_json(again, JsonStyle::indented) != file.text())
+        throw Error{ErrorCode::format, path, "the text that its own sha256 belongs to", "another",
+                    "the file was damaged or edited"};
+    const std::int64_t most = std::int64_t{1} << 60;
+    if (const JsonRef format = root.at("format"); format.integer(1, most) > kCheckpointFormat)
+        format.fail_unsupported(moegrad::format("{}", kCheckpointFormat),
+                                "a later moegrad wrote it: use that");
+    CheckpointManifest manifest;
+    manifest.step = root.at("step").integer(0, most);
+    const JsonRef files = root.at("files");
+    for (std::size_t i = 0; i < files.array().size(); ++i)
+        manifest.files.push_back(detail::manifest_file(files.item(i)));
+    return manifest;
+}
+
+using Piece = std::span<const std::byte>;
+
+/// The SHA-256 of each piece, made by all threads; with `also` among their work, first.
+template <class Also>
+std::vector<std::string> digests_of(const std::vector<Piece>& pieces, ThreadPool& pool, const Also& also) {
+    // Pieces of one size go together: those are the ones that can be hashed side by side.
+    std::vector<std::size_t> order(pieces.size());
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return pieces[a].size() > pieces[b].size(); });
+    const std::size_t size = sha256::group_size(), groups = (order.size() + size - 1) / size;
+    std::vector<std::string> digests(pieces.size());
+    pool.parallel_for(static_cast<Index>(groups) + 1, [&](Index i) {
+        if (i == 0) return also();
+        const std::size_t begin = (static_cast<std::size_t>(i) - 1) * size;
+        const std::size_t end = std::min(begin + size, order.size());
+        std::vector<Piece> group;
+        for (std::size_t at = begin; at < end; ++at) group.push_back(pieces[order[at]]);
+        const auto found = sha256_group(group);
+        for (std::size_t at = begin; at < end; ++at) digests[order[at]] = found[at - begin];
+    });
+    return digests;
 }
 
 /// Every part of every file has its size and digest; throws an Error that names the first that has not.
@@ -135,16 +182,18 @@ inline void verify_files(const CheckpointManifest& manifest, const std::string& 
         if (file.size() != want.bytes())
             throw Error{ErrorCode::format, file.path(), format("{} bytes", want.bytes()),
                         format("{}", file.size()), "the file was cut short or replaced"};
-        std::vector<std::uint64_t> begin{0};
-        for (const auto& part : want.parts) begin.push_back(begin.back() + part.bytes);
-        pool.parallel_for(static_cast<Index>(want.parts.size()), [&](Index i) {
-            const auto& part = want.parts[static_cast<std::size_t>(i)];
-            const std::string got =
-                sha256_hex(file.bytes().subspan(begin[static_cast<std::size_t>(i)], part.bytes));
-            if (got != part.sha256)
-                throw Error{ErrorCode::format, format("{}: {}", file.path(), part.name),
-                            "sha256 " + part.sha256, got, "the file was damaged"};
-        });
+        std::vector<Piece> pieces;
+        std::uint64_t begin = 0;
+        for (const auto& part : want.parts) {
+            pieces.push_back(file.bytes().subspan(begin, part.bytes));
+            begin += part.bytes;
+        }
+        const auto digests = digests_of(pieces, pool, [] {});
+        for (std::size_t i = 0; i < digests.size(); ++i) {
+            if (digests[i] == want.parts[i].sha256) continue;
+            throw Error{ErrorCode::format, format("{}: {}", file.path(), printable(want.parts[i].name)),
+                        "sha256 " + printable(want.parts[i].sha256), digests[i], "the file was damaged"};
+        }
     }
 }
 

@@ -109,15 +109,14 @@ StateTensors state_tensors(const std::vector<Parameter<Real>*>& parameters,
 }
 
 /// A part of the manifest: a tensor, or a piece of a large one, so that many threads find work.
-inline constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
+inline constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
 
 /// Sizes and digests of the file that write_state makes; with `also` among the work of the pool.
 template <class Also>
 ManifestFile state_parts(const std::string& name, const std::string& header,
                          const std::vector<StateTensor>& tensors, ThreadPool& pool, const Also& also) {
-    ManifestFile file = whole_file(name, header);
-    file.parts.front().name = "header";
-    std::vector<std::span<const std::byte>> pieces;
+    ManifestFile file{name, {{"header", header.size(), {}}}};
+    std::vector<Piece> pieces{std::as_bytes(std::span(header.data(), header.size()))};
     for (const auto& tensor : tensors) {
         const std::size_t size = tensor.bytes.size();
         for (std::size_t at = 0; at == 0 || at < size; at += kPieceBytes) {
@@ -126,14 +125,8 @@ ManifestFile state_parts(const std::string& name, const std::string& header,
             file.parts.push_back({tensor.name + piece, pieces.back().size(), {}});
         }
     }
-    pool.parallel_for(static_cast<Index>(pieces.size()) + 1, [&](Index i) {
-        const auto at = static_cast<std::size_t>(i);
-        if (i == 0) {
-            also();
-        } else {
-            file.parts[at].sha256 = sha256_hex(pieces[at - 1]);
-        }
-    });
+    const auto digests = digests_of(pieces, pool, also);
+    for (std::size_t i = 0; i < digests.size(); ++i) file.parts[i].sha256 = digests[i];
     return file;
 }
 

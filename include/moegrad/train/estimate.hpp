@@ -38,7 +38,9 @@ struct MemoryEstimate {
     double token_flops = 0, step_flops = 0;              // forward of a token; forward and backward of a step
     std::vector<std::pair<std::string, std::size_t>> others;  // a setting, and the peak it would have
 
-    std::size_t loading() const { return program + data + plan.base + plan.adapter + kReading; }
+    std::size_t loading() const {
+        return program + data + plan.base + plan.adapter + std::min(kReading, plan.base);
+    }
     std::size_t peak() const {
         return std::max({reading, loading(), program + data + plan.total() + scratch + saving});
     }

@@ -19,11 +19,30 @@ struct InspectOptions {
 
 namespace detail {
 
+/// More tokens than rows of the embedding: another model's tokenizer, or one that grew.
+inline void compare_tokenizer(const std::string& folder, Inspection& out) {
+    const Json* shape = out.json.find("shape");
+    const Json* rows = shape ? shape->find("vocabulary") : nullptr;
+    if (!rows || !file_exists(folder + "/tokenizer.json")) return;
+    try {
+        const auto tokens = static_cast<std::int64_t>(load_tokenizer(folder).vocab_size());
+        if (tokens > rows->integer().value_or(0))
+            out.warnings.push_back(moegrad::format("the tokenizer has {} tokens, the model rows for {}",
+                                                   tokens, *rows->integer()));
+    } catch (const Error& error) {
+        out.warnings.push_back("the tokenizer does not load: " + first_lines(error));
+    }
+}
+
 inline Inspection inspect_folder(const InspectOptions& options) {
     const std::string& path = options.path;
     const auto has = [&](const char* name) { return file_exists(path + "/" + name); };
     if (has("adapter_config.json")) return inspect_adapter(path, options.base, options.reading);
-    if (has("config.json")) return inspect_model(path);
+    if (has("config.json")) {
+        Inspection out = inspect_model(path);
+        compare_tokenizer(path, out);
+        return out;
+    }
     if (has("metrics.jsonl") || has("manifest.json") || has("checkpoints")) return inspect_run(path);
     if (has("tokenizer.json") || has("tokenizer.model")) return inspect_tokenizer(path);
     throw Error{ErrorCode::file, path,

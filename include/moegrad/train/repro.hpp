@@ -48,7 +48,7 @@ struct ReproResult {
 
 namespace detail {
 
-/// `key = "value"` lines, as a run writes its config.toml.
+/// `key = "value"` lines, as a run writes its config.toml: the values have JSON's escapes.
 inline Settings read_settings(const std::string& path) {
     const MappedFile file(path);
     std::string_view rest = file.text();
@@ -58,13 +58,14 @@ inline Settings read_settings(const std::string& path) {
         const std::string_view line = rest.substr(0, end);
         rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
         if (line.empty() || line[0] == '#') continue;
+        const std::string place = format("{}:{}", path, number);
         const std::size_t equals = line.find(" = \"");
-        if (equals == line.npos || line.size() < equals + 5 || line.back() != '"') {
-            throw Error{ErrorCode::config, format("{}:{}", path, number),
-                        "key = \"value\", as the run wrote it", printable(line),
+        if (equals == line.npos) {
+            throw Error{ErrorCode::config, place, "key = \"value\", as the run wrote it", printable(line),
                         "the settings are also in manifest.json, under identity.config"};
         }
-        settings.emplace_back(line.substr(0, equals), line.substr(equals + 4, line.size() - equals - 5));
+        const Json value = parse_json(line.substr(equals + 3), place);
+        settings.emplace_back(line.substr(0, equals), JsonRef(value, place).string());
     }
     return settings;
 }

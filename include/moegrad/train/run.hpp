@@ -6,10 +6,10 @@
 
 #include <chrono>
 #include <exception>
-#include <vector>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <moegrad/train/adapter_files.hpp>
 #include <moegrad/train/best_adapter.hpp>
@@ -115,6 +115,7 @@ private:
     }
     static std::unique_ptr<Decoder<Real>> load_adapted(const RunConfig& config, const AdapterSpec& spec) {
         auto model = load_model<Real>(config.model);
+        require_finite(*model, config.model, config.allow_nonfinite);
         attach(*model, spec);
         return model;
     }
@@ -137,8 +138,9 @@ private:
 
     void open_record() {
         const ModelConfig& base = model_->config();
-        record_.emplace(config_, context_.pool().size(), base.is_mixture() ? base.num_local_experts : spec_.experts,
-                        control_.resume, state_.step);
+        record_.emplace(config_, context_.pool().size(),
+                        base.is_mixture() ? base.num_local_experts : spec_.experts, control_.resume,
+                        state_.step);
         const std::string warning = attention_only_warning(count_trainable(*model_));
         if (!warning.empty()) say_(record_->warning(warning));
         watch_.emplace(trainer_.parameters());
@@ -223,7 +225,8 @@ private:
         const std::string stopped = stopped_early() ? early_stop().reason(state_) : "";
         if (!stopped.empty()) say_(format("stopped after {} of {} steps: {}", state_.step, steps_, stopped));
         // The evaluation that stopped the run was its last: it is in metrics.jsonl already.
-        if (!data_.eval.empty()) summary.nll_after = stopped.empty() ? evaluate(log, state_.step) : held_out();
+        if (!data_.eval.empty())
+            summary.nll_after = stopped.empty() ? evaluate(log, state_.step) : held_out();
         summary.evaluated = state_.evaluated;
         summary.nll_before = state_.nll_before;
         summary.load = load_;

@@ -15,6 +15,7 @@ namespace moegrad {
 struct RunConfig {
     std::string model;
     Number dtype = Number::float32;
+    bool allow_nonfinite = false;  // base weights that are NaN or infinite
     std::string train_data, eval_data;
     double holdout = 0.1;
     Index max_length = 256;

@@ -41,8 +41,10 @@ inline TextData load_text_data(const RunConfig& config, const Tokenizer& tokeniz
     const bool held_out = config.eval_data.empty() && config.holdout > 0;
     const double cut = held_out ? 1 - config.holdout : 1;
     TextData data;
+    std::vector<std::string> formats;
     const auto load = [&](const std::string& path, double begin, double end) {
         LoadedSamples loaded = load_training_samples(path, tokenizer, data_options(config), begin, end);
+        formats.push_back(loaded.format);
         for (std::string& note : loaded_notes(loaded)) {
             note = path + ": " + note;
             if (std::find(data.notes.begin(), data.notes.end(), note) == data.notes.end())
@@ -53,6 +55,7 @@ inline TextData load_text_data(const RunConfig& config, const Tokenizer& tokeniz
     data.train = load(config.train_data, 0, cut);
     if (held_out) data.eval = load(config.train_data, cut, 1);
     if (!config.eval_data.empty()) data.eval = load(config.eval_data, 0, 1);
+    require_read(data_options(config), formats);
     if (config.eval_samples > 0 && static_cast<Index>(data.eval.size()) > config.eval_samples) {
         data.eval.resize(static_cast<std::size_t>(config.eval_samples));
     }

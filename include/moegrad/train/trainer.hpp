@@ -137,7 +137,8 @@ private:
             segments_ += static_cast<Index>(picks.size());
         }
         if (report.supervised == 0) {
-            throw Error{ErrorCode::data, format("step {}", steps_), "at least one supervised token",
+            throw Error{ErrorCode::data, format("step {}", steps_),
+                        segments_ == 0 ? "at least one sample" : "at least one supervised token",
                         format("{} samples with none", segments_)};
         }
         StepScalars& scalars = context_.scalars();
