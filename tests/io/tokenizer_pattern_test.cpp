@@ -8,6 +8,7 @@
 
 #include <moegrad/io/tokenizer_json.hpp>
 #include <moegrad/io/tokenizer_make.hpp>
+#include <moegrad/io/unicode_pattern.hpp>
 
 #include "support.hpp"
 #include "tokenizer_support.hpp"

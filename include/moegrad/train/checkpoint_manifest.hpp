@@ -109,34 +109,16 @@ inline ManifestFile manifest_file(const JsonRef& json) {
 
 }  // namespace detail
 
-/// Reads and checks the text of a manifest; `path` names it.
+/// Checks the text of a manifest; `path` names it. One of a later format is unsupported, not damaged.
 inline CheckpointManifest parse_manifest(std::string_view text, const std::string& path) {
     const Json json = parse_json(text, path, {.depth = 8, .bytes = kMaxManifestBytes});
-    const JsonRef root(json, path, ErrorCode::format);
-    root.at("format").integer(kCheckpointFormat, kCheckpointFormat);
-    CheckpointManifest manifest;
-    manifest.step = root.at("step").integer(0, std::int64_t{1} << 60);
-    const JsonRef files = root.at("files");
-    for (std::size_t i = 0; i < files.array().size(); ++i)
-        manifest.files.push_back(detail::manifest_file(files.item(i)));
-    // Written again it must be the same text, digest included: no byte of it is free.
-    if (manifest_text(manifest) != text)
-        throw Error{ErrorCode::format, path, "the text that its own sha256 belongs to", "another",
-                    "the file was damaged or edited"};
-    return manifest;
-}
-
-/// Reads and checks the manifest itself, not yet the files. One of a later format is unsupported, not damaged.
-inline CheckpointManifest read_manifest(const std::string& path) {
-    const MappedFile file(path, Links::refuse);
-    const Json json = parse_json(file.text(), path, {.depth = 8, .bytes = kMaxManifestBytes});
     const JsonRef root(json, path, ErrorCode::format);
     // Written again with its digest it must be the same text: no byte of it is free.
     Json again = Json::object();
     for (const auto& member : root.members())
         if (member.key != "sha256") again.add(member.key, member.value);
     again.add("sha256", sha256_hex(write_json(again, JsonStyle::indented)));
-    if (write_json(again, JsonStyle::indented) != file.text())
+    if (write_json(again, JsonStyle::indented) != text)
         throw Error{ErrorCode::format, path, "the text that its own sha256 belongs to", "another",
                     "the file was damaged or edited"};
     const std::int64_t most = std::int64_t{1} << 60;
@@ -149,6 +131,12 @@ inline CheckpointManifest read_manifest(const std::string& path) {
     for (std::size_t i = 0; i < files.array().size(); ++i)
         manifest.files.push_back(detail::manifest_file(files.item(i)));
     return manifest;
+}
+
+/// Reads and checks the manifest itself, not yet the files.
+inline CheckpointManifest read_manifest(const std::string& path) {
+    const MappedFile file(path, Links::refuse);
+    return parse_manifest(file.text(), path);
 }
 
 using Piece = std::span<const std::byte>;

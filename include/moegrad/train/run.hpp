@@ -120,10 +120,16 @@ private:
         return model;
     }
 
-    /// The first step finds the memory that the largest one needs.
+    /// The first step finds the memory that the largest one needs. A router from outside that cannot run without numbers
+    /// is no reason to stop.
     void reserve_memory() {
-        const auto plan = plan_run<Real>(config_, model_->config(), data_, order_, steps_);
-        context_.arena().reserve(plan.step);
+        try {
+            const auto plan = plan_run<Real>(config_, model_->config(), data_, order_, steps_);
+            context_.arena().reserve(plan.step);
+        } catch (const Error& error) {
+            if (error.code == ErrorCode::memory) throw;
+            say_(format("step memory is not planned: {}", error.what()));
+        }
     }
 
     void introduce() {
@@ -134,6 +140,8 @@ private:
                     config_.model, data_.train.size(), data_.eval.size(), steps_, config_.batch,
                     config_.max_length, trainable_table(count)));
         for (const std::string& note : data_.notes) say_(note);
+        if (spec_.balance_loss() != BalanceLoss::none && spec_.balance_scope == BalanceOptions::Scope::micro)
+            say_("router.aux_scope = micro: how a step is cut into micro-batches is part of the result");
     }
 
     void open_record() {
