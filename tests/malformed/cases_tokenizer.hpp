@@ -121,10 +121,39 @@ inline void add_sections(TokenizerRows& rows) {
              unsupported);
 }
 
+/// Patterns run in PCRE2 with a budget of steps; a build without it refuses them all (needs_regex).
+inline bool needs_regex(const Case& row) {
+    return row.id.starts_with("J06") || row.id.starts_with("J07") || row.id.starts_with("J08");
+}
+
+inline std::string regex_step(const std::string& pattern) {
+    return R"({"type":"Split","pattern":{"Regex":")" + pattern + R"("},"behavior":"Isolated"})";
+}
+
+inline void add_patterns(TokenizerRows& rows) {
+    const auto pre = &TokenizerText::pre_tokenizer;
+    const char* place = ": pre_tokenizer.pattern.Regex";
+    const std::string good = regex_step("[a-z]+");
+    rows.bad("J07", "a pattern of 100,000 open brackets", pre, regex_step(std::string(100'000, '(')), place,
+             "at most 16384 bytes", ErrorCode::unsupported, good)
+        .bad("J07b", "a bracket that is not closed", pre, regex_step("(a"), place, "a regular expression",
+             ErrorCode::format, good)
+        .bad("J08", "a back-reference", pre, regex_step(R"((a)\\1)"), place,
+             "elsewhere than by the tokenizers", ErrorCode::unsupported, good);
+    TokenizerText slow;
+    slow.pre_tokenizer = regex_step("(a+)+$");
+    Files bad = tokenizer_files(slow), fine = bad;
+    bad.push_back({"text.txt", std::string(40, 'a') + "b"});
+    fine.push_back({"text.txt", "aab"});
+    rows.cases.push_back({"J06", "a pattern of exponential time and a text that shows it", Reader::encode,
+                          bad, fine, ErrorCode::data, "pre_tokenizer.pattern.Regex", "budget of steps"});
+}
+
 inline Cases tokenizer_cases() {
     TokenizerRows rows;
     add_vocabularies(rows);
     add_sections(rows);
+    add_patterns(rows);
     const auto raw = [&](const char* id, const char* what, const std::string& text, const char* words) {
         rows.cases.push_back({id,
                               what,
