@@ -18,11 +18,12 @@ void add_pretrain(CLI::App& app) {
     auto config = std::make_shared<PretrainConfig>();
     auto file = std::make_shared<std::string>();
     auto flags = std::make_shared<std::vector<std::pair<std::string, std::string>>>();
-    auto resume = std::make_shared<bool>(false);
+    auto resume = std::make_shared<bool>(false), replace = std::make_shared<bool>(false);
     CLI::App* verb =
         app.add_subcommand("pretrain", "train a small model from nothing; flags override the file");
     verb->add_option("--config", *file, "TOML file with the keys below")->check(CLI::ExistingFile);
-    verb->add_flag("--resume", *resume, "go on from the newest checkpoint in output.dir");
+    verb->add_flag("--resume", *resume, "go on from the newest checkpoint in output.dir, with its settings");
+    verb->add_flag("--replace", *replace, "give up a finished run in output.dir");
     const std::map<std::string, std::string> shorter{
         {"train.steps", ",--steps"}, {"train.batch", ",--batch"}, {"train.threads", ",--threads"},
         {"train.seed", ",--seed"},   {"optim.lr", ",--lr"},       {"output.dir", ",--out"}};
@@ -32,23 +33,33 @@ void add_pretrain(CLI::App& app) {
         const std::string value = pretrain_table().get(entry, *config);
         verb->add_option_function<std::string>(
                 "--" + key + (alias == shorter.end() ? "" : alias->second),
-                [flags, key](const std::string& text) { flags->emplace_back(key, text); },
+                [flags, key](const std::string& text) {
+                    require_value("--" + key, text);
+                    flags->emplace_back(key, text);
+                },
                 entry.help + (value.empty() ? std::string() : " [" + value + "]"))
             ->type_name("");
     }
     verb->callback([=] {
         if (!file->empty()) read_toml_config(*config, *file);
-        for (const auto& [key, value] : *flags) set_config(*config, key, value, "--" + key);
+        const auto apply_flags = [&] {
+            for (const auto& [key, value] : *flags) set_config(*config, key, value, "--" + key);
+        };
+        apply_flags();
+        if (*resume && file->empty()) {
+            read_toml_config(*config, config->output + "/config.toml");
+            apply_flags();
+        }
         const StopSignal signal;
         const auto say = [](const std::string& line) {
             fmt::print("{}\n", line);
             std::fflush(stdout);
         };
-        const auto summary =
-            run_pretraining<float>(*config, say, {.resume = *resume, .stop = &signal.requested()});
+        const auto summary = run_pretraining<float>(
+            *config, say, {.resume = *resume, .replace = *replace, .stop = &signal.requested()});
         if (summary.interrupted) {
-            fmt::print("stopped; this goes on:\n  moegrad pretrain --config {}/config.toml --resume\n",
-                       config->output);
+            fmt::print("stopped; this goes on:\n  {} pretrain --resume --out {}\n", program_name(),
+                       shell_quoted(config->output));
             throw CLI::RuntimeError(130);
         }
         fmt::print("{} tokens, model in {}\n", summary.tokens, summary.model);

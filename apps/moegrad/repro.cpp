@@ -38,7 +38,8 @@ void add_repro(CLI::App& app) {
             throw Error{ErrorCode::value, options->run, "the hashes of the run", "other ones",
                         "guarantee: " + result.tier + "; see " + result.out + "/repro.json"};
         }
-        say("equal: the same bits");
+        say(result.verdict());
+        if (!result.good()) throw CLI::RuntimeError(1);
     });
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "toml_config.hpp"
+#include "verbs.hpp"
 
 namespace moegrad {
 
@@ -20,18 +21,29 @@ using RunFlags = std::vector<std::pair<std::string, std::string>>;
 inline std::shared_ptr<RunFlags> add_run_flags(CLI::App& verb) {
     auto flags = std::make_shared<RunFlags>();
     const RunConfig usual;
-    const std::map<std::string, std::string> shorter{
-        {"model.path", ",--model"},  {"data.train", ",--data"},   {"adapter.method", ",--method"},
-        {"train.steps", ",--steps"}, {"train.batch", ",--batch"}, {"train.threads", ",--threads"},
-        {"train.seed", ",--seed"},   {"optim.lr", ",--lr"},       {"output.dir", ",--out"},
-        {"model.dtype", ",--dtype"}};
+    const std::map<std::string, std::string> shorter{{"model.path", ",--model"},
+                                                     {"data.train", ",--data"},
+                                                     {"adapter.method", ",--method"},
+                                                     {"data.eval", ",--eval-data"},
+                                                     {"data.template", ",--template"},
+                                                     {"data.format", ",--format"},
+                                                     {"train.steps", ",--steps"},
+                                                     {"train.batch", ",--batch"},
+                                                     {"train.threads", ",--threads"},
+                                                     {"train.seed", ",--seed"},
+                                                     {"optim.lr", ",--lr"},
+                                                     {"output.dir", ",--out"},
+                                                     {"model.dtype", ",--dtype"}};
     for (const auto& field : config_fields()) {
         const std::string key = field.key;
         const auto alias = shorter.find(key);
         const std::string value = field.get(usual);
         verb.add_option_function<std::string>(
                 "--" + key + (alias == shorter.end() ? "" : alias->second),
-                [flags, key](const std::string& text) { flags->emplace_back(key, text); },
+                [flags, key](const std::string& text) {
+                    require_value("--" + key, text);
+                    flags->emplace_back(key, text);
+                },
                 field.help + (value.empty() ? std::string() : " [" + value + "]"))
             ->type_name("");
     }

@@ -27,32 +27,34 @@ RunConfig resumed_config(const std::string& folder, const std::string& file, con
     return asked;
 }
 
-RunSummary train(const RunConfig& config, bool resume) {
+RunSummary train(const RunConfig& config, bool resume, bool replace) {
     const auto say = [](const std::string& line) {
         fmt::print("{}\n", line);
         std::fflush(stdout);
     };
     const StopSignal signal;
-    const RunControl control{.resume = resume, .stop = &signal.requested()};
+    const RunControl control{.resume = resume, .replace = replace, .stop = &signal.requested()};
     return config.dtype == Number::float64 ? run_training<double>(config, say, control)
                                            : run_training<float>(config, say, control);
 }
 
 void add_train(CLI::App& app) {
     auto file = std::make_shared<std::string>(), device = std::make_shared<std::string>("cpu");
-    auto resume = std::make_shared<bool>(false);
+    auto resume = std::make_shared<bool>(false), replace = std::make_shared<bool>(false);
     CLI::App* verb = app.add_subcommand("train", "fine-tune a checkpoint; flags override the file");
     verb->add_option("--config", *file, "TOML file with the keys below")->check(CLI::ExistingFile);
     verb->add_option("--device", *device, "cpu");
     verb->add_flag("--resume", *resume, "go on from the newest checkpoint in output.dir");
+    verb->add_flag("--replace", *replace, "give up a finished run in output.dir");
     const auto flags = add_run_flags(*verb);
     verb->callback([=] {
         require_cpu(*device);
         RunConfig config = run_config({}, *file, *flags);
         if (*resume) config = resumed_config(config.output, *file, *flags);
-        const auto summary = train(config, *resume);
+        const auto summary = train(config, *resume, *replace);
         if (summary.interrupted) {
-            fmt::print("stopped; this goes on:\n  moegrad train --resume --out {}\n", config.output);
+            fmt::print("stopped; this goes on:\n  {} train --resume --out {}\n", program_name(),
+                       shell_quoted(config.output));
             throw CLI::RuntimeError(130);
         }
         if (summary.evaluated)

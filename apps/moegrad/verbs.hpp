@@ -46,3 +46,24 @@ inline void refuse_bfloat16(const std::string& dtype) {
     throw moegrad::Error{moegrad::ErrorCode::unsupported, "--dtype", "float32 or float64 on the CPU",
                          "bfloat16", "bf16 models run on a GPU; the CPU reads bf16 checkpoints into float32"};
 }
+
+/// A flag whose value was left out would take the next flag for it.
+inline void require_value(const std::string& flag, const std::string& value) {
+    if (value.rfind("--", 0) != 0) return;
+    throw moegrad::Error{moegrad::ErrorCode::config, flag, "a value", value,
+                         "flags take one, as in " + flag + " true"};
+}
+
+/// How the user calls this program: through the launcher of a clone, or by its name.
+inline std::string program_name() {
+    const char* launcher = std::getenv("MOEGRAD_PROGRAM");
+    return launcher == nullptr ? "moegrad" : launcher;
+}
+
+/// A path as a shell takes it.
+inline std::string shell_quoted(const std::string& path) {
+    if (path.find_first_of(" \t\n'\"$&|;<>()*?[]#~`\\!") == std::string::npos) return path;
+    std::string out = "'";
+    for (const char c : path) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    return out + "'";
+}

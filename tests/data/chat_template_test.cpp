@@ -212,8 +212,6 @@ TEST_CASE("chat records: ShareGPT, system keys, flags per message") {
     const std::string turns = "[{\"from\":\"human\",\"value\":\"q\"},{\"from\":\"gpt\",\"value\":\"a\"}]";
     CHECK(pieces("{\"conversations\":" + turns + "}") == "a<|im_end|>");
     CHECK(pieces("{\"system\":\"s\",\"conversations\":" + turns + "}") == "a<|im_end|>");
-    CHECK(pieces("{\"system\":\"s\",\"conversations\":" + turns + "}", true) ==
-          "s<|im_end|>q<|im_end|>a<|im_end|>");
     const auto two = [](const std::string& first, const std::string& second, const std::string& rest = {}) {
         return "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":"
                "\"a\"" +
@@ -224,7 +222,6 @@ TEST_CASE("chat records: ShareGPT, system keys, flags per message") {
     CHECK(pieces(two(",\"loss\":false", "")) == "b<|im_end|>");
     CHECK(pieces(two(",\"weight\":0", ",\"weight\":1.0")) == "b<|im_end|>");
     CHECK(pieces(two("", "", ",\"train_on_turn\":[true,false,0,1]")) == "q<|im_end|>b<|im_end|>");
-    CHECK(pieces(two(",\"loss\":false", ",\"loss\":false"), true) == "q<|im_end|>r<|im_end|>");
     expect_error(ErrorCode::data, "messages[1].weight",
                  [&] { pieces(two(",\"loss\":true,\"weight\":0", "")); });
     expect_error(ErrorCode::data, "messages[1].weight", [&] { pieces(two(",\"weight\":0.5", "")); });
@@ -235,6 +232,28 @@ TEST_CASE("chat records: ShareGPT, system keys, flags per message") {
                  [&] { pieces("{\"messages\":[{\"role\":\"user\",\"content\":null}]}"); });
     expect_error(ErrorCode::data, "this key", [&] { pieces("{\"messages\":[{\"role\":\"user\"}]}"); });
     expect_error(ErrorCode::data, "at least one message", [&] { pieces("{\"messages\":[]}"); });
+    // Supervised are all of the rendered pieces but BOS and those of a message that says no.
+    const auto left_out = [&](ChatTemplate chat_template, const std::string& flag) {
+        std::string text;
+        const std::string line =
+            "{\"system\":\"s\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"},"
+            "{\"role\":\"assistant\",\"content\":\"a\"" +
+            flag + "}]}";
+        read_json_lines(folder.write("c.jsonl", line + "\n"), [&](const JsonRef& record) {
+            const auto read = detail::chat_record(record, 1, chat_template, {"<s>", "</s>"}, true);
+            for (const TextPiece& piece : read.pieces) text += piece.supervised ? "" : piece.text;
+        });
+        return text;
+    };
+    const std::string off = ",\"loss\":false", header = "<|start_header_id|>assistant<|end_header_id|>\n\n";
+    CHECK(left_out(ChatTemplate::llama2, "") == "<s>");
+    CHECK(left_out(ChatTemplate::llama2, off) == "<s> a </s>");
+    CHECK(left_out(ChatTemplate::llama3, "") == "<|begin_of_text|>");
+    CHECK(left_out(ChatTemplate::llama3, off) == "<|begin_of_text|>" + header + "a<|eot_id|>");
+    CHECK(left_out(ChatTemplate::mistral_v1, "") == "<s>");
+    CHECK(left_out(ChatTemplate::mistral_v3, off) == "<s> a</s>");
+    CHECK(left_out(ChatTemplate::chatml, "") == "");
+    CHECK(left_out(ChatTemplate::chatml, off) == "<|im_start|>assistant\na<|im_end|>\n");
     expect_error(ErrorCode::unsupported, "tool_calls", [&] {
         pieces("{\"messages\":[{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{}]}]}");
     });

@@ -71,6 +71,13 @@ TEST_CASE("training samples: TSV of CoLA, RTE and by columns; quotes are text") 
     options.prompt = "{label}";
     refused(ErrorCode::config, "a\tb\n", "not the label");
     options = {};
+    options.columns = "text=0, label=1";  // a header that is not seen as one would be trained on
+    const auto read = [&](const char* text) { return load(folder.write("h.tsv", text), options); };
+    CHECK(has_note(read("sentence\tclass\na\t1\n"), "first line taken as data: sentence"));
+    CHECK(!has_note(read("sentence\tlabel\na\t1\n"), "first line"));
+    options.labels = "1=yes";
+    CHECK(!has_note(read("a\t1\n"), "first line"));
+    options = {};
     refused(ErrorCode::data, "x\t1\t\ta\nx\t2\t\tb\n", "bad.tsv:2");  // CoLA with a label that is none
 }
 
@@ -107,7 +114,15 @@ TEST_CASE("training samples: lines that do not fit name file and line") {
     refused(ErrorCode::data, "{\"id\":[],\"text\":\"a\"}\n", "bad.jsonl:1: id");
     refused(ErrorCode::data, "{\"prompt\":\"a\"}\n", "bad.jsonl:1");
     refused(ErrorCode::data, "{\"prompt\":[],\"completion\":\"a\"}\n", "bad.jsonl:1: prompt");
+    refused(ErrorCode::data, "{\"completion\":\"a\"}\n", "bad.jsonl:1: prompt");
+    refused(ErrorCode::data, "{\"Prompt\":\"a\",\"completion\":\"a\"}\n", "bad.jsonl:1: prompt");
+    refused(ErrorCode::data, "{\"prompt\":null,\"completion\":\"a\"}\n", "bad.jsonl:1: prompt");
+    refused(ErrorCode::data, "[{\"text\":\"a\"}]\n", "jq -c");
+    refused(ErrorCode::data, "\n[\n{\"text\":\"a\"}\n]\n", "jq -c");
     refused(ErrorCode::data, "{\"instruction\":\"a\",\"output\":\"\"}\n", "bad.jsonl:1: output");
+    refused(ErrorCode::data, "{\"instruction\":\"a\",\"output\":\" \\n\"}\n", "bad.jsonl:1: output");
+    refused(ErrorCode::data, "{\"question\":\"a\",\"answer\":\"\"}\n", "bad.jsonl:1: answer");
+    refused(ErrorCode::data, "{\"question\":\"a\",\"answers\":[\"\"]}\n", "bad.jsonl:1: answers[0]");
     refused(ErrorCode::data, "{\"instruction\":\"a\"}\n", "bad.jsonl:1: output", "alpaca");
     refused(ErrorCode::data, "{\"question\":\"a\",\"choices\":[\"b\"],\"answer\":0}\n",
             "bad.jsonl:1: choices");
@@ -189,5 +204,34 @@ TEST_CASE(
          : std::string(key) == "overlong" ? wrong.overlong
                                           : wrong.unsupervised) = "some";
         expect_error(ErrorCode::config, std::string("data.") + key, [&] { load(masked, wrong); });
+    }
+}
+
+TEST_CASE("training samples: an answer without text is an error, or dropped and counted") {
+    const TemporaryFolder folder;
+    const std::string turns = "{\"messages\":[{\"role\":\"user\",\"content\":\"Who?\"},";
+    struct Case {
+        std::string empty, good;
+    };
+    const Case cases[] = {
+        {"{\"prompt\":\"a\",\"completion\":\"\"}", "{\"prompt\":\"\",\"completion\":\"a b\"}"},
+        {"{\"text\":\"\"}", "{\"text\":\"a b\"}"},
+        {"{\"question\":\"a\",\"answers\":[\" \"]}", "{\"question\":\"a\",\"answer\":\"b\"}"},
+        {"{\"instruction\":\"a\",\"output\":\"\"}", "{\"instruction\":\"a\",\"output\":\"b\"}"},
+        {turns + "{\"role\":\"assistant\",\"content\":\" \\n\"}]}",
+         turns + "{\"role\":\"assistant\",\"content\":\"\",\"loss\":false},{\"role\":\"user\",\"content\":"
+                 "\"Who?\"},{\"role\":\"assistant\",\"content\":\"Ada\"}]}"}};
+    for (const Case& one : cases) {
+        CAPTURE(one.empty);
+        const auto path = folder.write("a.jsonl", one.good + "\n" + one.empty + "\n");
+        for (const char* train_on : {"answer", "all"}) {
+            DataOptions options;
+            options.train_on = train_on;
+            expect_error(ErrorCode::data, "a.jsonl:2: ", [&] { load(path, options); });
+            options.unsupervised = "drop";
+            const auto loaded = load(path, options);
+            CHECK(loaded.samples.size() == 1);
+            CHECK(loaded.dropped_unsupervised == 1);
+        }
     }
 }

@@ -22,7 +22,7 @@ TEST_CASE("training samples: each JSONL format by its first record, supervised a
     const Case cases[] = {
         {"text", "{\"text\":\"Where is Riga?\"}", " Where[ is Riga?]"},
         {"completion", "{\"prompt\":\"Where is\",\"completion\":\" Riga?\"}", " Where is[ Riga?]"},
-        {"completion", "{\"completion\":\"Be brief.\"}", " Be[ brief.]"},
+        {"completion", "{\"prompt\":\"\",\"completion\":\"Be brief.\"}", " Be[ brief.]"},
         {"qa", "{\"question\":\"Who?\",\"answer\":\"Ada.\"}", " Question: Who?\nAnswer:[ Ada.</s>]"},
         {"qa", "{\"context\":\"c\",\"question\":\"Who?\",\"answers\":[\"Ada.\",\"x\"]}",
          " c\nQuestion: Who?\nAnswer:[ Ada.</s>]"},
@@ -80,8 +80,13 @@ TEST_CASE("training samples: choices are put as evaluation puts them, by file na
     const TemporaryFolder folder;
     const std::string line =
         "{\"id\":\"q\",\"question\":\"Who?\",\"choices\":[\"Ada\",\"No\"],\"answer\":0}\n";
-    CHECK(marked(load(folder.write("arc_easy.train.jsonl", line)).samples[0]) ==
-          " Question: Who?\nAnswer:[ Ada]");
+    const auto arc = load(folder.write("arc_easy.train.jsonl", line));
+    CHECK(marked(arc.samples[0]) == " Question: Who?\nAnswer:[ Ada]");
+    CHECK(has_note(arc, "form arc_easy, by the file's name"));
+    CHECK(has_note(load(folder.write("copy.jsonl", line)), "form world: no task is named copy.jsonl"));
+    CHECK(data_kind(folder.file("arc_easy.train.jsonl"), {}) == "choice, form arc_easy");
+    CHECK(data_kind(folder.file("copy.jsonl"), {}) == "choice, form world");
+    CHECK(data_kind(folder.write("copy.txt", line), {}) == "plain text");
     CHECK(marked(load(folder.write("csqa.train.jsonl", line)).samples[0]) ==
           " Question: Who?\nA. Ada\nB. No\nAnswer:[ A]");
     DataOptions options;
@@ -160,7 +165,7 @@ TEST_CASE("training samples: ids and targets of a completion and of a text, with
     for (const auto& member : *json.members())
         bare.add(member.key, member.key == "post_processor" ? Json() : member.value);
     const Tokenizer plain = parse_tokenizer(bare, "tokenizer.json");
-    const auto lone = folder.write("c.jsonl", "{\"completion\":\"Riga\"}\n");
+    const auto lone = folder.write("c.jsonl", "{\"prompt\":\"\",\"completion\":\"Riga\"}\n");
     expect_error(ErrorCode::data, "at least one supervised token",
                  [&] { load_training_samples(lone, plain, {}); });
     CHECK(load_training_samples(lone, plain, options).samples.at(0).supervised() == 1);

@@ -16,7 +16,7 @@ while getopts s:r:w: option; do
     esac
 done
 shift $((OPTIND - 1))
-[ $# -gt 0 ] || set -- safetensors index config tokenizer jsonl tsv adapter checkpoint
+[ $# -gt 0 ] || set -- safetensors index config tokenizer encode jsonl tsv adapter checkpoint
 command -v clang++ > /dev/null || { echo "run.sh: clang++ with libFuzzer is needed (Debian: clang)"; exit 1; }
 mkdir -p "$work/findings" "$work/logs"
 flags="-std=c++20 -ffp-contract=off -Iinclude -Itests"
@@ -34,7 +34,7 @@ build() {
     case $1 in
         safetensors) more="-DFUZZ_TARGETS=<fuzz/files_targets.hpp> -DFUZZ_SAFETENSORS" ;;
         index | config) more="-DFUZZ_TARGETS=<fuzz/files_targets.hpp>" ;;
-        tokenizer | jsonl | tsv) more="-DFUZZ_TARGETS=<fuzz/text_targets.hpp>" ;;
+        tokenizer | encode | jsonl | tsv) more="-DFUZZ_TARGETS=<fuzz/text_targets.hpp>" ;;
         *) more="-DFUZZ_TARGETS=<fuzz/run_targets.hpp>" ;;
     esac
     clang++ $flags -O2 -g1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all "-DFUZZ_TARGET=$1" $more \
@@ -46,8 +46,13 @@ printf '%-12s %12s %10s %8s %9s\n' target inputs 'per s' corpus findings
 for target in "$@"; do
     build "$target"
     mkdir -p "$work/corpus/$target"
+    case $target in
+        tokenizer | adapter) longest=1024 ;;
+        encode) longest=64 ;;
+        *) longest=512 ;;
+    esac
     ASAN_OPTIONS=malloc_context_size=2:quarantine_size_mb=16 "$work/fuzz_$target" "$work/corpus/$target" \
-        "$work/seeds/$target" -dict=tests/fuzz/keys.dict -max_len=1024 -timeout=1 -rss_limit_mb=512 \
+        "$work/seeds/$target" -dict=tests/fuzz/keys.dict -max_len=$longest -timeout=1 -rss_limit_mb=512 \
         -malloc_limit_mb=128 "$limit" -print_final_stats=1 -artifact_prefix="$work/findings/$target-" \
         > "$work/logs/$target" 2>&1 || status=1
     inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/logs/$target")

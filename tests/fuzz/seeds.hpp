@@ -19,7 +19,7 @@ inline Seeds corpus_seeds() {
     const std::map<std::string, std::string> target_of = {{"model.safetensors", "safetensors"},
                                                           {malformed::kIndexName, "index"},
                                                           {"config.json", "config"},
-                                                          {"text.txt", "tokenizer"},
+                                                          {"text.txt", "encode"},
                                                           {"data.jsonl", "jsonl"}};
     for (const malformed::Case& row : malformed::corpus())
         for (const malformed::Files& files : {row.bad, row.good})
@@ -43,17 +43,23 @@ inline void add_tokenizer_seeds(std::vector<std::string>& seeds) {
         {&Text::normalizer, "null"},
         {&Text::added, R"([{"id":9,"content":"<x>","lstrip":true,"rstrip":true,"normalized":true}])"},
         {&Text::merges, R"([["a","b"],["▁","a"]])"}};
+    Text split = tiny_tokenizer_text();
+    split.normalizer = "null";
+    split.pre_tokenizer =
+        R"({"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"\\p{L}+"},)"
+        R"("behavior":"Isolated"},{"type":"Digits"}]})";
+    seeds.push_back(split.text());
     for (const auto& [section, value] : changes) {
         Text text = tiny_tokenizer_text();
         text.*section = value;
         seeds.push_back(text.text());
     }
-    seeds.push_back(" a b abc\xC3\xA9\xE2\x96\x81</s>\n\xF0\x9F\x98\x80");
 }
 
 inline Seeds all_seeds() {
     Seeds seeds = corpus_seeds();
     add_tokenizer_seeds(seeds["tokenizer"]);
+    seeds["encode"].push_back(" a b abc\xC3\xA9\xE2\x96\x81</s>\n\xF0\x9F\x98\x80");
     const char* records[] = {
         R"({"id":"x","prompt":"a b","completion":" c","fact":[[0,1]],"level":1,"domain":"d"})",
         R"({"instruction":"a","input":"b","output":"c"})",

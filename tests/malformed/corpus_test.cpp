@@ -115,7 +115,8 @@ TEST_CASE("fuzz: seeds and a few mutations of them") {
     inputs += fuzz::replay(seeds.at("safetensors"), 20, fuzz::safetensors);
     inputs += fuzz::replay(seeds.at("index"), 20, fuzz::index);
     inputs += fuzz::replay(seeds.at("config"), 20, fuzz::config);
-    inputs += fuzz::replay(seeds.at("tokenizer"), 40, fuzz::tokenizer);
+    inputs += fuzz::replay(seeds.at("tokenizer"), 100, fuzz::tokenizer);
+    inputs += fuzz::replay(seeds.at("encode"), 100, fuzz::encode);
     inputs += fuzz::replay(seeds.at("jsonl"), 20, fuzz::jsonl);
     inputs += fuzz::replay(seeds.at("tsv"), 40, fuzz::tsv);
     CHECK(inputs > 10'000);

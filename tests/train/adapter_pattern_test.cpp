@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <moegrad/train/adapter_modules.hpp>
 #include <moegrad/train/adapter_pattern.hpp>
 
 #include "io/support.hpp"
@@ -61,4 +62,16 @@ TEST_CASE("name pattern: what is not there is refused, nothing runs away") {
                           [] { NamePattern(std::string(1000, '(') + std::string(1000, ')'), "here"); });
     io_test::expect_error(ErrorCode::unsupported, "shorter",
                           [] { NamePattern(std::string(5000, 'a'), "here"); });
+    // Each pattern fits, a hundred of them would take seconds: together they have an end.
+    std::string ranks;
+    for (int i = 0; i < 100; ++i)
+        ranks += moegrad::format("{}\"((a{{99}}b{{{}}}){{99}}|q_proj)\": 2", i > 0 ? ", " : "", i + 1);
+    const Json json = parse_json("{\"rank_pattern\": {" + ranks + "}}", "here");
+    io_test::expect_error(ErrorCode::unsupported, "repeat less",
+                          [&] { moegrad::detail::NumberPatterns(JsonRef(json, "here"), "rank_pattern"); });
+    ranks.clear();
+    for (int i = 0; i < 3000; ++i)
+        ranks += moegrad::format("{}\"model.layers.{}.self_attn.q_proj\": 2", i > 0 ? ", " : "", i);
+    const Json many = parse_json("{\"rank_pattern\": {" + ranks + "}}", "here");
+    CHECK_NOTHROW(moegrad::detail::NumberPatterns(JsonRef(many, "here"), "rank_pattern"));
 }

@@ -270,3 +270,30 @@ TEST_CASE(
     resealed(text, "\"name\": \"state.safetensors\"", "\"name\": \"../step-000001/state.safetensors\"");
     expect_error(ErrorCode::format, "a plain file name", [&] { static_cast<void>(read_manifest(path)); });
 }
+
+TEST_CASE("checkpoint: those of a later step are another run's; a step that is not the folder's is refused") {
+    using namespace checkpoint_test;
+    const TemporaryFolder folder;
+    const std::string checkpoints = folder.path() + "/checkpoints/";
+    Study<float> study(Learning::no);
+    study.steps(1);
+    save_checkpoint(folder.path(), *study.trainer, study.state, kIdentity, 2);
+    for (const char* name : {"step-000007", "step-000008"})
+        std::filesystem::copy(checkpoints + "step-000001", checkpoints + name);
+    study.steps(1);
+    save_checkpoint(folder.path(), *study.trainer, study.state, kIdentity, 2);
+    CHECK(checkpoint_steps(folder.path()) == std::vector<Index>{2, 1});
+    CHECK(std::filesystem::exists(checkpoints + "step-000008.other-run-1"));
+    const std::string state = io_test::read_text(checkpoints + "step-000002/state.json");
+    std::string other = state;
+    other.replace(other.find("\"step\": 2"), 9, "\"step\": 3");
+    put(checkpoints + "step-000002/state.json", other);
+    std::string manifest = io_test::read_text(checkpoints + "step-000002/MANIFEST.json");
+    manifest.replace(manifest.find(sha256_hex(state)), 64, sha256_hex(other));
+    const std::size_t end = manifest.rfind(",\n  \"sha256\"");
+    const std::string digest = sha256_hex(manifest.substr(0, end) + "\n}\n");
+    put(checkpoints + "step-000002/MANIFEST.json",
+        manifest.substr(0, end) + ",\n  \"sha256\": \"" + digest + "\"\n}\n");
+    expect_error(ErrorCode::format, "2, the step of the folder",
+                 [&] { resume_checkpoint(folder.path(), *study.trainer, kIdentity, kSilence); });
+}

@@ -141,6 +141,28 @@ TEST_CASE("inspect: an adapter, what it covers, how it is packed and why") {
     CHECK(inspected_fact(foreign, {"unknown_keys"}) == R"(["use_dora"])");
 }
 
+TEST_CASE("inspect: a value of an adapter that is no number is named, in every stored type") {
+    const TemporaryFolder folder;
+    folder.write("adapter_config.json", R"({"peft_type": "LORA", "r": 1})");
+    const auto finite = [&](StoredType type, float value) {
+        std::vector<float> values(5000, 0.5f);
+        values[4999] = value;
+        SafetensorsWriter writer;
+        writer.add<float>("a.lora_A.weight", type, std::array<Index, 2>{1, 5000},
+                          std::span<const float>(values));
+        writer.save(folder.file("adapter_model.safetensors"));
+        const auto found = inspect_path(folder.path());
+        const bool named = inspection_says(found.warnings, "a.lora_A.weight, element 4999");
+        CHECK(named == (inspected_fact(found, {"finite"}) == "false"));
+        return !named;
+    };
+    for (const StoredType type : {StoredType::f32, StoredType::bf16, StoredType::f16}) {
+        CHECK(finite(type, 2));
+        CHECK_FALSE(finite(type, std::numeric_limits<float>::quiet_NaN()));
+        CHECK_FALSE(finite(type, -std::numeric_limits<float>::infinity()));
+    }
+}
+
 TEST_CASE("inspect: tokenizers, data, runs, files; and what is none of them") {
     CHECK(inspected_fact(inspect_path(kGoldenFolder + "eval/tokenizer.json"), {"model"}) == "\"BPE\"");
     const auto data = inspect_path(kGoldenFolder + "eval/items.jsonl");
@@ -156,14 +178,28 @@ TEST_CASE("inspect: tokenizers, data, runs, files; and what is none of them") {
     const auto run = inspect_path(folder.path());
     CHECK(inspected_fact(run, {"kind"}) == "\"run\"");
     CHECK(inspected_fact(run, {"last_step"}) == "12");
-    CHECK(inspected_fact(run, {"checkpoints"}) == "[10]");
+    CHECK(inspected_fact(run, {"checkpoints_at_step"}) == "[10]");
     CHECK(inspected_fact(run, {"sealed"}) == "true");
+    CHECK(run.notes.empty());
+    folder.write("manifest.json",
+                 R"({"sealed": true, "identity": {"config": {"train.steps": "150"}}, "results":
+        {"exit_status": 130, "stopped": "interrupted", "steps": 45}})");
+    const auto interrupted = inspect_path(folder.path());
+    CHECK(inspected_fact(interrupted, {"exit_status"}) == "130");
+    CHECK(inspection_says(interrupted.notes, "interrupted at step 45 of 150; `moegrad train --resume --out " +
+                                                 folder.path() + "` goes on from step 10"));
+    folder.write("manifest.json", R"({"sealed": false})");
+    CHECK(inspection_says(inspect_path(folder.path()).notes, "killed, or still going"));
     folder.write("broken.jsonl", "{\"text\": \"a\"}\n{\"text\": }\n");
     CHECK(inspection_says(inspect_path(folder.file("broken.jsonl")).warnings, "broken.jsonl:2"));
     std::filesystem::create_directories(folder.file("empty"));
     expect_error(ErrorCode::file, "none of them", [&] { inspect_path(folder.file("empty")); });
     expect_error(ErrorCode::file, "nothing there", [&] { inspect_path(folder.file("nowhere")); });
     expect_error(ErrorCode::unsupported, "another file", [&] { inspect_path(folder.write("x.bin", "PK")); });
+    expect_error(ErrorCode::unsupported, "moegrad data",
+                 [&] { inspect_path(folder.write("x.tsv", "a\tb")); });
+    expect_error(ErrorCode::unsupported, "moegrad inspect " + folder.path(),
+                 [&] { inspect_path(folder.write("model.safetensors.index.json", "{}")); });
 }
 
 TEST_CASE("inspect: text has every fact of the JSON, hostile names are harmless") {

@@ -149,8 +149,28 @@ TEST_CASE("manifest: a changed setting, a changed or missing input, a hash that 
     refused("\"threads\": 3", "\"threads\": \"3\"", "machine.threads");
     refused("\"sealed\": true", "\"sealed\": 1", "sealed");
     refused(binary_sha256(), "abc", "code.binary_sha256");
+    refused("\"best\": 1.25", "\"best\": 1.5", "results_sha256");
+    refused("\"exit_status\": 0", "\"exit_status\": 1", "a result was changed");
+    refused(sha256_hex(std::string_view("values")), sha256_hex(std::string_view("valueS")), "results");
     expect_error(ErrorCode::unsupported, "schema",
                  [&] { validate_manifest(changed("\"schema\": 1", "\"schema\": 2"), "manifest.json"); });
+}
+
+TEST_CASE("manifest: a run is finished when it is sealed with status 0, whole, and its adapter is there") {
+    SealedRun run;
+    CHECK_FALSE(is_finished(run.config.output));
+    const RunRecord record(run.config, 3, 4, false, 0);
+    CHECK_FALSE(is_finished(run.config.output));
+    record.seal({.exit_status = 130, .stopped = "interrupted"});
+    CHECK_FALSE(is_finished(run.config.output));
+    run.seal();
+    CHECK(is_finished(run.config.output));
+    std::filesystem::rename(run.folder.file("run/adapter"), run.folder.file("run/away"));
+    CHECK_FALSE(is_finished(run.config.output));
+    std::filesystem::rename(run.folder.file("run/away"), run.folder.file("run/adapter"));
+    run.folder.write("run/manifest.json", io_test::read_text(run.path()).substr(0, 900));
+    CHECK_FALSE(is_finished(run.config.output));
+    CHECK_FALSE(is_finished(run.folder.file("nowhere")));
 }
 
 TEST_CASE("manifest: no user, no host, no path that the configuration does not have") {

@@ -55,6 +55,14 @@ struct ShortRun {
         REQUIRE(at != std::string::npos);
         folder.write(name, text.replace(at, from.size(), to));
     }
+    /// The same in the manifest, whose results get the hash that belongs to them.
+    void replace_sealed(const std::string& from, const std::string& to) const {
+        const std::string path = folder.file("run/manifest.json");
+        const std::string before = *parse_json_file(path).find("results_sha256")->string();
+        replace("run/manifest.json", from, to);
+        const Json results = *parse_json_file(path).find("results");
+        replace("run/manifest.json", before, moegrad::detail::results_sha256(results));
+    }
 };
 
 }  // namespace
@@ -135,7 +143,7 @@ TEST_CASE("repro: another adapter than the one that was sealed is a different ha
     const ShortRun run;
     ShortRun::train(run.config);
     const std::string sealed = sha256_file(run.config.output + "/adapter/adapter_model.safetensors");
-    run.replace("run/manifest.json", sealed, std::string(64, 'b'));
+    run.replace_sealed(sealed, std::string(64, 'b'));
     std::string said;
     const auto result = run.again(said);
     CHECK_FALSE(result.equal);
@@ -166,8 +174,58 @@ TEST_CASE("repro: a run without an end, a run that failed, a folder that is no r
     std::string said;
     expect_error(ErrorCode::file, "manifest.json", [&] { run.again(said); });
     ShortRun::train(run.config);
-    run.replace("run/manifest.json", "\"exit_status\": 0", "\"exit_status\": 1");
+    run.replace_sealed("\"exit_status\": 0", "\"exit_status\": 1");
     expect_error(ErrorCode::state, "exit status 0", [&] { run.again(said); });
+    run.replace_sealed("\"exit_status\": 1", "\"exit_status\": 130");
+    run.replace_sealed("\"stopped\": \"\"", "\"stopped\": \"interrupted\"");
+    expect_error(ErrorCode::state, "one interrupted at step 4", [&] { run.again(said); });
+    expect_error(ErrorCode::state, "train --resume --out " + run.config.output, [&] { run.again(said); });
     run.replace("run/manifest.json", "\"sealed\": true", "\"sealed\": false");
     expect_error(ErrorCode::state, "finished", [&] { run.again(said); });
+}
+
+TEST_CASE("repro: it writes into no folder that is the run, of the run, or of anything else") {
+    const ShortRun run;
+    ShortRun::train(run.config);
+    const auto files = [&] {
+        std::string all;
+        for (const auto& one : output_files(run.config.output)) all += one.path + one.sha256;
+        return all;
+    };
+    const std::string before = files();
+    const auto refused = [&](const std::string& out, const std::string& words) {
+        const ReproOptions options{.run = run.config.output, .out = out};
+        expect_error(ErrorCode::state, words,
+                     [&] { reproduce(options, ShortRun::train, [](const std::string&) {}); });
+    };
+    refused(run.config.output, "the run itself");
+    refused(run.config.output + "/repro/../", "the run itself");
+    std::filesystem::create_directory_symlink(run.config.output, run.folder.file("link"));
+    refused(run.folder.file("link"), "the run itself");
+    refused(run.folder.path(), "one that holds the run");
+    refused(run.config.output + "/checkpoints", "checkpoints of the run");
+    refused(run.config.output + "/adapter", "adapter of the run");
+    refused(run.folder.file("base"), "a folder with other files");  // as another run would be
+    refused(run.folder.file("train.jsonl"), "a file");
+    CHECK(files() == before);
+    std::filesystem::create_directories(run.folder.file("empty"));
+    const ReproOptions options{.run = run.config.output, .out = run.folder.file("empty")};
+    for (int i = 0; i < 2; ++i)  // the second into the folder of the first
+        CHECK(reproduce(options, ShortRun::train, [](const std::string&) {}).good());
+}
+
+TEST_CASE("repro: outputs that changed since the end are no equal run, nor are other numbers") {
+    const ShortRun run;
+    ShortRun::train(run.config);
+    run.flip("run/adapter/adapter_model.safetensors", 2);
+    std::filesystem::remove(run.folder.file("run/metrics.jsonl"));
+    std::string said;
+    auto result = run.again(said);
+    CHECK(result.equal);
+    CHECK_FALSE(result.good());
+    CHECK(result.verdict() == "equal to what was sealed; but 2 outputs of " + run.config.output +
+                                  " changed since: adapter/adapter_model.safetensors, metrics.jsonl");
+    run.replace_sealed("\"steps\": 4", "\"steps\": 5");
+    CHECK_FALSE(run.again(said).equal);
+    CHECK(said.find("DIFFERENT  steps: 4 was 5") != std::string::npos);
 }

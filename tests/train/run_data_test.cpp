@@ -1,8 +1,11 @@
 // The samples of a run: formats by configuration, held-out shares, packs as steps, settings that nothing reads.
 
+#include <moegrad/train/resume_rules.hpp>
 #include <moegrad/train/run_data.hpp>
 
 #include <doctest/doctest.h>
+
+#include <filesystem>
 
 #include "io/support.hpp"
 
@@ -86,4 +89,29 @@ TEST_CASE("run data: a setting that no file reads is an error") {
     CHECK(files.load().eval.size() == 20);
     files.config.prompt = "arc_easy";
     io_test::expect_error(moegrad::ErrorCode::config, "data.prompt", [&] { files.load(); });
+}
+
+TEST_CASE("run data: the identity of a run holds what its data is read as, and the model's chat template") {
+    const io_test::TemporaryFolder folder;
+    const std::string line = "{\"question\":\"Who?\",\"choices\":[\"Ada\",\"No\"],\"answer\":1}\n";
+    std::filesystem::create_directory(folder.file("model"));
+    folder.write("model/config.json", "{}");
+    moegrad::RunConfig config;
+    config.model = folder.file("model");
+    const auto identity = [&](const char* name) {
+        config.train_data = folder.write(name, line);
+        return moegrad::identity_of(config);
+    };
+    const std::string arc = identity("arc_easy.train.jsonl");
+    CHECK(arc.find("data format = choice, form arc_easy\n") != std::string::npos);
+    CHECK(identity("arc_easy.jsonl") == arc);  // a file may move where that changes nothing
+    CHECK(identity("piqa.jsonl") != arc);
+    CHECK(identity("copy.txt").find("data format = plain text\n") != std::string::npos);
+    config.eval_data = config.train_data;
+    CHECK(identity("arc_easy.jsonl").find("eval format = plain text\n") != std::string::npos);
+    const std::string before = identity("arc_easy.jsonl");
+    folder.write("model/LICENSE", "a");
+    CHECK(identity("arc_easy.jsonl") == before);
+    folder.write("model/chat_template.jinja", "a");
+    CHECK(identity("arc_easy.jsonl").find("model chat_template.jinja sha256 = ") != std::string::npos);
 }

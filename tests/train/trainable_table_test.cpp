@@ -155,3 +155,32 @@ TEST_CASE(
     CHECK(second.whole == 4);
     CHECK(second.names.find("model.layers.1.mlp.experts.base_layer.lora_A.weight, ..") != std::string::npos);
 }
+
+TEST_CASE("gradient watch: routers of experts and sub-routers whose B is zero wait for it too") {
+    for (const Method method : {Method::molora, Method::mor}) {
+        AdapterSpec spec;
+        spec.method = method;
+        const bool dense = method == Method::molora;
+        if (dense) spec.targets = {"q_proj", "mlp"};
+        const auto model = counted_model(dense ? ModelFamily::llama : ModelFamily::mixtral, spec);
+        Context context({.threads = 1});
+        Trainer<float> trainer(context, *model, {}, {});
+        Parameter<float> stray("model.layers.0.self_attn.k_proj.router.gate.weight", Shape{2, 3});
+        stray.set_trainable(true);
+        stray.use();
+        auto watched = trainer.parameters();
+        watched.push_back(&stray);
+        const GradientWatch<float> watch(watched);
+        const auto data = test::ragged_samples(8, 48);
+        const std::vector<std::int32_t> picks{0, 1, 2, 3, 4, 5, 6, 7};
+        trainer.step(data, picks, 1e-2);
+        CHECK(watch.after_step(0).whole + watch.after_step(1).whole > 1);  // they have none yet
+        const auto first = watch.after_step(0);
+        CAPTURE(first.names);
+        CHECK(first.whole == (dense ? 1 : 0));  // k_proj: nothing there starts at zero; with MoR it does
+        trainer.step(data, picks, 1e-2);
+        const auto second = watch.after_step(1);
+        CAPTURE(second.names);
+        CHECK(second.whole == (dense ? 0 : 1));
+    }
+}

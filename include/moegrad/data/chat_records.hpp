@@ -4,6 +4,7 @@
 //   {"system": "..", "conversations": [{"from": "human", "value": ".."}, {"from": "gpt", "value": ".."}]}    ShareGPT
 // Supervised are the assistant's messages. A message may say otherwise: "loss": true or false, or "weight": 0 or 1; or the
 // record says it for all of them, "train_on_turn": [false, true, ..]. Two that disagree are an error.
+// data.train_on = all supervises whole messages, marks and headers too, but for those that say otherwise.
 
 #include <moegrad/data/chat_template.hpp>
 #include <moegrad/data/record_formats.hpp>
@@ -66,7 +67,7 @@ inline std::vector<ChatMessage> read_chat(const JsonRef& line, bool train_on_all
         turns->fail(moegrad::format("{} entries, one per message", count));
     std::vector<ChatMessage> messages;
     if (const auto system = line.find_value("system"))
-        messages.push_back({"system", system->string(), train_on_all, system->place()});
+        messages.push_back({"system", system->string(), train_on_all, system->place(), train_on_all});
     for (std::size_t i = 0; i < count; ++i) {
         const JsonRef message = list.item(i);
         if (const auto calls = message.find_value("tool_calls"))
@@ -74,7 +75,9 @@ inline std::vector<ChatMessage> read_chat(const JsonRef& line, bool train_on_all
         const JsonRef content = message.at(sharegpt ? "value" : "content");
         ChatMessage chat{chat_role(message.at(sharegpt ? "from" : "role")), content.string(), false,
                          content.place()};
-        chat.supervised = own_loss(message, turns, i).value_or(train_on_all || chat.role == "assistant");
+        const auto own = own_loss(message, turns, i);
+        chat.supervised = own.value_or(train_on_all || chat.role == "assistant");
+        chat.marks = train_on_all && chat.supervised;
         messages.push_back(std::move(chat));
     }
     return messages;
@@ -84,6 +87,10 @@ inline TrainingRecord chat_record(const JsonRef& line, Index number, ChatTemplat
                                   const SpecialNames& names, bool train_on_all) {
     TrainingRecord record = open_record(line, number);
     const std::vector<ChatMessage> messages = read_chat(line, train_on_all);
+    for (const ChatMessage& message : messages) {
+        const bool answer = message.role == "assistant" && message.supervised;
+        if (answer && stripped(message.content).empty()) record.unanswered = message.place;
+    }
     render_chat(chat_template, std::span<const ChatMessage>(messages), names, record);
     return record;
 }

@@ -57,7 +57,8 @@ struct ChatMessage {
     std::string role;  // system, user or assistant
     std::string content;
     bool supervised = false;
-    std::string place;  // for errors
+    std::string place;   // for errors
+    bool marks = false;  // also what the template puts around the content is supervised, but for BOS
 };
 
 namespace detail {
@@ -103,9 +104,9 @@ inline void require_turns(std::span<const ChatMessage> turns, const char* first)
 /// The first user message and the system message before it, as one text that is stripped.
 inline void add_llama2_opening(const ChatMessage& system, const ChatMessage& user, TrainingRecord& record) {
     std::string content = stripped("." + user.content).substr(1);
-    record.add("<<SYS>>\n");
+    record.add("<<SYS>>\n", system.marks);
     record.add(system.content, system.supervised);
-    record.add(content.empty() ? "\n<</SYS>>" : "\n<</SYS>>\n\n");
+    record.add(content.empty() ? "\n<</SYS>>" : "\n<</SYS>>\n\n", system.marks);
     record.add(std::move(content), user.supervised);
 }
 
@@ -114,15 +115,15 @@ inline void render_llama2(std::span<const ChatMessage> turns, const ChatMessage*
     for (const ChatMessage& turn : turns) {
         if (turn.role == "user") {
             record.add_special(names.bos);
-            record.add("[INST] ");
+            record.add("[INST] ", turn.marks);
             if (system != nullptr && &turn == turns.data()) {
                 add_llama2_opening(*system, turn, record);
             } else {
                 record.add(stripped(turn.content), turn.supervised);
             }
-            record.add(" [/INST]");
+            record.add(" [/INST]", turn.marks);
         } else {
-            record.add(" ");
+            record.add(" ", turn.marks);
             record.add(stripped(turn.content) + " ", turn.supervised);
             record.add_special(names.eos, turn.supervised);
         }
@@ -153,20 +154,20 @@ inline void render_mistral(std::span<const ChatMessage> turns, const ChatMessage
     for (std::size_t i = 0; i < turns.size(); ++i) {
         const ChatMessage& turn = turns[i];
         if (turn.role == "user") {
-            if (form.special_marks) record.add_special("[INST]");
-            record.add(form.before_user);
+            if (form.special_marks) record.add_special("[INST]", turn.marks);
+            record.add(form.before_user, turn.marks);
             if (system != nullptr && i == opened) {
                 record.add(system->content, system->supervised);
-                record.add("\n\n");
+                record.add("\n\n", system->marks);
             }
             record.add(turn.content, turn.supervised);
-            record.add(form.after_user);
-            if (form.special_marks) record.add_special("[/INST]");
+            record.add(form.after_user, turn.marks);
+            if (form.special_marks) record.add_special("[/INST]", turn.marks);
         } else {
-            record.add(form.before_answer);
+            record.add(form.before_answer, turn.marks);
             record.add(form.special_marks ? stripped(turn.content) : turn.content, turn.supervised);
             record.add_special(names.eos, turn.supervised);
-            record.add(form.after_answer);
+            record.add(form.after_answer, turn.marks);
         }
     }
 }
@@ -174,10 +175,10 @@ inline void render_mistral(std::span<const ChatMessage> turns, const ChatMessage
 inline void render_llama3(std::span<const ChatMessage> messages, TrainingRecord& record) {
     record.add_special("<|begin_of_text|>");
     for (const ChatMessage& message : messages) {
-        record.add_special("<|start_header_id|>");
-        record.add(message.role);
-        record.add_special("<|end_header_id|>");
-        record.add("\n\n");
+        record.add_special("<|start_header_id|>", message.marks);
+        record.add(message.role, message.marks);
+        record.add_special("<|end_header_id|>", message.marks);
+        record.add("\n\n", message.marks);
         record.add(stripped(message.content), message.supervised);
         record.add_special("<|eot_id|>", message.supervised);
     }
@@ -185,16 +186,19 @@ inline void render_llama3(std::span<const ChatMessage> messages, TrainingRecord&
 
 inline void render_chatml(std::span<const ChatMessage> messages, bool default_system,
                           TrainingRecord& record) {
-    const auto add = [&](const std::string& role, const std::string& content, bool supervised) {
-        record.add_special("<|im_start|>");
-        record.add(role + "\n");
-        record.add(content, supervised);
-        record.add_special("<|im_end|>", supervised);
-        record.add("\n");
+    const auto add = [&](const ChatMessage& message) {
+        record.add_special("<|im_start|>", message.marks);
+        record.add(message.role + "\n", message.marks);
+        record.add(message.content, message.supervised);
+        record.add_special("<|im_end|>", message.supervised);
+        record.add("\n", message.marks);
     };
-    if (default_system && messages.front().role != "system")
-        add("system", "You are a helpful assistant.", false);
-    for (const ChatMessage& message : messages) add(message.role, message.content, message.supervised);
+    if (default_system && messages.front().role != "system") {
+        const bool all =
+            std::any_of(messages.begin(), messages.end(), [](const ChatMessage& one) { return one.marks; });
+        add({"system", "You are a helpful assistant.", all, {}, all});
+    }
+    for (const ChatMessage& message : messages) add(message);
 }
 
 }  // namespace detail

@@ -1,7 +1,7 @@
 #pragma once
 // One JSON object of a training file to a TrainingRecord, for the formats without turns:
 //   text        {"text": ".."}                                        all of it is supervised
-//   completion  {"prompt": "..", "completion": ".."}                  the completion
+//   completion  {"prompt": "..", "completion": ".."}                  the completion; the prompt may be "", not absent
 //   alpaca      {"instruction": "..", "input": "", "output": ".."}    the output and an end token; Alpaca's prompt
 //   instruct    the same keys with the prompt of LLM-Adapters
 //   qa          {"context": "..", "question": "..", "answer": ".."}   " answer" and an end token; answers: the first
@@ -45,10 +45,25 @@ inline std::string required_text(const JsonRef& line, const char* key) {
     return found.string();
 }
 
+/// What is trained on, after `before`. One without text is marked, for data.unsupervised to say what becomes of it; white
+/// space alone is text where no end token follows.
+inline void add_answer(const JsonRef& answer, const char* before, bool ended, TrainingRecord& record) {
+    const std::string& text = answer.string();
+    if (ended ? trimmed(text).empty() : text.empty()) record.unanswered = answer.place();
+    record.add(before + text, true);
+}
+
 inline TrainingRecord completion_record(const JsonRef& line, Index number, bool whole_text) {
     TrainingRecord record = open_record(line, number);
-    if (!whole_text) record.add(text_at(line, "prompt"));
-    record.add(required_text(line, whole_text ? "text" : "completion"), true);
+    if (!whole_text) {
+        const auto prompt = line.find("prompt");
+        if (!prompt || prompt->is_null()) {
+            throw Error{ErrorCode::data, line.place() + ": prompt", "a string",
+                        prompt ? "null" : "no such key", "a record without a prompt has \"prompt\": \"\""};
+        }
+        record.add(prompt->string());
+    }
+    add_answer(line.at(whole_text ? "text" : "completion"), "", false, record);
     return record;
 }
 
@@ -59,7 +74,7 @@ inline TrainingRecord instruction_record(const JsonRef& line, Index number, Answ
     item.question = required_text(line, "instruction");
     item.context = text_at(line, "input");
     record.add(answer_prompt(item, form));
-    record.add(required_text(line, "output"), true);
+    add_answer(line.at("output"), "", true, record);
     if (!names.eos.empty()) record.add_special(names.eos, true);
     return record;
 }
@@ -69,15 +84,10 @@ inline TrainingRecord question_record(const JsonRef& line, Index number, const S
     AnswerItem item;
     item.question = required_text(line, "question");
     item.context = text_at(line, "context");
-    std::string answer;
-    if (const auto answers = line.find_value("answers")) {
-        if (answers->array().empty()) answers->fail("at least one answer");
-        answer = answers->item(0).string();
-    } else {
-        answer = required_text(line, "answer");
-    }
+    const auto answers = line.find_value("answers");
+    if (answers && answers->array().empty()) answers->fail("at least one answer");
     record.add(answer_prompt(item, AnswerForm::qa));
-    record.add(" " + answer, true);
+    add_answer(answers ? answers->item(0) : line.at("answer"), " ", true, record);
     if (!names.eos.empty()) record.add_special(names.eos, true);
     return record;
 }

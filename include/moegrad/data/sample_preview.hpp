@@ -103,7 +103,7 @@ inline std::string samples_summary(const std::string& path, const LoadedSamples&
     for (const std::string& note : loaded_notes(loaded)) out += "  " + note + "\n";
     if (loaded.samples.empty()) return out;
     std::sort(lengths.begin(), lengths.end());
-    const auto rank = [&](std::size_t percent) { return lengths[(lengths.size() - 1) * percent / 100]; };
+    const auto rank = [&](std::size_t percent) { return lengths[(lengths.size() * percent + 99) / 100 - 1]; };
     out += moegrad::format("  tokens      {}; a sample has {} to {}, half at most {}, 99 % at most {}\n",
                            tokens, lengths.front(), lengths.back(), rank(50), rank(99));
     out += moegrad::format("  supervised  {} ({:.1f} %)\n", supervised,

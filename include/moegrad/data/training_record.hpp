@@ -23,7 +23,8 @@ struct TrainingRecord {
     std::string place;   // file:line
     bool named = false;  // the id is the file's
     std::vector<TextPiece> pieces;
-    bool framed = true;  // the tokenizer puts its own special tokens around the whole
+    std::string unanswered;  // where an answer is that has no text; empty: there is something to train on
+    bool framed = true;      // the tokenizer puts its own special tokens around the whole
 
     void add(std::string text, bool supervised = false) {
         if (!text.empty()) pieces.push_back({std::move(text), supervised, false});

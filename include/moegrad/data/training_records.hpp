@@ -10,10 +10,9 @@
 #include <moegrad/data/chat_records.hpp>
 #include <moegrad/data/chat_template_known.hpp>
 #include <moegrad/data/data_options.hpp>
+#include <moegrad/data/record_kind.hpp>
 #include <moegrad/data/tsv_records.hpp>
 
-#include <algorithm>
-#include <iterator>
 #include <map>
 #include <string>
 #include <string_view>
@@ -31,51 +30,6 @@ struct TrainingRecords {
 
 namespace detail {
 
-inline constexpr const char* kRecordFormats[] = {"text", "completion", "alpaca",  "instruct",
-                                                 "qa",   "choice",     "messages"};
-
-inline bool is_record_format(const std::string& name) {
-    return std::find(std::begin(kRecordFormats), std::end(kRecordFormats), name) != std::end(kRecordFormats);
-}
-
-/// By the keys of a record.
-inline std::string format_of_record(const JsonRef& line) {
-    const auto has = [&](const char* key) { return line.find(key).has_value(); };
-    if (has("messages") || has("conversations")) return "messages";
-    if (has("instruction") && has("output")) return "alpaca";
-    if (has("choices")) return "choice";
-    if (has("completion")) return "completion";
-    if (has("text")) return "text";
-    if (has("question") && (has("answer") || has("answers"))) return "qa";
-    std::string keys;
-    for (const auto& member : line.members()) keys += (keys.empty() ? "" : ", ") + printable(member.key, 20);
-    throw Error{
-        ErrorCode::data, line.place(),
-        "the keys of a format: text; prompt, completion; instruction, output; messages; question, choices, "
-        "answer; question, answer",
-        keys.empty() ? "no keys" : printable(keys, 160), "see docs/data.md; data.format names a format"};
-}
-
-/// The keys that a format reads; others are counted and said.
-inline bool reads_key(const std::string& format, std::string_view key) {
-    struct Keys {
-        const char *format, *keys;  // between blanks
-    };
-    constexpr Keys known[] = {{"text", " text domain level fact "},
-                              {"completion", " prompt completion domain level fact "},
-                              {"alpaca", " instruction input output "},
-                              {"instruct", " instruction input output "},
-                              {"qa", " context question answer answers "},
-                              {"choice", " context question choices answer domain level fact "},
-                              {"messages", " messages conversations system train_on_turn "}};
-    if (key == "id") return true;
-    for (const Keys& keys : known) {
-        if (format == keys.format)
-            return std::string_view(keys.keys).find(" " + std::string(key) + " ") != std::string_view::npos;
-    }
-    return true;
-}
-
 /// Reads JSONL line by line.
 class RecordReader {
 public:
@@ -89,6 +43,9 @@ public:
 
     TrainingRecords read(std::string_view text, std::string format) {
         result_.format = std::move(format);
+        if (first_line(text).starts_with('[')) {
+            throw Error{ErrorCode::data, path_ + ":1", "an object a line", "an array", kArrayHint};
+        }
         read_json_lines_of(text, path_, [&](const JsonRef& line) {
             if (result_.format.empty()) {
                 result_.format = format_of_record(line);
@@ -98,6 +55,7 @@ public:
             for (const auto& member : line.members())
                 if (!reads_key(result_.format, member.key)) ++unread_[member.key];
             result_.records.push_back(record(line, std::ssize(result_.records) + 1));
+            require_answer(result_.records.back());
         });
         std::string unread;
         for (const auto& [key, count] : unread_)
@@ -116,16 +74,21 @@ private:
             result_.notes.push_back("template " + chat_template_name(template_) + " (" + chosen.why + ")");
         }
         if (result_.format == "choice") {
-            choice_ = options_.prompt.empty() ? ChoiceFormat::world : choice_format(options_.prompt);
-            const std::string task = path_.substr(path_.find_last_of('/') + 1);
-            for (const auto& known : kChoiceFormats)
-                if (options_.prompt.empty() && task.substr(0, task.find('.')) == known.name)
-                    choice_ = known.format;
+            const ChoiceForm form = choice_form(path_, options_);
+            choice_ = form.format;
+            result_.notes.push_back(form.why);
         }
         const bool ends =
             result_.format == "alpaca" || result_.format == "instruct" || result_.format == "qa";
         if (ends && names_.eos.empty())
             result_.notes.push_back("answers end without an end token: the tokenizer names none");
+    }
+
+    /// An empty answer would train the end of the text at once.
+    void require_answer(const TrainingRecord& record) const {
+        if (record.unanswered.empty() || options_.unsupervised == "drop") return;
+        throw Error{ErrorCode::data, record.unanswered, "some text to train on", "none",
+                    "data.unsupervised = drop leaves such records out"};
     }
 
     TrainingRecord record(const JsonRef& line, Index number) const {
@@ -167,7 +130,15 @@ inline TrainingRecords read_tab_records(const std::string& path, const DataOptio
     }
     if (options.columns.empty())
         how.columns = rte ? "id=0, sentence1=1, sentence2=2, label=3" : "text=3, label=1";
-    if (own) return {read_column_records(lines, how), "tsv", {"columns " + how.columns}};
+    if (own) {
+        TrainingRecords result{read_column_records(lines, how), "tsv", {"columns " + how.columns}};
+        if (!options.columns.empty() && options.labels.empty() &&
+            !resolve_columns(how.columns, lines.front()).header) {
+            result.notes.push_back("first line taken as data: " +
+                                   printable(trimmed(first_line(file.text())), 80));
+        }
+        return result;
+    }
     TrainingRecords result{
         {}, "tsv", {rte ? "columns of RTE, by its header" : "columns of CoLA, by its first line"}};
     for (const ChoiceItem& item : rte ? read_rte_items(path) : read_cola_items(path)) {
@@ -192,32 +163,7 @@ inline void require_new_ids(const std::vector<TrainingRecord>& records) {
     }
 }
 
-/// What kind of file it is: "" is JSONL whose first record decides, "plain" is plain text.
-inline std::string file_kind(const std::string& path, const std::string& format) {
-    const bool lines = path.ends_with(".jsonl");
-    if (format == "text" && !lines) return "plain";
-    if (is_record_format(format) || format == "tsv") return format;
-    if (format != "auto")
-        throw Error{ErrorCode::config, "data.format",
-                    "auto, text, completion, alpaca, instruct, qa, messages, choice or tsv", format};
-    if (lines) return "";
-    if (path.ends_with(".tsv")) return "tsv";
-    for (const char* ending : {".json", ".csv", ".parquet", ".arrow", ".gz", ".zst", ".zip"}) {
-        if (path.ends_with(ending)) {
-            throw Error{
-                ErrorCode::data, path, "a .jsonl, a .tsv or plain text", std::string("a ") + ending,
-                "a JSON array becomes JSONL with jq -c '.[]'; data.format says that it is something else"};
-        }
-    }
-    return "plain";
-}
-
 }  // namespace detail
-
-/// Plain text, by data.format or the name of the file: one sequence, cut at data.max_length tokens.
-inline bool is_plain_text(const std::string& path, const DataOptions& options) {
-    return detail::file_kind(path, options.format) == "plain";
-}
 
 /// Every record of a file of any format but plain text.
 inline TrainingRecords read_training_records(const std::string& path, const Tokenizer& tokenizer,

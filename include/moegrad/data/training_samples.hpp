@@ -56,9 +56,26 @@ inline void require_some(const std::string& path, const LoadedSamples& loaded) {
                 "raise data.max_length"};
 }
 
+/// `by_cut`: there was an answer behind data.max_length. length and prompt in tokens.
+[[noreturn]] inline void refuse_unsupervised(const std::string& place, const DataOptions& options,
+                                             Index length, Index prompt, bool by_cut) {
+    throw Error{
+        ErrorCode::data, place, "at least one supervised token",
+        by_cut ? moegrad::format("none: the answer was cut by data.max_length = {} (the prompt is {} tokens)",
+                                 options.max_length, prompt)
+               : moegrad::format("none in {} tokens", length),
+        by_cut ? "raise data.max_length, or set data.overlong or data.unsupervised to drop"
+               : "is there an answer, or an assistant's message with loss? data.unsupervised = drop "
+                 "leaves such records out"};
+}
+
 /// Adds the record's sample, or counts why not.
 inline void add_sample(const TrainingRecord& record, const Tokenizer& tokenizer, const DataOptions& options,
                        LoadedSamples& loaded) {
+    if (!record.unanswered.empty()) {  // data.unsupervised = drop, else reading it was an error
+        ++loaded.dropped_unsupervised;
+        return;
+    }
     EncodedRecord encoded = encode_record(record, tokenizer, options.bos);
     const std::string place = moegrad::format("{}: record {}", record.place, printable(record.id));
     const Index length = std::ssize(encoded.token), prompt = encoded.prompt_tokens();
@@ -81,18 +98,8 @@ inline void add_sample(const TrainingRecord& record, const Tokenizer& tokenizer,
         ++loaded.dropped_unsupervised;
         return;
     }
-    if (sample.supervised() == 0) {
-        const bool by_cut = overlong && prompt < length;
-        throw Error{ErrorCode::data, place, "at least one supervised token",
-                    by_cut ? moegrad::format(
-                                 "none: the answer was cut by data.max_length = {} (the prompt is {} tokens)",
-                                 options.max_length, prompt)
-                           : moegrad::format("none in {} tokens", length),
-                    by_cut
-                        ? "raise data.max_length, or set data.overlong or data.unsupervised to drop"
-                        : "is there an answer, or an assistant's message with loss? data.unsupervised = drop "
-                          "leaves such records out"};
-    }
+    if (sample.supervised() == 0)
+        refuse_unsupervised(place, options, length, prompt, overlong && prompt < length);
     loaded.cut += overlong;
     loaded.samples.push_back(std::move(sample));
     loaded.ids.push_back(record.id);
@@ -172,7 +179,7 @@ inline std::vector<std::string> loaded_notes(const LoadedSamples& loaded) {
     };
     count(loaded.dropped_overlong, "of more than data.max_length tokens left out");
     count(loaded.cut, "cut at data.max_length tokens");
-    count(loaded.dropped_unsupervised, "without a supervised token left out");
+    count(loaded.dropped_unsupervised, "without an answer or a supervised token left out");
     return lines;
 }
 

@@ -162,7 +162,7 @@ private:
         if (!spec_.places.empty()) return;
         for (const std::string& target : spec_.targets) {
             if (std::find(met_.begin(), met_.end(), target) == met_.end()) {
-                throw Error{ErrorCode::config, format("adapter.targets: \"{}\"", target),
+                throw Error{ErrorCode::config, format("adapter.target: \"{}\"", target),
                             "a name that matches a Linear or the experts of this model", "no match",
                             "names: q_proj k_proj v_proj o_proj gate_proj up_proj down_proj experts.gate_up "
                             "experts.down w1 w2 w3; groups: attention mlp experts all"};

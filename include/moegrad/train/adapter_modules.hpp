@@ -121,10 +121,15 @@ public:
     NumberPatterns(const JsonRef& root, std::string_view key) {
         const auto map = root.find_value(key);
         if (!map) return;
+        constexpr std::size_t most = 100'000;  // else a small file takes minutes
+        std::size_t exploded = 0;
         for (const auto& member : map->members()) {
             const JsonRef value = map->member(member);
             entries_.push_back(
                 {NamePattern("(?:.*\\.)?(?:" + member.key + ")", value.place()), value, false});
+            exploded += entries_.back().pattern.exploded();
+            if (exploded > most)
+                value.fail_unsupported("patterns that repeat less", "write the module names out");
         }
     }
     bool empty() const { return entries_.empty(); }

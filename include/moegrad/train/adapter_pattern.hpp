@@ -43,6 +43,12 @@ public:
         return false;
     }
 
+    /// Steps beyond those that a text of this length needs: what repeats like {999} make of it.
+    std::size_t exploded() const {
+        const std::size_t plain = 8 * text_.size();
+        return program_.size() > plain ? program_.size() - plain : 0;
+    }
+
 private:
     using Bytes = std::bitset<256>;
     enum class Kind { byte, split, jump, begin, end, border };

@@ -10,15 +10,18 @@
 #include <string>
 #include <system_error>
 
+#include <moegrad/io/durable_file.hpp>
 #include <moegrad/train/adapter_files.hpp>
 
 namespace moegrad {
 
 namespace detail {
 
-/// Puts the folder `from` in the place of `to`; what was there is removed.
+/// Puts the folder `from` in the place of `to`; what was there is removed once the exchange is on the disk.
 inline void exchange_folder(const std::string& from, const std::string& to) {
     std::error_code problem;
+    const std::string above = std::filesystem::path(to).parent_path().string(),
+                      parent = above.empty() ? "." : above;
     if (std::filesystem::exists(to, problem)) {
 #if defined(RENAME_EXCHANGE)
         const bool swapped = ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0;
@@ -26,6 +29,7 @@ inline void exchange_folder(const std::string& from, const std::string& to) {
         const bool swapped = false;
 #endif
         if (swapped) {
+            sync_folder(parent);
             std::filesystem::remove_all(from, problem);
             return;
         }
@@ -33,6 +37,7 @@ inline void exchange_folder(const std::string& from, const std::string& to) {
     }
     std::filesystem::rename(from, to, problem);
     if (problem) throw Error{ErrorCode::file, to, "to put the folder in place", problem.message()};
+    sync_folder(parent);
 }
 
 }  // namespace detail

@@ -5,6 +5,7 @@
 //   2. MANIFEST.json last        3. fsync of the temporary folder        4. rename to step-000120, never onto a name
 //   5. fsync of checkpoints/     6. only then older ones go, down to `keep`: renamed away first, so that no half
 //                                   removed folder has a checkpoint's name
+// One of a later step than the run is at is another run's: it becomes step-000150.other-run-1 and counts for nothing.
 // One writer: flock on the run's folder. What killed saves left is removed when the next writer comes.
 // Cases: Pillai et al., OSDI 2014 (what file systems may reorder); wiki.postgresql.org/wiki/Fsync_Errors.
 
@@ -83,13 +84,20 @@ public:
         sync_folder(temporary);
         rename_to_new(temporary, path_of(manifest.step));
         sync_folder(path_);
+        put_later_aside(manifest.step);
         prune(keep);
     }
 
+    /// A run at `step` saved none beyond it: those would be taken for the newest, and push its own out.
+    void put_later_aside(Index step) {
+        for (const Index other : checkpoint_steps(run_))
+            if (other > step) put_aside(other, "other-run");
+    }
+
     /// Takes a checkpoint that cannot be used out of the way; returns its new name.
-    std::string put_aside(Index step) {
+    std::string put_aside(Index step, const char* why = "damaged") {
         std::string name;
-        for (int i = 1; name.empty() || is_taken(name); ++i) name = format("{}.damaged-{}", path_of(step), i);
+        for (int i = 1; name.empty() || is_taken(name); ++i) name = format("{}.{}-{}", path_of(step), why, i);
         rename_to_new(path_of(step), name);
         sync_folder(path_);
         return name;

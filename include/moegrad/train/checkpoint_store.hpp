@@ -64,11 +64,12 @@ inline Error with_older(const Error& error, const CheckpointFolder& checkpoints)
 
 }  // namespace detail
 
-/// Saves; then keeps the `keep` newest, at least two. An Error leaves the older checkpoints as they were; the run should
+/// Saves; then keeps the `keep` newest, at least two, this one always. An Error leaves the older checkpoints as they were; the run should
 /// end then, for a disk that failed once may lose what it says it has.
 inline void save_state(CheckpointFolder& checkpoints, const std::vector<StateTensor>& tensors,
                        const RunState& state, const std::string& identity, int keep, ThreadPool& pool) {
-    if (detail::is_saved(checkpoints, state.step, tensors, pool)) return;
+    if (detail::is_saved(checkpoints, state.step, tensors, pool))
+        return checkpoints.put_later_aside(state.step);
     std::string temporary;
     try {
         temporary = checkpoints.begin(state.step);
@@ -109,6 +110,9 @@ std::optional<RunState> load_newest(CheckpointFolder& checkpoints, std::vector<S
             saved += format("{} = {}\n", line.key, lines.member(line).string());
         require_same_identity(folder, saved, identity);
         const RunState state = run_state_from(root.at("run"));
+        if (state.step != step)
+            root.at("run").at("step").fail(format("{}, the step of the folder and its manifest", step),
+                                           "the checkpoint was put together by hand");
         read_state(folder + "/state.safetensors", tensors);
         for (const Index gone : damaged) say(format("kept as {}", checkpoints.put_aside(gone)));
         return state;

@@ -2,8 +2,9 @@
 // GradientWatch: trainable parameters whose gradient is exactly zero after the first steps, so that nobody trains for hours
 // what the loss does not reach.
 //
-// dA = s B^T dy x^T is zero while B is, so an A whose B starts at zero is looked at after the second step, when B has moved;
-// everything else after the first. An expert that no token of a step chose has no gradient, which is no fault: stacks with
+// dA = s B^T dy x^T is zero while B is, so an A whose B starts at zero is looked at after the second step, when B has moved.
+// So is the router X.router... of experts or sub-routers X... whose B is zero: while they are all the same, or add nothing,
+// it decides nothing. Everything else is looked at after the first. An expert that no token of a step chose has no gradient, which is no fault: stacks with
 // such experts share one line.
 
 #include <algorithm>
@@ -47,12 +48,21 @@ class GradientWatch {
 public:
     /// Before the first step.
     explicit GradientWatch(const std::vector<Parameter<Real>*>& parameters) : parameters_(parameters) {
+        std::vector<std::string> zero;
         for (auto* b : parameters) {
             const std::size_t at = b->name().rfind("lora_B");
             if (at == std::string::npos || !all_zero(b->value(), 0, b->size())) continue;
             std::string a = b->name();
             a[at + 5] = 'A';
             waiting_.insert(a);
+            zero.push_back(b->name());
+        }
+        for (auto* parameter : parameters) {
+            const std::string& name = parameter->name();
+            const std::size_t end = name.find(".router.");
+            if (end == name.npos) continue;
+            const auto below = [&](const std::string& b) { return b.starts_with(name.substr(0, end + 1)); };
+            if (std::any_of(zero.begin(), zero.end(), below)) waiting_.insert(name);
         }
     }
 

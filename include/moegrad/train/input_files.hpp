@@ -26,11 +26,12 @@ struct InputFile {
     /// Without the folders: what names it in errors beside its role, and what the identity of a run keeps.
     std::string name() const { return path.substr(path.rfind('/') + 1); }
     bool is_data() const { return role == "data" || role == "eval"; }
-    /// A licence or a picture beside the weights decides nothing.
+    /// What a run's identity keeps. A chat template decides what messages become; a licence or a picture beside the weights
+    /// decides nothing.
     bool decides() const {
         const std::string file = name();
         return is_data() || file.ends_with(".json") || file.ends_with(".safetensors") ||
-               file.ends_with(".model");
+               file.ends_with(".model") || file.ends_with(".jinja");
     }
 };
 

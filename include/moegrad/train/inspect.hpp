@@ -1,5 +1,6 @@
 #pragma once
-// inspect(PATH): says what a file or folder is from what it holds, never from its name alone, and never loads weights.
+// inspect(PATH): says what a file or folder is from what it holds, never from its name alone, and never loads a
+// model.
 
 #include <filesystem>
 #include <string>
@@ -8,6 +9,7 @@
 #include <moegrad/train/inspect_adapter.hpp>
 #include <moegrad/train/inspect_files.hpp>
 #include <moegrad/train/inspect_model.hpp>
+#include <moegrad/train/inspect_run.hpp>
 
 namespace moegrad {
 
@@ -59,9 +61,15 @@ inline Inspection inspect_file(const InspectOptions& options) {
     if (name == "tokenizer.json") return inspect_tokenizer(folder_of(options.path));
     if (name.ends_with(".jsonl")) return inspect_json_lines(options.path);
     if (name.ends_with(".safetensors")) return inspect_safetensors(options.path);
+    const bool table = name.ends_with(".tsv") || name.ends_with(".csv") || name.ends_with(".txt");
+    const std::string folder = printable(folder_of(options.path), 400);
+    std::string hint;
+    if (name.ends_with(".index.json")) hint = "the list of a model's files: `moegrad inspect " + folder + "`";
+    if (table)
+        hint = "`moegrad data` reads what a run would train on, with data.format; inspect knows .jsonl";
     throw Error{ErrorCode::unsupported, options.path,
                 "a folder, .safetensors, .jsonl, config.json, adapter_config.json or tokenizer.json",
-                "another file"};
+                "another file", hint};
 }
 
 }  // namespace detail

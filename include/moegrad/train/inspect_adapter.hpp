@@ -1,6 +1,7 @@
 #pragma once
 // inspect of an adapter folder: its settings, which projections of which layers and experts have an adapter, how fused
-// experts are packed and how that is known, and whether it would load. No weight is read.
+// experts are packed and how that is known, and whether it would load: names and shapes against the
+// base, and whether every value is finite. No weight of the base is read.
 
 #include <map>
 #include <optional>
@@ -12,6 +13,7 @@
 #include <moegrad/core/pages.hpp>
 #include <moegrad/train/adapter_files.hpp>
 #include <moegrad/train/inspect_model.hpp>
+#include <moegrad/train/inspect_values.hpp>
 #include <moegrad/train/model_files.hpp>
 
 namespace moegrad {
@@ -230,6 +232,7 @@ inline Inspection inspect_adapter(const std::string& folder, const std::string& 
         out.add("tensors", static_cast<std::int64_t>(file.tensors().size()));
         out.add("numbers", tables.numbers()).add("bytes", tables.bytes());
         out.add("types", tables.types()).add("coverage", detail::coverage_table(file, root, out));
+        detail::check_values(file, out);
     } catch (const Error& error) {
         out.warnings.push_back("no weights to read: " + detail::first_lines(error));
     }

@@ -1,5 +1,5 @@
 #pragma once
-// inspect of what lies around models: tokenizers, run folders, JSONL data.
+// inspect of what lies around models: tokenizers, JSONL data. inspect_run.hpp: run folders.
 
 #include <algorithm>
 #include <cstdint>
@@ -10,7 +10,6 @@
 
 #include <moegrad/io/json_lines.hpp>
 #include <moegrad/io/tokenizer_json.hpp>
-#include <moegrad/train/checkpoint_folder.hpp>
 #include <moegrad/train/inspect_model.hpp>
 
 namespace moegrad {
@@ -133,43 +132,6 @@ inline Inspection inspect_json_lines(const std::string& path) {
         out.notes.push_back(
             moegrad::format("key {} is missing in {} records", printable(key), records - count));
         if (out.notes.size() >= 8) break;
-    }
-    return out;
-}
-
-/// What `moegrad train` leaves: config.toml, metrics.jsonl, adapter/, checkpoints/.
-inline Inspection inspect_run(const std::string& folder) {
-    Inspection out("run", folder);
-    const std::string metrics = folder + "/metrics.jsonl";
-    std::int64_t lines = 0, last = 0;
-    if (file_exists(metrics)) {
-        try {
-            read_json_lines(metrics, [&](const JsonRef& line) {
-                ++lines;
-                if (const auto step = line.find_value("step")) last = step->value().integer().value_or(last);
-            });
-        } catch (const Error& error) {
-            out.warnings.push_back(detail::first_lines(error));
-        }
-        out.add("metrics", lines).add("last_step", last);
-    }
-    const auto steps = checkpoint_steps(folder);
-    Json::Array newest;
-    for (const Index step : steps) newest.emplace_back(step);
-    if (!steps.empty()) out.add("checkpoints", Json(std::move(newest)));
-    std::vector<std::string> parts;
-    for (const char* part :
-         {"adapter", "adapter-best", "config.toml", "manifest.json", "report.html", "eval", "events"}) {
-        if (file_exists(folder + "/" + part)) parts.emplace_back(part);
-    }
-    out.add("parts", detail::word_list(parts));
-    if (file_exists(folder + "/manifest.json")) {
-        const Json manifest = parse_json_file(folder + "/manifest.json");
-        for (const char* key : {"id", "sealed", "stopped", "exit_status"}) {
-            const Json* value = manifest.find(key);
-            if (value && (value->string() || value->boolean() || value->integer()))
-                out.add(key, value->string() ? Json(printable(*value->string())) : *value);
-        }
     }
     return out;
 }

@@ -6,6 +6,7 @@
 //   code      version, commit, compiler, standard, build, flags, libraries, binary_sha256
 //   machine   cpu, instructions, cores, threads, kernel, environment
 //   inputs    [{role, path, bytes, rows, sha256}]: every file of the model's folder, the data
+//   results_sha256   of the text of results, as JSON                                      (sealed ones only)
 //   results   ended, exit_status, error, stopped, steps, tokens, supervised, nll_before, nll_after, best, best_step,
 //             warnings, outputs [{path, bytes, sha256}]: adapter/, adapter-best/, metrics.jsonl   (sealed ones only)
 // id: the first 16 digits of SHA-256 over config_sha256 and the inputs' roles, names and hashes. No user or host name is
@@ -94,6 +95,10 @@ inline std::string run_id(const std::string& config_sha256, const std::vector<In
     return sha256_hex(text).substr(0, 16);
 }
 
+inline std::string results_sha256(const Json& results) {
+    return sha256_hex(write_json(results, JsonStyle::indented));
+}
+
 inline Json finite_or_null(double value) {
     return std::isfinite(value) ? Json(value) : Json(nullptr);
 }
@@ -144,7 +149,9 @@ public:
         Json all = Json::object();
         for (const JsonMember& member : *head_.members())
             all.add(member.key, member.key == "sealed" ? Json(true) : member.value);
-        all.add("results", results_json(results));
+        const Json what_came_out = results_json(results);
+        all.add("results_sha256", detail::results_sha256(what_came_out));
+        all.add("results", what_came_out);
         write_file_atomically(path_, write_json(all, JsonStyle::indented));
     }
 

@@ -1,8 +1,11 @@
 #pragma once
-// manifest.json read back: every field that a run writes must be there and of its type, and the two hashes over the others
-// must fit.
+// manifest.json read back: every field that a run writes must be there and of its type, and the hashes over settings,
+// inputs and results must fit.
 
+#include <filesystem>
+#include <limits>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <moegrad/io/json.hpp>
@@ -15,7 +18,8 @@ struct ManifestView {
     std::string id, config_sha256, binary_sha256, compiler, cpu, instructions, started, stopped, error,
         guarantee;
     bool sealed = false;
-    Index threads = 0, exit_status = 0, steps = 0;
+    Index threads = 0, exit_status = 0, steps = 0, tokens = 0;
+    double nll_after = std::numeric_limits<double>::quiet_NaN(), best = nll_after;  // NaN: none
     Settings settings;
     std::vector<InputFile> inputs;
     std::vector<OutputFile> outputs;
@@ -90,12 +94,18 @@ inline void read_results(const JsonRef& json, ManifestView& view) {
     view.error = json.at("error").string();
     view.stopped = json.at("stopped").string();
     view.steps = json.at("steps").integer(0, kManifestMost);
-    for (const char* key : {"tokens", "supervised", "warnings"})
+    view.tokens = json.at("tokens").integer(0, kManifestMost);
+    for (const char* key : {"supervised", "warnings"})
         static_cast<void>(json.at(key).integer(0, kManifestMost));
     static_cast<void>(json.at("best_step").integer(-1, kManifestMost));
     constexpr double most = std::numeric_limits<double>::max();
-    for (const char* key : {"nll_before", "nll_after", "best"})
-        if (!json.at(key).is_null()) static_cast<void>(json.at(key).number(-most, most));
+    const auto number = [&](const char* key) {
+        const JsonRef value = json.at(key);
+        return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.number(-most, most);
+    };
+    static_cast<void>(number("nll_before"));
+    view.nll_after = number("nll_after");
+    view.best = number("best");
     const JsonRef outputs = json.at("outputs");
     for (std::size_t i = 0; i < outputs.array().size(); ++i) {
         const JsonRef one = outputs.item(i);
@@ -119,7 +129,12 @@ inline ManifestView validate_manifest(const Json& json, const std::string& place
     detail::read_code(root.at("code"), view);
     detail::read_machine(root.at("machine"), view);
     detail::read_inputs(root.at("inputs"), view);
-    if (view.sealed) detail::read_results(root.at("results"), view);
+    if (view.sealed) {
+        const std::string sealed = detail::hash_field(root.at("results_sha256"));
+        detail::read_results(root.at("results"), view);
+        if (detail::results_sha256(root.at("results").value()) != sealed)
+            root.at("results").fail("results whose SHA-256 is results_sha256", "a result was changed");
+    }
     if (sha256_hex(detail::setting_lines(view.settings)) != view.config_sha256) {
         for (const auto& field : config_fields())
             static_cast<void>(root.at("identity").at("config").at(field.key));
@@ -136,6 +151,19 @@ inline ManifestView validate_manifest(const Json& json, const std::string& place
 inline ManifestView read_run_manifest(const std::string& folder) {
     const std::string path = folder + "/manifest.json";
     return validate_manifest(parse_json_file(path), path);
+}
+
+/// Whether the folder holds a run that came to its end: a sealed manifest, exit status 0, and its adapter. Never throws.
+inline bool is_finished(const std::string& run_folder) {
+    try {
+        std::error_code problem;
+        if (!std::filesystem::is_regular_file(run_folder + "/manifest.json", problem)) return false;
+        const ManifestView view = read_run_manifest(run_folder);
+        return view.sealed && view.exit_status == 0 &&
+               std::filesystem::is_directory(run_folder + "/adapter", problem);
+    } catch (...) {
+        return false;
+    }
 }
 
 inline RunManifest RunManifest::resumed(const ManifestStart& start, Index step) {

@@ -15,6 +15,7 @@
 #include <moegrad/train/pretrain_config.hpp>
 #include <moegrad/train/pretrain_data.hpp>
 #include <moegrad/train/progress.hpp>
+#include <moegrad/train/run_checks.hpp>
 #include <moegrad/train/run_control.hpp>
 #include <moegrad/train/trainer.hpp>
 
@@ -129,7 +130,12 @@ public:
         for (const auto* parameter : trainer_.parameters()) summary_.parameters += parameter->size();
         say_(format("{} of {} parameters, vocabulary {}, {} steps of {} samples", config_.family,
                     summary_.parameters, model_->config().vocab_size, config_.steps, config_.batch));
-        if (control_.resume) go_on();
+        if (control_.resume) {
+            go_on();
+        } else {
+            require_free_output(config_.output, "model", control_.replace);
+            std::filesystem::remove_all(config_.output + "/checkpoints");
+        }
         RunLog log(config_.output, pretrain_table().resolved(config_), config_.steps, state_);
         while (state_.step < config_.steps && !interrupted()) {
             take_step(log);

@@ -43,8 +43,9 @@ public:
             report.step == 0 ? report.cross_entropy : 0.9 * state_.average + 0.1 * report.cross_entropy;
         keep(metrics(report));
         const Index done = report.step + 1;
-        const int left =
-            static_cast<int>(state_.seconds / static_cast<double>(done) * static_cast<double>(steps_ - done));
+        const double seconds_left =
+            state_.seconds / static_cast<double>(done) * static_cast<double>(steps_ - done);
+        const Index left = static_cast<Index>(std::min(seconds_left, 359999.0));  // 99 h 59 min
         std::string line = format("step {}/{}  ce {:.4f} (ema {:.4f})", report.step, steps_,
                                   report.cross_entropy, state_.average);
         for (const auto& [name, value] : report.penalties) line += format("  {} {:.4f}", name, value);

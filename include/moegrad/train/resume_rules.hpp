@@ -1,12 +1,14 @@
 #pragma once
 // What a run that goes on may change, and what it may not. Free are settings that change no bit of the result, and where
-// files lie: what is in them is compared by SHA-256.
+// files lie: what is in them is compared by SHA-256, and so is what the data is read as, which its file's name
+// has a part in.
 
 #include <algorithm>
 #include <array>
 #include <string>
 #include <string_view>
 
+#include <moegrad/data/record_kind.hpp>
 #include <moegrad/train/input_files.hpp>
 #include <moegrad/train/run_fields.hpp>
 
@@ -35,14 +37,16 @@ inline std::string identity_of(const RunConfig& config) {
     const auto line = [&](const std::string& key, const std::string& value) {
         text += format("{} = {}\n", key, printable(value, std::size_t{1} << 20));
     };
+    DataOptions options;
+    options.format = config.data_format;
+    options.prompt = config.prompt;
     for (const auto& field : config_fields())
         if (!may_change_at_resume(field.key, config)) line(field.key, field.get(config));
     for (const auto& file : input_files(config.model, config.train_data, config.eval_data)) {
-        const bool data = file.role == "data" || file.role == "eval";
-        const bool read = file.name().ends_with(".json") || file.name().ends_with(".model") ||
-                          file.name().ends_with(".safetensors");
-        if (data) line(file.role + " sha256", file.sha256);
-        if (!data && read) line(format("{} {} sha256", file.role, file.name()), file.sha256);
+        if (!file.decides()) continue;
+        line(file.is_data() ? file.role + " sha256" : format("{} {} sha256", file.role, file.name()),
+             file.sha256);
+        if (file.is_data()) line(file.role + " format", data_kind(file.path, options));
     }
     return text;
 }

@@ -4,7 +4,9 @@
 // step and evaluation; no clock in it), manifest.json (what went in and what came out), checkpoints/ while it goes; where
 // asked for, adapter-best/ and events/ (TensorBoard). Progress goes to a callback, line by line.
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <exception>
 #include <filesystem>
 #include <optional>
@@ -70,11 +72,12 @@ public:
     }
 
     RunSummary run() {
+        if (control_.resume && is_finished(config_.output)) return nothing_to_do();
         introduce();
         reserve_memory();
         checkpoints_.emplace(config_.output);
         if (config_.checkpoint_every > 0 || control_.resume) require_states<Real>(trainer_.routers());
-        if (!control_.resume && remove_earlier_run(config_.output)) {
+        if (!control_.resume && remove_earlier_run(config_.output, control_.replace)) {
             say_(format("{} held an earlier run: its adapter, metrics, scores and report are gone",
                         config_.output));
         }
@@ -151,6 +154,8 @@ private:
                         state_.step);
         const std::string warning = attention_only_warning(count_trainable(*model_));
         if (!warning.empty()) say_(record_->warning(warning));
+        for (const auto& one : doubtful_settings(config_, data_.train, model_->config(), steps_))
+            say_(record_->warning(one));
         watch_.emplace(trainer_.parameters());
     }
 
@@ -192,6 +197,10 @@ private:
 
     double evaluate(RunLog& log, Index step) {
         const double nll = held_out();
+        if (!std::isfinite(nll)) {
+            throw Error{ErrorCode::value, format("evaluation after step {}", step), "a finite held-out nll",
+                        format("{}", nll), "the training loss was finite until here; lower optim.lr"};
+        }
         say_(log.evaluation(step, nll, load_));
         record_->evaluation(step, nll, load_);
         state_.evaluated = true;
@@ -220,6 +229,14 @@ private:
         return identity_;
     }
 
+    /// Of a run that has ended well: its results stay as they are.
+    RunSummary nothing_to_do() {
+        say_(format("{} is finished: nothing to do", config_.output));
+        RunSummary summary;
+        summary.adapter = config_.output + "/adapter";
+        return summary;
+    }
+
     RunSummary leave(RunLog& log) {
         RunSummary summary;
         if (state_.step > 0 && saved_ != state_.step) save(log);
@@ -232,14 +249,17 @@ private:
         RunSummary summary;
         const std::string stopped = stopped_early() ? early_stop().reason(state_) : "";
         if (!stopped.empty()) say_(format("stopped after {} of {} steps: {}", state_.step, steps_, stopped));
+        summary.adapter = config_.output + "/adapter";
+        save_adapter(*model_, spec_, summary.adapter);
         // The evaluation that stopped the run was its last: it is in metrics.jsonl already.
         if (!data_.eval.empty())
             summary.nll_after = stopped.empty() ? evaluate(log, state_.step) : held_out();
+        if (config_.keep_best)
+            say_(format("best held-out nll {:.4f} at step {}: {}/adapter-best", state_.best, state_.best_step,
+                        config_.output));
         summary.evaluated = state_.evaluated;
         summary.nll_before = state_.nll_before;
         summary.load = load_;
-        summary.adapter = config_.output + "/adapter";
-        save_adapter(*model_, spec_, summary.adapter);
         log.save();
         summary.tokens_per_second = log.tokens_per_second();
         record_->seal({.stopped = stopped,

@@ -1,12 +1,17 @@
 #pragma once
 // What is checked before a run does anything, and before it replaces what an earlier one left.
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include <moegrad/core/model_config.hpp>
 #include <moegrad/core/thread_pool.hpp>
+#include <moegrad/data/dataset.hpp>
 #include <moegrad/train/run_config.hpp>
 #include <moegrad/train/step_report.hpp>
 
@@ -50,6 +55,71 @@ inline void check_settings(const RunConfig& config) {
     }
 }
 
+/// What a run writes and the next one replaces.
+inline constexpr const char* kRunParts[] = {"adapter",    "adapter-best",  "checkpoints",   "eval",
+                                            "events",     "manifest.json", "metrics.jsonl", "report.html",
+                                            "report_csv", "repro",         "repro.json"};
+
+/// A run that was not finished is not thrown away: it has checkpoints and no `result` (adapter, model). Nor is a finished
+/// one, unless that was asked for; nor what is no run at all.
+inline void require_free_output(const std::string& folder, const char* result, bool replace) {
+    const std::filesystem::path root(folder);
+    const auto has = [&](const char* name) { return std::filesystem::exists(root / name); };
+    const bool is_run = has("config.toml") && (has("metrics.jsonl") || has("manifest.json"));
+    const auto refuse = [&](const std::string& expected, const std::string& got, const char* hint) {
+        throw Error{ErrorCode::state, format("output.dir {}", folder), expected, got, hint};
+    };
+    for (const char* name : kRunParts) {
+        if (!is_run && has(name))
+            refuse("a new folder, or that of a run", format("{} that no run of moegrad wrote", name),
+                   "choose another --out: nothing of it is touched");
+    }
+    if (has("checkpoints") && !has(result))
+        refuse("a folder without an unfinished run", "checkpoints of one",
+               "--resume goes on with it; or remove its checkpoints/, or choose another --out");
+    if (has(result) && !replace)
+        refuse("a folder without a finished run", std::string(result) + "/ of one",
+               "choose another --out; --replace gives this one up");
+}
+
+/// The base and the data must not lie where the run writes.
+inline void refuse_inputs_in_output(const RunConfig& config) {
+    const auto real = [](const std::string& path) {
+        std::error_code problem;
+        return std::filesystem::weakly_canonical(path, problem);
+    };
+    const auto root = real(config.output);
+    for (const auto& [key, path] : {std::pair{"model.path", config.model},
+                                    {"data.train", config.train_data},
+                                    {"data.eval", config.eval_data}}) {
+        if (path.empty()) continue;
+        const auto input = real(path);
+        bool inside = input == root;
+        for (const char* name : kRunParts) {
+            const auto part = root / name;
+            for (auto at = input; !inside && at.has_relative_path(); at = at.parent_path())
+                inside = at == part;
+        }
+        if (inside)
+            throw Error{ErrorCode::config, "output.dir", format("a folder that does not hold {}", key), path,
+                        "the run would write over it: choose another --out"};
+    }
+}
+
+/// Results of an earlier run in the same folder would pass for results of this one.
+inline bool remove_earlier_run(const std::string& folder, bool replace) {
+    require_free_output(folder, "adapter", replace);
+    std::uintmax_t removed = 0;
+    for (const char* name : kRunParts) {
+        const auto path = std::filesystem::path(folder) / name;
+        std::error_code problem;
+        const std::uintmax_t count = std::filesystem::remove_all(path, problem);
+        if (problem) throw Error{ErrorCode::file, path.string(), "to be removed", problem.message()};
+        removed += count;
+    }
+    return removed > 0;
+}
+
 inline void check_run(const RunConfig& config) {
     const auto require = [](const std::string& value, const char* key, const char* flag) {
         if (value.empty())
@@ -58,30 +128,13 @@ inline void check_run(const RunConfig& config) {
     require(config.model, "model.path", "--model");
     require(config.train_data, "data.train", "--data");
     check_settings(config);
+    refuse_inputs_in_output(config);
     std::error_code problem;
     std::filesystem::create_directories(config.output, problem);
     if (problem) {
         throw Error{ErrorCode::file, "output.dir", "a folder that can be written",
                     config.output + ": " + problem.message()};
     }
-}
-
-/// Results of an earlier run in the same folder would pass for results of this one. A run that was not finished is not
-/// thrown away: it has checkpoints and no adapter.
-inline bool remove_earlier_run(const std::string& folder) {
-    const std::filesystem::path root(folder);
-    if (std::filesystem::exists(root / "checkpoints") && !std::filesystem::exists(root / "adapter")) {
-        throw Error{ErrorCode::state, "output.dir", "a folder without an unfinished run", folder,
-                    "--resume goes on with it; or remove its checkpoints/, or choose another output.dir"};
-    }
-    std::uintmax_t removed = 0;
-    for (const char* name : {"adapter", "adapter-best", "checkpoints", "eval", "events", "manifest.json",
-                             "metrics.jsonl", "report.html", "report_csv", "repro"}) {
-        std::error_code problem;
-        const std::uintmax_t count = std::filesystem::remove_all(root / name, problem);
-        if (!problem) removed += count;
-    }
-    return removed > 0;
 }
 
 /// What asks for evaluations must get some.
@@ -92,6 +145,25 @@ inline void require_evaluations(const RunConfig& config, std::size_t samples) {
                 "held-out samples, and eval.every above 0 for eval.patience",
                 format("{} samples, eval.every {}", samples, config.eval_every),
                 "set eval.every, and data.eval or data.holdout"};
+}
+
+/// Settings that are read and yet cannot do what they say.
+inline std::vector<std::string> doubtful_settings(const RunConfig& config, const Dataset& data,
+                                                  const ModelConfig& model, Index steps) {
+    std::vector<std::string> all;
+    std::size_t longest = 0;
+    for (const Sample& sample : data) longest = std::max(longest, sample.token.size());
+    if (static_cast<Index>(longest) > model.max_position_embeddings)
+        all.push_back(format("a sample has {} tokens; the model was made for {}", longest,
+                             model.max_position_embeddings));
+    const Index warmup = config.rate.warmup;
+    if (warmup > 0 && warmup >= steps)
+        all.push_back(
+            format("schedule.warmup of {} in a run of {} steps: optim.lr is not reached", warmup, steps));
+    if (config.rate.decay > std::max<Index>(0, steps - warmup))
+        all.push_back(
+            format("schedule.decay of {} in a run of {} steps: it begins at once", config.rate.decay, steps));
+    return all;
 }
 
 /// A coefficient that weighs nothing is a setting that nobody reads.
