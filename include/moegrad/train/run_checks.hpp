@@ -58,7 +58,7 @@ inline void check_settings(const RunConfig& config) {
 /// What a run writes and the next one replaces.
 inline constexpr const char* kRunParts[] = {"adapter",    "adapter-best",  "checkpoints",   "eval",
                                             "events",     "manifest.json", "metrics.jsonl", "report.html",
-                                            "report_csv", "repro",         "repro.json"};
+                                            "report_csv", "repro"};
 
 /// A run that was not finished is not thrown away: it has checkpoints and no `result` (adapter, model). Nor is a finished
 /// one, unless that was asked for; nor what is no run at all.
