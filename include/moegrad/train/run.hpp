@@ -147,7 +147,9 @@ private:
             say_("router.aux_scope = micro: how a step is cut into micro-batches is part of the result");
     }
 
+    /// config.toml first: it tells the folder of a run, also of one that is killed here.
     void open_record() {
+        write_file_atomically(config_.output + "/config.toml", resolved_config(config_));
         const ModelConfig& base = model_->config();
         record_.emplace(config_, context_.pool().size(),
                         base.is_mixture() ? base.num_local_experts : spec_.experts, control_.resume,
@@ -168,9 +170,7 @@ private:
 
     EarlyStop early_stop() const { return {config_.patience, config_.min_delta}; }
     bool stopped_early() const { return state_.step < steps_ && early_stop().stop(state_); }
-
     bool interrupted() const { return control_.stop != nullptr && control_.stop->load(); }
-
     void take_step(RunLog& log) {
         const Index n = state_.step;
         const std::map<std::string, double> coefficients{
