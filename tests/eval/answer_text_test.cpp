@@ -1,7 +1,7 @@
 // Reading answers out of text, prompts, and the FLOPs metric.
 
-#include <moegrad/eval/answer_text.hpp>
 #include <moegrad/data/choice_prompt.hpp>
+#include <moegrad/eval/answer_text.hpp>
 #include <moegrad/eval/flops.hpp>
 
 #include <doctest/doctest.h>

@@ -172,7 +172,8 @@ TEST_CASE("trainer: data and settings that cannot be trained on are errors that 
     Run<float> run(kStepMixtral, spec_of(Method::lora), {});
     std::fill(data[3].target.begin(), data[3].target.end(), kIgnoreTarget);
     expect_error(ErrorCode::data, "sample 3", [&] { run.trainer.step(data, kPicks, 1e-2); });
-    expect_error(ErrorCode::data, "at least one sample", [&] { run.trainer.step(data, MicroBatches{}, 1e-2); });
+    expect_error(ErrorCode::data, "at least one sample",
+                 [&] { run.trainer.step(data, MicroBatches{}, 1e-2); });
     data = ragged_samples(8, 48);
     expect_error(ErrorCode::config, "balence", [&] {
         run.trainer.step(data, kPicks, 1e-2, {{"balence", 0.1}});

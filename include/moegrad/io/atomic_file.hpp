@@ -97,8 +97,7 @@ inline void sync_file(const std::string& path) {
         if (::fsync(descriptor) != 0) code = errno;
         ::close(descriptor);
     }
-    if (code != 0)
-        throw Error{ErrorCode::file, path, "to reach the disk (fsync)", system_error_text(code)};
+    if (code != 0) throw Error{ErrorCode::file, path, "to reach the disk (fsync)", system_error_text(code)};
 }
 
 }  // namespace moegrad

@@ -11,9 +11,9 @@ namespace moegrad {
 
 struct TrainerOptions {
     AdamWOptions adamw{.weight_decay = 0};
-    double clip = 1.0;       // largest global gradient norm; 0: no clipping
-    Index micro_batch = 8;   // samples per micro-batch
-    std::uint64_t seed = 0;  // of dropout
+    double clip = 1.0;          // largest global gradient norm; 0: no clipping
+    Index micro_batch = 8;      // samples per micro-batch
+    std::uint64_t seed = 0;     // of dropout
     bool allow_masked = false;  // samples without a supervised token, as long as the step has one
 };
 
