@@ -13,18 +13,19 @@ TEST_CASE("output folder: new, or of a run that may go; never of one that may no
     const std::string run = folder.file("run");
     const auto touch = [&](const char* name) { std::ofstream(run + "/" + name) << "x"; };
     std::filesystem::create_directories(run + "/adapter");
-    CHECK_THROWS_WITH_AS(detail::require_free_output(run, "adapter", true),
+    CHECK_THROWS_WITH_AS(moegrad::detail::require_free_output(run, "adapter", true),
                          doctest::Contains("no run of moegrad"), Error);
     touch("config.toml");
     touch("manifest.json");
-    CHECK_NOTHROW(detail::require_free_output(run, "adapter", true));
-    CHECK_THROWS_WITH_AS(detail::require_free_output(run, "adapter", false), doctest::Contains("--replace"),
-                         Error);
+    CHECK_NOTHROW(moegrad::detail::require_free_output(run, "adapter", true));
+    CHECK_THROWS_WITH_AS(moegrad::detail::require_free_output(run, "adapter", false),
+                         doctest::Contains("--replace"), Error);
     std::filesystem::remove_all(run + "/adapter");
-    CHECK_NOTHROW(detail::require_free_output(run, "adapter", false));  // killed before its first checkpoint
+    CHECK_NOTHROW(
+        moegrad::detail::require_free_output(run, "adapter", false));  // killed before its first checkpoint
     std::filesystem::create_directories(run + "/checkpoints");
-    CHECK_THROWS_WITH_AS(detail::require_free_output(run, "adapter", true), doctest::Contains("--resume"),
-                         Error);
+    CHECK_THROWS_WITH_AS(moegrad::detail::require_free_output(run, "adapter", true),
+                         doctest::Contains("--resume"), Error);
 }
 
 TEST_CASE("output folder: a base or data that the run would write over is refused by its key") {
@@ -32,10 +33,12 @@ TEST_CASE("output folder: a base or data that the run would write over is refuse
     RunConfig config;
     config.output = folder.file("run");
     config.model = config.output + "/adapter";
-    CHECK_THROWS_WITH_AS(detail::refuse_inputs_in_output(config), doctest::Contains("model.path"), Error);
+    CHECK_THROWS_WITH_AS(moegrad::detail::refuse_inputs_in_output(config), doctest::Contains("model.path"),
+                         Error);
     config.model = folder.file("base");
     config.eval_data = config.output + "/eval/items.jsonl";
-    CHECK_THROWS_WITH_AS(detail::refuse_inputs_in_output(config), doctest::Contains("data.eval"), Error);
+    CHECK_THROWS_WITH_AS(moegrad::detail::refuse_inputs_in_output(config), doctest::Contains("data.eval"),
+                         Error);
     config.eval_data = config.output + "/items.jsonl";
-    CHECK_NOTHROW(detail::refuse_inputs_in_output(config));
+    CHECK_NOTHROW(moegrad::detail::refuse_inputs_in_output(config));
 }
