@@ -1,9 +1,12 @@
 #pragma once
 // Parameter<T>: a weight with its name in the checkpoint, and while it trains its gradients and moments.
 //
-// Master copy and moments are Wide<T> (float for bf16 and float, double in a double model). The compute copy is the
-// master itself unless T is narrower. A parameter that is used n times in a model has n gradient buffers, one per
-// use, so that each is one chain over the rows of a step however the step is cut; the update adds them in order.
+// A parameter that is used n times in a model has n gradient buffers, one per use, so that each is one chain over the
+// rows of a step however the step is cut; the update adds them in order.
+//
+// Parameter<bf16> is a Parameter<float>, the master that the update works on, with a copy in bf16 that the model computes
+// with. The master exists only where the parameter trains. So one list of Parameter<Wide<T>>* holds all that trains in a
+// model, routers (float in a bf16 model) and weights alike.
 
 #include <memory>
 #include <string>
@@ -11,6 +14,7 @@
 #include <vector>
 
 #include <moegrad/autograd/var.hpp>
+#include <moegrad/core/transfer.hpp>
 
 namespace moegrad {
 
@@ -18,19 +22,28 @@ template <class T>
 class Parameter {
 public:
     Parameter() = default;
-    Parameter(std::string name, const Shape& shape)
-        : name_(std::move(name)), value_(Tensor<T>::zeros(shape)) {}
+    Parameter(std::string name, const Shape& shape) : Parameter(std::move(name), shape, true) {}
+    Parameter(Parameter&&) = default;
+    Parameter& operator=(Parameter&&) = default;
+    Parameter(const Parameter&) = default;
+    Parameter& operator=(const Parameter&) = default;
+    virtual ~Parameter() = default;
 
     const std::string& name() const { return name_; }
     void rename(std::string name) { name_ = std::move(name); }
-    const Shape& shape() const { return value_.shape(); }
-    Index size() const { return value_.size(); }
+    const Shape& shape() const { return shape_; }
+    Index size() const { return shape_.size(); }
+    /// What the update works on; not there for a frozen Parameter<bf16>.
     const Tensor<T>& value() const { return value_; }
-    bool defined() const { return value_.defined(); }
+    /// What the model computes with, where that is another tensor: the update writes it too.
+    virtual Tensor<bf16> compute_copy() const { return {}; }
+    /// The type of what the model computes with.
+    virtual Number number() const { return number_of<T>(); }
+    bool defined() const { return shape_.rank() > 0; }
 
     bool trainable() const { return trainable_; }
     /// Frozen parameters hold no gradient and no moments; call before the first `use`.
-    void set_trainable(bool trainable) {
+    virtual void set_trainable(bool trainable) {
         trainable_ = trainable;
         if (!trainable) gradients_.clear();
     }
@@ -38,10 +51,7 @@ public:
     /// The Var of the n-th place where the model uses this parameter.
     Var<T> use(int place = 0) {
         if (!trainable_) return Var<T>(value_);
-        while (static_cast<int>(gradients_.size()) <= place) {
-            gradients_.push_back(std::make_shared<Gradient<T>>(Tensor<T>::zeros(value_.shape())));
-        }
-        return Var<T>(value_, gradients_[static_cast<std::size_t>(place)]);
+        return Var<T>(value_, gradient(place));
     }
 
     /// One per use, in order; empty when frozen or never used.
@@ -57,18 +67,91 @@ public:
     Tensor<T>& first_moment() { return moment(first_moment_); }
     Tensor<T>& second_moment() { return moment(second_moment_); }
 
-private:
-    Tensor<T>& moment(Tensor<T>& m) {
-        if (!m.defined()) m = Tensor<T>::zeros(value_.shape());
-        return m;
+    /// To another device, values and moments; gradients are made anew.
+    virtual void move_to(Device device) {
+        value_ = placed(value_, device);
+        first_moment_ = placed(first_moment_, device);
+        second_moment_ = placed(second_moment_, device);
+        gradients_.clear();
+    }
+
+protected:
+    Parameter(std::string name, const Shape& shape, bool with_value)
+        : name_(std::move(name)), shape_(shape), value_(with_value ? Tensor<T>::zeros(shape) : Tensor<T>()) {}
+
+    /// Of the n-th use, lasting, where `value` lies.
+    const std::shared_ptr<Gradient<T>>& gradient(int place) {
+        while (static_cast<int>(gradients_.size()) <= place) {
+            gradients_.push_back(
+                std::make_shared<Gradient<T>>(Tensor<T>::zeros(shape_, value_.device())));
+        }
+        return gradients_[static_cast<std::size_t>(place)];
     }
 
     std::string name_;
+    Shape shape_;
     Tensor<T> value_;
+
+private:
+    Tensor<T>& moment(Tensor<T>& m) {
+        if (!m.defined()) m = Tensor<T>::zeros(shape_, value_.device());
+        return m;
+    }
+
     bool trainable_ = false;
     std::vector<std::shared_ptr<Gradient<T>>> gradients_;
     std::vector<Block> frozen_blocks_;
     Tensor<T> first_moment_, second_moment_;
+};
+
+template <>
+class Parameter<bf16> final : public Parameter<float> {
+public:
+    Parameter() = default;
+    Parameter(std::string name, const Shape& shape)
+        : Parameter<float>(std::move(name), shape, false), copy_(Tensor<bf16>::zeros(shape)) {}
+
+    /// What the model computes with.
+    const Tensor<bf16>& value() const { return copy_; }
+    Tensor<bf16> compute_copy() const override { return copy_; }
+    Number number() const override { return Number::bfloat16; }
+    /// In float: the master where there is one.
+    const Tensor<float>& master() const { return value_; }
+
+    void set_trainable(bool trainable) override {
+        Parameter<float>::set_trainable(trainable);
+        if (!trainable) value_ = {};
+        if (trainable && !value_.defined()) value_ = widened();
+    }
+    /// The copy follows a master that was written by hand, on the host.
+    void round_master() {
+        if (!value_.defined()) return;
+        const Tensor<float> from = host(value_);
+        auto rounded = Tensor<bf16>::zeros(shape_);
+        for (Index i = 0; i < size(); ++i) rounded.data()[i] = bf16(from.data()[i]);
+        copy_values(rounded, copy_);
+    }
+
+    Weight<bf16> use(int place = 0) {
+        if (!trainable()) return Weight<bf16>(copy_);
+        return Weight<bf16>(copy_, gradient(place));
+    }
+
+    void move_to(Device device) override {
+        Parameter<float>::move_to(device);
+        copy_ = placed(copy_, device);
+    }
+
+private:
+    Tensor<float> widened() const {
+        auto master = Tensor<float>::zeros(shape_);
+        if (Planning::active()) return master;
+        const Tensor<bf16> from = host(copy_);
+        for (Index i = 0; i < size(); ++i) master.data()[i] = static_cast<float>(from.data()[i]);
+        return placed(master, copy_.device());
+    }
+
+    Tensor<bf16> copy_;
 };
 
 }  // namespace moegrad

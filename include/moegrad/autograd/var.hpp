@@ -1,5 +1,6 @@
 #pragma once
-// Var<T>: a value and, where someone needs it, the place of its gradient.
+// Var<T>: a value and, where someone needs it, the place of its gradient. Weight<T>: the same of a weight, whose gradient
+// is a sum over many rows and micro-batches, kept in Wide<T>: float for bf16. For float and double both are one type.
 // Closures on the tape keep the two apart: an op holds the values it saved and the gradients it writes, nothing else,
 // so memory goes back as soon as the last reader has run.
 
@@ -55,13 +56,13 @@ private:
     bool written_ = false;
 };
 
-template <class T>
+template <class T, class G = T>
 class Var {
 public:
     Var() = default;
     /// A constant: frozen weights, inputs, masks.
     explicit Var(Tensor<T> value) : value_(std::move(value)) {}
-    Var(Tensor<T> value, std::shared_ptr<Gradient<T>> gradient)
+    Var(Tensor<T> value, std::shared_ptr<Gradient<G>> gradient)
         : value_(std::move(value)), gradient_(std::move(gradient)) {}
 
     const Tensor<T>& value() const { return value_; }
@@ -69,7 +70,7 @@ public:
     Index extent(int axis) const { return value_.extent(axis); }
     bool defined() const { return value_.defined(); }
     bool needs_gradient() const { return gradient_ != nullptr; }
-    const std::shared_ptr<Gradient<T>>& gradient() const { return gradient_; }
+    const std::shared_ptr<Gradient<G>>& gradient() const { return gradient_; }
 
     template <int Rank>
     View<const T, Rank> view() const {
@@ -78,7 +79,10 @@ public:
 
 private:
     Tensor<T> value_;
-    std::shared_ptr<Gradient<T>> gradient_;
+    std::shared_ptr<Gradient<G>> gradient_;
 };
+
+template <class T>
+using Weight = Var<T, Wide<T>>;
 
 }  // namespace moegrad

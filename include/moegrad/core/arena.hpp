@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include <moegrad/core/device_memory.hpp>
 #include <moegrad/core/error.hpp>
 #include <moegrad/core/pages.hpp>
 
@@ -22,12 +23,13 @@ namespace moegrad {
 class Arena {
 public:
     static constexpr std::size_t kAlignment = 64;
+    static constexpr std::size_t kDeviceAlignment = 256;  // of the blocks on a GPU: lines of its cache, tensor maps
     static constexpr std::size_t kChunk = std::size_t{32} << 20;
 
     /// Whether new blocks are filled with 0xFF bytes (a NaN in every float type): reads of unwritten memory show.
     enum class Fill { none, poison };
 
-    explicit Arena(Fill fill = Fill::none) : fill_(fill) {}
+    explicit Arena(Fill fill = Fill::none, Device device = Device::cpu) : fill_(fill), device_(device) {}
     /// One that only plans: chunks of address space so large that all blocks lie in the first.
     static std::shared_ptr<Arena> planned() {
         auto arena = std::make_shared<Arena>();
@@ -37,8 +39,10 @@ public:
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
     ~Arena() {
-        for (Chunk& chunk : chunks_) pages::unmap(chunk.base, chunk.bytes);
+        for (Chunk& chunk : chunks_) give_back_to_system(chunk);
     }
+
+    Device device() const { return device_; }
 
     void* allocate(std::size_t bytes) {
         const std::size_t need = round_up(bytes);
@@ -55,7 +59,7 @@ public:
         const std::size_t usual = std::exchange(chunk_, pages::round_up(bytes));
         add_chunk(chunk_);
         chunk_ = usual;
-        pages::populate(chunks_.back().base, chunks_.back().bytes);
+        if (device_ != Device::cuda) pages::populate(chunks_.back().base, chunks_.back().bytes);
     }
 
     void release(void* place, std::size_t bytes) noexcept {
@@ -100,13 +104,18 @@ private:
         std::size_t reach = 0;
     };
 
-    static std::size_t round_up(std::size_t bytes) {
-        return bytes == 0 ? kAlignment : (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    std::size_t round_up(std::size_t bytes) const {
+        const std::size_t unit = device_ == Device::cuda ? kDeviceAlignment : kAlignment;
+        return bytes == 0 ? unit : (bytes + unit - 1) / unit * unit;
     }
 
     void add_chunk(std::size_t need) {
-        // A planner's address space may be limited: halves of it do as well.
         std::size_t bytes = std::max(pages::round_up(need), chunk_);
+        if (device_ == Device::cuda) {
+            chunks_.push_back({cuda_memory().allocate(bytes, "step memory"), bytes, {{0, bytes}}});
+            return;
+        }
+        // A planner's address space may be limited: halves of it do as well.
         void* base = pages::map(bytes);
         while (base == nullptr && bytes / 2 >= need && bytes > kChunk) base = pages::map(bytes /= 2);
         if (base == nullptr) {
@@ -135,8 +144,17 @@ private:
     void* hand_out(void* place, std::size_t bytes) {
         in_use_ += bytes;
         if (in_use_ > peak_) peak_ = in_use_;
-        if (fill_ == Fill::poison) std::memset(place, 0xFF, bytes);
+        if (fill_ == Fill::poison && device_ == Device::cuda) cuda_memory().fill(place, 0xFF, bytes);
+        if (fill_ == Fill::poison && device_ != Device::cuda) std::memset(place, 0xFF, bytes);
         return place;
+    }
+
+    void give_back_to_system(Chunk& chunk) const {
+        if (device_ == Device::cuda) {
+            cuda_memory().release(chunk.base);
+        } else {
+            pages::unmap(chunk.base, chunk.bytes);
+        }
     }
 
     static void give_back(Chunk& chunk, std::size_t offset, std::size_t bytes) {
@@ -158,6 +176,7 @@ private:
     }
 
     Fill fill_;
+    Device device_ = Device::cpu;
     std::size_t chunk_ = kChunk;
     std::vector<Chunk> chunks_;
     std::size_t in_use_ = 0, peak_ = 0;
@@ -166,13 +185,21 @@ private:
 /// A block of memory with its home. Shared by the tensors that look into it.
 class Buffer {
 public:
-    /// From an arena (step memory), or from the system when `arena` is null (weights, moments, caches).
-    Buffer(std::shared_ptr<Arena> arena, std::size_t bytes)
+    /// From an arena (step memory), or from the system when `arena` is null (weights, moments, caches): then zeroed.
+    Buffer(std::shared_ptr<Arena> arena, std::size_t bytes, Device device = Device::cpu)
         : arena_(std::move(arena)),
           bytes_(bytes),
+          device_(arena_ ? arena_->device() : device),
           paged_(bytes >= (Planning::active() ? pages::kBytes : kPaged)) {
         if (arena_) {
             data_ = arena_->allocate(bytes);
+            return;
+        }
+        if (device_ == Device::cuda) {
+            require_cuda("tensor");
+            data_ = cuda_memory().allocate(bytes == 0 ? 1 : bytes, "tensor");
+            cuda_memory().fill(data_, 0, bytes);
+            lasting(Device::cuda) += bytes;
             return;
         }
         lasting() += bytes;
@@ -193,7 +220,11 @@ public:
             arena_->release(data_, bytes_);
             return;
         }
-        lasting() -= bytes_;
+        lasting(device_) -= bytes_;
+        if (device_ == Device::cuda) {
+            cuda_memory().release(data_);
+            return;
+        }
         if (paged_) {
             pages::unmap(data_, bytes_);
         } else {
@@ -202,22 +233,25 @@ public:
     }
 
     /// Of all blocks that are alive and no step memory: weights, gradients, moments, tables.
-    static std::size_t lasting_bytes() { return lasting(); }
+    static std::size_t lasting_bytes(Device device = Device::cpu) { return lasting(device); }
 
     void* data() const { return data_; }
     std::size_t bytes() const { return bytes_; }
+    /// Where it lies; what a plan (Device::dry) works on is address space of the host.
+    Device device() const { return device_; }
 
 private:
     static constexpr std::size_t kPaged = std::size_t{128} << 10;
 
-    static std::atomic<std::size_t>& lasting() {
-        static std::atomic<std::size_t> bytes = 0;
-        return bytes;
+    static std::atomic<std::size_t>& lasting(Device device = Device::cpu) {
+        static std::atomic<std::size_t> bytes[kDevices] = {};
+        return bytes[static_cast<int>(device)];
     }
 
     std::shared_ptr<Arena> arena_;
     void* data_ = nullptr;
     std::size_t bytes_;
+    Device device_;
     bool paged_;
 };
 

@@ -24,6 +24,8 @@ struct StepScalars {
     double clip_scale = 1;  // factor on every gradient, from the global norm
     // d objective / d (summed values of a loss): coefficient 0 is 1 / supervised tokens of the optimiser step.
     double coefficient[kCoefficients] = {1};
+
+    bool operator==(const StepScalars&) const = default;
 };
 
 struct ContextOptions {
@@ -51,14 +53,12 @@ class Context {
 public:
     explicit Context(const ContextOptions& options = {})
         : device_(options.device),
-          arena_(device_ == Device::dry ? Arena::planned() : std::make_shared<Arena>(options.fill)),
+          arena_(device_ == Device::dry ? Arena::planned()
+                                        : std::make_shared<Arena>(options.fill, options.device)),
           pool_(device_ == Device::dry ? 1
                 : options.threads > 0  ? options.threads
                                        : default_threads()) {
-        if (device_ == Device::cuda) {
-            throw Error{ErrorCode::unsupported, "Context", "device cpu", name(device_),
-                        "this build has no CUDA kernels yet"};
-        }
+        if (device_ == Device::cuda) require_cuda("Context");
     }
     Context(const Context&) = delete;
     Context& operator=(const Context&) = delete;
@@ -67,6 +67,8 @@ public:
     Stream stream() { return Stream(*this); }
     ThreadPool& pool() { return pool_; }
     Arena& arena() { return *arena_; }
+    /// The host's copy. Kernels of a GPU that read scalars get what stands here when they are launched
+    /// (cuda/support/step_scalars.cuh).
     StepScalars& scalars() { return scalars_; }
 
     /// Step memory, contents undefined.

@@ -106,6 +106,10 @@ public:
     template <class Real>
     bool fill(Device device, const Kernels<Real>& kernels) {
         set_seat(device, number_of<Real>(), &kernels);
+        return fill_dry<Real>();
+    }
+    template <class Real>
+    bool fill_dry() {
         set_seat(Device::dry, number_of<Real>(), &detail::nothing<Kernels<Real>>);
         return true;
     }

@@ -60,15 +60,18 @@ public:
     Tensor() = default;
 
     /// Step memory from `arena`, or persistent zeroed memory when it is null. Contents of step memory are undefined.
-    Tensor(std::shared_ptr<Arena> arena, const Shape& shape)
+    Tensor(std::shared_ptr<Arena> arena, const Shape& shape, Device device = Device::cpu)
         : buffer_(std::make_shared<Buffer>(
-              std::move(arena), static_cast<std::size_t>(std::max<Index>(shape.size(), 0)) * sizeof(T))),
+              std::move(arena), static_cast<std::size_t>(std::max<Index>(shape.size(), 0)) * sizeof(T),
+              device)),
           data_(static_cast<T*>(buffer_->data())),
           shape_(shape),
           pitch_(shape.columns()) {}
 
     /// Persistent and zeroed.
-    static Tensor zeros(const Shape& shape) { return Tensor(nullptr, shape); }
+    static Tensor zeros(const Shape& shape, Device device = Device::cpu) {
+        return Tensor(nullptr, shape, device);
+    }
     static Tensor from(const Shape& shape, std::span<const T> values) {
         Tensor t = zeros(shape);
         if (static_cast<Index>(values.size()) != shape.size()) {
@@ -89,9 +92,16 @@ public:
     Index columns() const { return shape_.columns(); }
     Index pitch() const { return pitch_; }
     bool defined() const { return buffer_ != nullptr; }
+    /// Device::cpu for what is not defined.
+    Device device() const { return buffer_ ? buffer_->device() : Device::cpu; }
+    bool on_host() const { return device() != Device::cuda; }
     T* data() const { return data_; }
-    /// All values, for dense host tensors.
+    /// All values, for dense host tensors; `host(tensor)` (core/transfer.hpp) brings one over.
     std::span<T> values() const {
+        if (!on_host()) {
+            throw Error{ErrorCode::state, "Tensor::values", "a tensor on the host",
+                        "one of " + shape_.text() + " on a GPU", "read host(tensor), which waits for it"};
+        }
         require_dense("values");
         return {data_, static_cast<std::size_t>(size())};
     }

@@ -53,7 +53,7 @@ void update_block(const Factors<Real> f, Index n, const Real* gradient, Real* we
 
 template <class Real>
 void update(Stream stream, const GradientUses<Real>& g, View<Real, 1> weight, View<Real, 1> first,
-            View<Real, 1> second, const AdamWOptions& options) {
+            View<Real, 1> second, View<bf16, 1> copy, const AdamWOptions& options) {
     const Factors<Real> factors(stream.scalars(), options);
     constexpr Index kBlock = 1024;
     for_rows(stream, (g.size + kBlock - 1) / kBlock, kBlock, [&](Index b) {
@@ -65,6 +65,8 @@ void update(Stream stream, const GradientUses<Real>& g, View<Real, 1> weight, Vi
             for (Index i = 0; i < n; ++i) gradient[i] += more[i];
         }
         update_block(factors, n, gradient, weight.data + begin, first.data + begin, second.data + begin);
+        if (copy.data == nullptr) return;
+        for (Index i = begin; i < begin + n; ++i) copy.data[i] = bf16(static_cast<float>(weight.data[i]));
     });
 }
 

@@ -15,7 +15,7 @@ void forward(Stream stream, View<const std::int32_t, 1> id, View<const Real, 2> 
 }
 
 template <class Real>
-void backward_weight(Stream stream, View<const std::int32_t, 1> id, View<const Real, 2> dy, View<Real, 2> dw,
+void backward_weight(Stream stream, View<const std::int32_t, 1> id, View<const Real, 2> dy, View<Wide<Real>, 2> dw,
                      Write write) {
     const Index T = id.extent(0), V = dw.extent(0), D = dw.extent(1);
     if (write == Write::overwrite) {

@@ -77,7 +77,7 @@ void multiply_back(Stream stream, View<const Real, 2> dy, View<const Real, 3> w,
 
 template <class Real>
 void weight_gradient(Stream stream, View<const Real, 2> dy, View<const Real, 2> x, DispatchView plan,
-                     RowSource source, View<Real, 3> dw, Write write) {
+                     RowSource source, View<Wide<Real>, 3> dw, Write write) {
     for_products<Real>(stream, plan, [&](Index e, Index begin, Index rows) {
         const RowsOf<Real> from(x, plan, source, begin);
         return GemmCall<Real>{Transpose::yes,

@@ -28,7 +28,7 @@ void backward_input(Stream stream, View<const Real, 2> w, View<const Real, 2> dy
 }
 
 template <class Real>
-void backward_weight(Stream stream, View<const Real, 2> x, View<const Real, 2> dy, View<Real, 2> dw,
+void backward_weight(Stream stream, View<const Real, 2> x, View<const Real, 2> dy, View<Wide<Real>, 2> dw,
                      Write write) {
     multiply_weight(stream, dy, x, x.extent(0), dw, write);
 }

@@ -65,7 +65,7 @@ void backward_input(Stream stream, View<const Real, 2> dy, View<const Real, 2> w
 
 template <class Real>
 void backward_down(Stream stream, View<const Real, 2> x, View<const Real, 2> du, DroppedInput<Real> dropped,
-                   View<Real, 2> dA, Write write) {
+                   View<Wide<Real>, 2> dA, Write write) {
     multiply_weight(stream, du, drop(stream, x, dropped), x.extent(0), dA, write);
 }
 

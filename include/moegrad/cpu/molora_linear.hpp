@@ -171,7 +171,7 @@ void backward_rank(Stream stream, View<const Real, 2> dy, View<const Real, 3> B,
 template <class Real>
 void backward_up(Stream stream, View<const Real, 2> dy, const ExpertPairs& pairs,
                  View<const Wide<Real>, 2> weight, View<const Real, 2> u, const MoloraRoom<Real>& room,
-                 View<Real, 3> dB, Write write) {
+                 View<Wide<Real>, 3> dB, Write write) {
     for_groups(pairs, [&](const Group& group) {
         const View<Real, 2> v = rows_of(room.rank, 0, group.rows);
         weigh(stream, rows_of(u, group.first, group.rows), group, weight, v);
@@ -181,7 +181,7 @@ void backward_up(Stream stream, View<const Real, 2> dy, const ExpertPairs& pairs
 
 template <class Real>
 void backward_down(Stream stream, View<const Real, 2> x, View<const Real, 2> du, const ExpertPairs& pairs,
-                   Dropout dropout, TokenKeys keys, const MoloraRoom<Real>& room, View<Real, 3> dA,
+                   Dropout dropout, TokenKeys keys, const MoloraRoom<Real>& room, View<Wide<Real>, 3> dA,
                    Write write) {
     for_groups(pairs, [&](const Group& group) {
         const View<const Real, 2> dug = rows_of(du, group.first, group.rows);

@@ -9,14 +9,15 @@ namespace moegrad::cpu::rope {
 namespace {
 
 template <class Real>
-void rotate(Stream stream, View<const Real, 2> x, View<const Real, 2> cos, View<const Real, 2> sin,
+void rotate(Stream stream, View<const Real, 2> x, View<const Wide<Real>, 2> cos,
+            View<const Wide<Real>, 2> sin,
             View<const std::int32_t, 1> position, View<Real, 2> y, Rotation rotation, Write write) {
     const Index half = cos.extent(1);
     const Index heads = x.extent(1) / (2 * half);
     const Real direction = rotation == Rotation::forward ? Real(1) : Real(-1);
     for_vector_rows(stream, x.extent(0), 4 * x.extent(1), [&](Index t) {
-        const Real* c = cos.row(position(t));
-        const Real* s = sin.row(position(t));
+        const Wide<Real>* c = cos.row(position(t));
+        const Wide<Real>* s = sin.row(position(t));
         for (Index h = 0; h < heads; ++h) {
             const Real* x1 = x.row(t) + h * 2 * half;
             const Real* x2 = x1 + half;

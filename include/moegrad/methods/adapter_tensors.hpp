@@ -20,7 +20,7 @@ enum class AdapterLayout { as_is, rows, columns, block };
 template <class Real>
 struct AdapterTensor {
     std::string name;
-    Parameter<Real>* parameter = nullptr;
+    Parameter<Wide<Real>>* parameter = nullptr;
     AdapterLayout layout = AdapterLayout::as_is;
     Index expert = 0;  // block: which matrix of the stack,
     Block block{};     // and which part of it

@@ -10,9 +10,9 @@ namespace moegrad {
 
 /// Every trainable parameter, each once: adapters, routers, and base weights that train.
 template <class Real>
-std::vector<Parameter<Real>*> trainable_parameters(Decoder<Real>& model) {
-    std::vector<Parameter<Real>*> all;
-    const auto take = [&all](Parameter<Real>* p) {
+std::vector<Parameter<Wide<Real>>*> trainable_parameters(Decoder<Real>& model) {
+    std::vector<Parameter<Wide<Real>>*> all;
+    const auto take = [&all](Parameter<Wide<Real>>* p) {
         if (p->trainable() && std::find(all.begin(), all.end(), p) == all.end()) all.push_back(p);
     };
     for (auto* p : model.base_parameters()) take(p);

@@ -56,7 +56,7 @@ public:
             head_ = Parameter<Real>("lm_head.weight", Shape{config.vocab_size, config.hidden_size});
         }
         const auto rope =
-            std::make_shared<RopeTable<Real>>(config.head_dim, config.rope.theta, scaling(config.rope));
+            std::make_shared<RopeTable<Wide<Real>>>(config.head_dim, config.rope.theta, scaling(config.rope));
         for (Index i = 0; i < config.num_hidden_layers; ++i) {
             const std::string name = "model.layers." + std::to_string(i);
             layers_.push_back(
@@ -117,8 +117,8 @@ public:
     }
 
     /// The base's parameters, each once.
-    std::vector<Parameter<Real>*> base_parameters() {
-        std::vector<Parameter<Real>*> all;
+    std::vector<Parameter<Wide<Real>>*> base_parameters() {
+        std::vector<Parameter<Wide<Real>>*> all;
         for (auto& stored : stored_tensors()) {
             if (all.empty() || all.back() != stored.parameter) all.push_back(stored.parameter);
         }
@@ -156,7 +156,7 @@ protected:
     static StoredTensor<Real> whole(Parameter<Real>& parameter) { return {parameter.name(), &parameter}; }
 
 private:
-    Var<Real> head() { return head_.defined() ? head_.use(0) : embed_.use(1); }
+    Weight<Real> head() { return head_.defined() ? head_.use(0) : embed_.use(1); }
 
     static RopeScaling scaling(const RopeConfig& rope) {
         RopeScaling s;

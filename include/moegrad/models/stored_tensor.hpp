@@ -11,7 +11,7 @@ namespace moegrad {
 template <class Real>
 struct StoredTensor {
     std::string name;
-    Parameter<Real>* parameter = nullptr;
+    Parameter<Wide<Real>>* parameter = nullptr;
     Index expert = -1;         // matrix of a stack; -1: the whole parameter
     Index begin = 0, end = 0;  // rows of that matrix; both 0: all
 

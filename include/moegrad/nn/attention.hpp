@@ -15,12 +15,12 @@ template <class Real>
 struct Attention {
     Linear<Real> q, k, v, o;
     AttentionOptions options;
-    std::shared_ptr<RopeTable<Real>> rope;  // one table for all layers
+    std::shared_ptr<RopeTable<Wide<Real>>> rope;  // one table for all layers
 
     Attention() = default;
     /// `name` is the module's path, "model.layers.0.self_attn".
     Attention(const std::string& name, Index D, const AttentionOptions& options_,
-              std::shared_ptr<RopeTable<Real>> rope_)
+              std::shared_ptr<RopeTable<Wide<Real>>> rope_)
         : q(name + ".q_proj.weight", options_.heads * options_.head_dim, D),
           k(name + ".k_proj.weight", options_.kv_heads * options_.head_dim, D),
           v(name + ".v_proj.weight", options_.kv_heads * options_.head_dim, D),

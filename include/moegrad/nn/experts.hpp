@@ -43,8 +43,8 @@ struct Experts {
         return apply(forward, active, down, down_lora, plan, RowSource::rows);
     }
 
-    std::vector<Parameter<Real>*> parameters() {
-        std::vector<Parameter<Real>*> all{&gate_up, &down};
+    std::vector<Parameter<Wide<Real>>*> parameters() {
+        std::vector<Parameter<Wide<Real>>*> all{&gate_up, &down};
         if (gate_up_lora.defined()) all.insert(all.end(), {&gate_up_lora.A, &gate_up_lora.B});
         if (down_lora.defined()) all.insert(all.end(), {&down_lora.A, &down_lora.B});
         return all;

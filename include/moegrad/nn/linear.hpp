@@ -17,8 +17,8 @@ class LinearAdapter {
 public:
     virtual ~LinearAdapter() = default;
     /// The whole output, base product included: x [T, D], w [O, D] -> [T, O].
-    virtual Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Var<Real>& w) = 0;
-    virtual std::vector<Parameter<Real>*> parameters() = 0;
+    virtual Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Weight<Real>& w) = 0;
+    virtual std::vector<Parameter<Wide<Real>>*> parameters() = 0;
     /// The router, when the adapter has one.
     virtual AnyRouter<Wide<Real>>* router() { return nullptr; }
 };

@@ -15,13 +15,13 @@ public:
         : lora_(linear.path(), 0, linear.weight.shape()[0], linear.weight.shape()[1], options, seed, module) {
     }
 
-    Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Var<Real>& w) override {
+    Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Weight<Real>& w) override {
         return lora_linear(
             forward.tape, x, w,
             LoraWeights<Real>{lora_.A.use(), lora_.B.use(), lora_.scale, {lora_.dropout, lora_.module}},
             forward.segments);
     }
-    std::vector<Parameter<Real>*> parameters() override { return {&lora_.A, &lora_.B}; }
+    std::vector<Parameter<Wide<Real>>*> parameters() override { return {&lora_.A, &lora_.B}; }
 
     LoraParameters<Real>& lora() { return lora_; }
 

@@ -21,7 +21,7 @@ public:
           lora_(linear.path(), router_.experts(), linear.weight.shape()[0], linear.weight.shape()[1], options,
                 seed, module) {}
 
-    Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Var<Real>& w) override {
+    Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Weight<Real>& w) override {
         const RouteInput<Wide<Real>> input{.x = x,
                                            .token = forward.token,
                                            .segments = forward.segments,
@@ -41,8 +41,8 @@ public:
         forward.routings.push_back({name_, layer_, std::move(routing)});
         return y;
     }
-    std::vector<Parameter<Real>*> parameters() override {
-        std::vector<Parameter<Real>*> all{&lora_.A, &lora_.B};
+    std::vector<Parameter<Wide<Real>>*> parameters() override {
+        std::vector<Parameter<Wide<Real>>*> all{&lora_.A, &lora_.B};
         for (auto* parameter : router_.parameters()) all.push_back(parameter);
         return all;
     }

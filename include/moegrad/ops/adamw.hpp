@@ -64,24 +64,26 @@ private:
 template <class Real>
 struct AdamWKernels {
     void (*update)(Stream, const GradientUses<Real>&, View<Real, 1> weight, View<Real, 1> first,
-                   View<Real, 1> second, const AdamWOptions&);
+                   View<Real, 1> second, View<bf16, 1> copy, const AdamWOptions&);
 };
 
 inline constinit KernelSlot<AdamWKernels> adamw_slot{"adamw", Proof::reference};
 
-/// weight, first and second moment are updated in place; all of one size, dense.
+/// weight, first and second moment are updated in place; all of one size, dense. `copy`, if defined, gets the new weight
+/// rounded to bf16: what a bf16 model computes with.
 template <class Real>
 void adamw_update(Stream stream, const GradientUses<Real>& g, const Tensor<Real>& weight,
-                  const Tensor<Real>& first, const Tensor<Real>& second, const AdamWOptions& options = {}) {
+                  const Tensor<Real>& first, const Tensor<Real>& second, const AdamWOptions& options = {}, const Tensor<bf16>& copy = {}) {
     if (g.count == 0 || g.size != weight.size() || !(first.shape() == weight.shape()) ||
-        !(second.shape() == weight.shape())) {
+        !(second.shape() == weight.shape()) || (copy.defined() && copy.size() != weight.size())) {
         throw Error{ErrorCode::shape, "adamw",
                     "gradients and moments like the weight " + weight.shape().text(),
                     format("{} gradients of {} values, moments {} and {}", g.count, g.size,
                            first.shape().text(), second.shape().text())};
     }
     adamw_slot.get<Real>(stream.device())
-        .update(stream, g, weight.flat(), first.flat(), second.flat(), options);
+        .update(stream, g, weight.flat(), first.flat(), second.flat(),
+                copy.defined() ? copy.flat() : View<bf16, 1>(), options);
 }
 
 }  // namespace moegrad

@@ -12,7 +12,8 @@ template <class Real>
 struct EmbeddingKernels {
     void (*forward)(Stream, View<const std::int32_t, 1> id, View<const Real, 2> w, View<Real, 2> y);
     /// One chain per element over the tokens in order, starting from what dw holds.
-    void (*backward_weight)(Stream, View<const std::int32_t, 1> id, View<const Real, 2> dy, View<Real, 2> dw,
+    void (*backward_weight)(Stream, View<const std::int32_t, 1> id, View<const Real, 2> dy,
+                            View<Wide<Real>, 2> dw,
                             Write);
 };
 
@@ -20,7 +21,7 @@ inline constinit KernelSlot<EmbeddingKernels> embedding_slot{"embedding"};
 
 /// id [T], w [V, D] -> [T, D].
 template <class Real>
-Var<Real> embedding(Tape& tape, const Tensor<std::int32_t>& id, const Var<Real>& w) {
+Var<Real> embedding(Tape& tape, const Tensor<std::int32_t>& id, const Weight<Real>& w) {
     if (id.shape().rank() != 1 || w.shape().rank() != 2) {
         throw Error{ErrorCode::shape, "embedding", "id [T] and w [V, D]",
                     format("id {}, w {}", id.shape().text(), w.shape().text())};

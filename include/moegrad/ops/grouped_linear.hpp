@@ -37,7 +37,7 @@ struct GroupedLinearKernels {
                           View<Real, 2> dx, Write);
     /// dw[e] (+)= sum_n dy[n]^T x[src(n)]
     void (*weight_gradient)(Stream, View<const Real, 2> dy, View<const Real, 2> x, DispatchView, RowSource,
-                            View<Real, 3> dw, Write);
+                            View<Wide<Real>, 3> dw, Write);
     /// y[n] (+)= mask_e(x[src(n)])
     void (*drop)(Stream, View<const Real, 2> x, DispatchView, RowSource, TokenKeys, Dropout, View<Real, 2> y,
                  Write);
@@ -52,7 +52,7 @@ inline constinit KernelSlot<GroupedLinearKernels> grouped_linear_slot{"grouped_l
 namespace detail {
 
 template <class Real>
-void check_grouped_linear(const Var<Real>& x, const Var<Real>& w, const DispatchPlan& plan, RowSource source,
+void check_grouped_linear(const Var<Real>& x, const Weight<Real>& w, const DispatchPlan& plan, RowSource source,
                           const LoraStack<Real>* lora) {
     const Index rows = source == RowSource::tokens ? plan.tokens : plan.bound;
     if (x.shape().rank() != 2 || w.shape().rank() != 3 || x.extent(0) != rows ||
@@ -80,8 +80,8 @@ struct GroupedLinear {
     RowSource source;
     Segments segments;
     Dropout dropout;  // as active in this call
-    Var<Real> w;      // [E, O, D]
-    Var<Real> A, B;   // undefined without LoRA
+    Weight<Real> w;     // [E, O, D]
+    Weight<Real> A, B;  // undefined without LoRA
     double scale = 1;
     Tensor<Real> x = {};  // kept only where a weight gradient reads it
     Tensor<Real> u = {};  // [N, R]
@@ -130,7 +130,7 @@ struct GroupedLinear {
 
 private:
     void write_weight(const Tensor<Real>& rows, const Tensor<Real>& input, RowSource from,
-                      const Var<Real>& weight) const {
+                      const Weight<Real>& weight) const {
         auto target = weight.gradient()->target();
         kernels->weight_gradient(stream, rows.template view<2>(), input.template view<2>(),
                                  DispatchView(plan), from, target.tensor.template view<3>(), target.write);
@@ -164,7 +164,7 @@ private:
 /// x [T, D] (tokens) or [T K, D] (rows), w [E, O, D] -> [T K, O], of which the first N rows are written.
 /// `lora` may be null; the segments are read where its dropout is active.
 template <class Real>
-Var<Real> grouped_linear(Tape& tape, const Var<Real>& x, const Var<Real>& w, const DispatchPlan& plan,
+Var<Real> grouped_linear(Tape& tape, const Var<Real>& x, const Weight<Real>& w, const DispatchPlan& plan,
                          RowSource source, const LoraStack<Real>* lora = nullptr,
                          const Segments& segments = {}) {
     detail::check_grouped_linear(x, w, plan, source, lora);

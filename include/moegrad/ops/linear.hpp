@@ -13,14 +13,15 @@ template <class Real>
 struct LinearKernels {
     void (*forward)(Stream, View<const Real, 2> x, View<const Real, 2> w, View<Real, 2> y);
     void (*backward_input)(Stream, View<const Real, 2> w, View<const Real, 2> dy, View<Real, 2> dx, Write);
-    void (*backward_weight)(Stream, View<const Real, 2> x, View<const Real, 2> dy, View<Real, 2> dw, Write);
+    void (*backward_weight)(Stream, View<const Real, 2> x, View<const Real, 2> dy, View<Wide<Real>, 2> dw,
+                            Write);
 };
 
 inline constinit KernelSlot<LinearKernels> linear_slot{"linear"};
 
 /// x [T, D], w [O, D] -> [T, O].
 template <class Real>
-Var<Real> linear(Tape& tape, const Var<Real>& x, const Var<Real>& w) {
+Var<Real> linear(Tape& tape, const Var<Real>& x, const Weight<Real>& w) {
     if (x.shape().rank() != 2 || w.shape().rank() != 2 || x.extent(1) != w.extent(1)) {
         throw Error{ErrorCode::shape, "linear", "x [T, D] and w [O, D]",
                     format("x {}, w {}", x.shape().text(), w.shape().text())};

@@ -26,7 +26,8 @@ struct LinearCrossEntropyKernels {
                            View<const Real, 2> xhat, View<Real, 2> dx, Write);
     void (*backward_weight)(Stream, View<const Real, 2> x, View<const Real, 2> w,
                             View<const std::int32_t, 1> target, View<const std::int32_t, 1> row,
-                            View<const Wide<Real>, 1> d, View<Wide<Real>, 2> logits, View<Real, 2> dw, Write);
+                            View<const Wide<Real>, 1> d, View<Wide<Real>, 2> logits,
+                            View<Wide<Real>, 2> dw, Write);
 };
 
 inline constinit KernelSlot<LinearCrossEntropyKernels> linear_cross_entropy_slot{"linear_cross_entropy"};
@@ -59,7 +60,7 @@ inline Tensor<std::int32_t> supervised_rows(const Tape& tape, const Tensor<std::
 
 /// x [T, D], w [V, D], target [T] -> nll [T]. Its upstream gradient is per token (ops/seed.hpp).
 template <class Real>
-Var<Wide<Real>> linear_cross_entropy(Tape& tape, const Var<Real>& x, const Var<Real>& w,
+Var<Wide<Real>> linear_cross_entropy(Tape& tape, const Var<Real>& x, const Weight<Real>& w,
                                      const Tensor<std::int32_t>& target) {
     if (x.shape().rank() != 2 || w.shape().rank() != 2 || x.extent(1) != w.extent(1) || w.extent(0) < 1 ||
         !(target.shape() == Shape{x.extent(0)})) {

@@ -13,7 +13,7 @@ namespace moegrad {
 /// One adapter: A [R, D], B [O, R]; or a stack of E of them: A [E, R, D], B [E, O, R].
 template <class Real>
 struct LoraWeights {
-    Var<Real> A, B;
+    Weight<Real> A, B;
     double scale = 1;  // alpha / R, or alpha / sqrt(R)
     Dropout dropout = {};
 };
@@ -37,7 +37,7 @@ struct LoraLinearKernels {
     void (*backward_input)(Stream, View<const Real, 2> dy, View<const Real, 2> w, View<const Real, 2> du,
                            View<const Real, 2> A, DroppedInput<Real>, View<Real, 2> dx, Write);
     void (*backward_down)(Stream, View<const Real, 2> x, View<const Real, 2> du, DroppedInput<Real>,
-                          View<Real, 2> dA, Write);
+                          View<Wide<Real>, 2> dA, Write);
 };
 
 inline constinit KernelSlot<LoraLinearKernels> lora_linear_slot{"lora_linear"};
@@ -45,7 +45,7 @@ inline constinit KernelSlot<LoraLinearKernels> lora_linear_slot{"lora_linear"};
 namespace detail {
 
 template <class Real>
-void check_lora_linear(const Var<Real>& x, const Var<Real>& w, const LoraWeights<Real>& lora) {
+void check_lora_linear(const Var<Real>& x, const Weight<Real>& w, const LoraWeights<Real>& lora) {
     const Shape &X = x.shape(), &W = w.shape(), &A = lora.A.shape(), &B = lora.B.shape();
     if (X.rank() != 2 || W.rank() != 2 || A.rank() != 2 || B.rank() != 2 || W[1] != X[1] || A[1] != X[1] ||
         B[0] != W[0] || B[1] != A[0]) {
@@ -59,7 +59,7 @@ template <class Real>
 struct LoraLinearBackward {
     Stream stream;
     Tensor<Real> x, u;  // x only when A or w needs a gradient
-    Var<Real> w;
+    Weight<Real> w;
     LoraWeights<Real> lora;  // its dropout is the active one
     Segments segments;
     std::shared_ptr<Gradient<Real>> dy, dx;
@@ -105,7 +105,7 @@ struct LoraLinearBackward {
 
 /// x [T, D], w [O, D] -> [T, O]. Frozen weights (plain Vars) cost no gradient product.
 template <class Real>
-Var<Real> lora_linear(Tape& tape, const Var<Real>& x, const Var<Real>& w, const LoraWeights<Real>& lora,
+Var<Real> lora_linear(Tape& tape, const Var<Real>& x, const Weight<Real>& w, const LoraWeights<Real>& lora,
                       const Segments& segments) {
     detail::check_lora_linear(x, w, lora);
     const Dropout active = active_dropout(tape, lora.dropout, segments, x.extent(0));

@@ -41,9 +41,9 @@ struct MoloraLinearKernels {
                           const ExpertPairs&, View<const Wide<Real>, 2> weight, View<const Real, 2> u,
                           View<Real, 2> du, View<Wide<Real>, 2> dweight, Write);
     void (*backward_up)(Stream, View<const Real, 2> dy, const ExpertPairs&, View<const Wide<Real>, 2> weight,
-                        View<const Real, 2> u, const MoloraRoom<Real>&, View<Real, 3> dB, Write);
+                        View<const Real, 2> u, const MoloraRoom<Real>&, View<Wide<Real>, 3> dB, Write);
     void (*backward_down)(Stream, View<const Real, 2> x, View<const Real, 2> du, const ExpertPairs&, Dropout,
-                          TokenKeys, const MoloraRoom<Real>&, View<Real, 3> dA, Write);
+                          TokenKeys, const MoloraRoom<Real>&, View<Wide<Real>, 3> dA, Write);
     void (*backward_input)(Stream, View<const Real, 2> dy, View<const Real, 2> w, View<const Real, 2> du,
                            View<const Real, 3> A, const ExpertPairs&, Dropout, TokenKeys,
                            const MoloraRoom<Real>&, View<Real, 2> dx, Write);
@@ -54,7 +54,7 @@ inline constinit KernelSlot<MoloraLinearKernels> molora_linear_slot{"molora_line
 namespace detail {
 
 template <class Real>
-void check_molora_linear(const Var<Real>& x, const Var<Real>& w, const LoraWeights<Real>& experts,
+void check_molora_linear(const Var<Real>& x, const Weight<Real>& w, const LoraWeights<Real>& experts,
                          const Tensor<std::int32_t>& expert, const Var<Wide<Real>>& weight) {
     const Shape &X = x.shape(), &W = w.shape(), &A = experts.A.shape(), &B = experts.B.shape();
     if (X.rank() != 2 || W.rank() != 2 || A.rank() != 3 || B.rank() != 3 || expert.shape().rank() != 2 ||
@@ -73,7 +73,7 @@ struct MoloraLinearState {
     Stream stream;
     Tensor<std::int32_t> begin, pair, token;
     Tensor<Real> x, u;  // x only when A or w needs a gradient
-    Var<Real> w;
+    Weight<Real> w;
     LoraWeights<Real> experts;  // its dropout is the active one
     Var<Wide<Real>> weight;
     Segments segments;
@@ -133,7 +133,7 @@ private:
 /// x [T, D], w [O, D], experts: A [E, R, D], B [E, O, R]; expert [T, K] in [0, E) or negative (none),
 /// weight [T, K] -> [T, O]. A token chooses an expert at most once.
 template <class Real>
-Var<Real> molora_linear(Tape& tape, const Var<Real>& x, const Var<Real>& w, const LoraWeights<Real>& experts,
+Var<Real> molora_linear(Tape& tape, const Var<Real>& x, const Weight<Real>& w, const LoraWeights<Real>& experts,
                         const Tensor<std::int32_t>& expert, const Var<Wide<Real>>& weight,
                         const Segments& segments) {
     detail::check_molora_linear(x, w, experts, expert, weight);

@@ -16,14 +16,14 @@ struct RmsNormKernels {
                            View<const Real, 2> dy, View<Real, 2> dx, Write);
     /// One chain per column over the rows, starting from what dw holds.
     void (*backward_weight)(Stream, View<const Real, 2> x, View<const Wide<Real>, 1> r,
-                            View<const Real, 2> dy, View<Real, 1> dw, Write);
+                            View<const Real, 2> dy, View<Wide<Real>, 1> dw, Write);
 };
 
 inline constinit KernelSlot<RmsNormKernels> rms_norm_slot{"rms_norm"};
 
 /// x [T, D], w [D] -> [T, D]. eps is added to the mean square.
 template <class Real>
-Var<Real> rms_norm(Tape& tape, const Var<Real>& x, const Var<Real>& w, double eps) {
+Var<Real> rms_norm(Tape& tape, const Var<Real>& x, const Weight<Real>& w, double eps) {
     if (x.shape().rank() != 2 || w.shape().rank() != 1 || x.extent(1) != w.extent(0)) {
         throw Error{ErrorCode::shape, "rms_norm", "x [T, D] and w [D]",
                     format("x {}, w {}", x.shape().text(), w.shape().text())};

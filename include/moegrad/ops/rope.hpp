@@ -19,7 +19,8 @@ enum class Rotation { forward, backward };
 template <class Real>
 struct RopeKernels {
     /// cos, sin [positions, head/2]; position [T]; x, y [T, H head].
-    void (*rotate)(Stream, View<const Real, 2> x, View<const Real, 2> cos, View<const Real, 2> sin,
+    void (*rotate)(Stream, View<const Real, 2> x, View<const Wide<Real>, 2> cos,
+                   View<const Wide<Real>, 2> sin,
                    View<const std::int32_t, 1> position, View<Real, 2> y, Rotation, Write);
 };
 
@@ -27,7 +28,7 @@ inline constinit KernelSlot<RopeKernels> rope_slot{"rope"};
 
 /// x [T, H head] -> [T, H head]; likewise for keys, [T, Hkv head]. The table grows to the largest position.
 template <class Real>
-Var<Real> rope(Tape& tape, const Var<Real>& x, const RopeTable<Real>& table, const Segments& segments) {
+Var<Real> rope(Tape& tape, const Var<Real>& x, const RopeTable<Wide<Real>>& table, const Segments& segments) {
     if (x.shape().rank() != 2 || x.extent(0) != segments.tokens() || x.extent(1) % table.head_dim() != 0) {
         throw Error{ErrorCode::shape, "rope",
                     format("x [{}, H {}] (tokens, heads of the table)", segments.tokens(), table.head_dim()),

@@ -84,7 +84,7 @@ void require_states(const NamedRouters<Real>& routers) {
 
 /// Everything that training changes.
 template <class Real>
-StateTensors state_tensors(const std::vector<Parameter<Real>*>& parameters,
+StateTensors state_tensors(const std::vector<Parameter<Wide<Real>>*>& parameters,
                            const NamedRouters<Real>& routers) {
     require_states<Real>(routers);
     StateTensors state;

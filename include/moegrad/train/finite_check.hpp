@@ -17,7 +17,7 @@ namespace moegrad {
 /// A weight that is not a number makes every gradient bad: it is to blame before any of them.
 template <class Real>
 void require_finite_weights(Context& context, Decoder<Real>& model,
-                            const std::vector<Parameter<Real>*>& trainable, Index step) {
+                            const std::vector<Parameter<Wide<Real>>*>& trainable, Index step) {
     auto weights = model.base_parameters();
     weights.insert(weights.end(), trainable.begin(), trainable.end());
     const auto first = context.template make<Index>({1});
@@ -33,7 +33,7 @@ void require_finite_weights(Context& context, Decoder<Real>& model,
 
 template <class Real>
 void require_finite_step(Context& context, Decoder<Real>& model,
-                         const std::vector<Parameter<Real>*>& trainable, const StepReport& report) {
+                         const std::vector<Parameter<Wide<Real>>*>& trainable, const StepReport& report) {
     if (std::isfinite(report.gradient_norm) && std::isfinite(report.cross_entropy)) return;
     require_finite_weights(context, model, trainable, report.step);
     std::string culprit = "the loss";

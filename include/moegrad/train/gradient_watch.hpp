@@ -47,7 +47,7 @@ template <class Real>
 class GradientWatch {
 public:
     /// Before the first step.
-    explicit GradientWatch(const std::vector<Parameter<Real>*>& parameters) : parameters_(parameters) {
+    explicit GradientWatch(const std::vector<Parameter<Wide<Real>>*>& parameters) : parameters_(parameters) {
         std::vector<std::string> zero;
         for (auto* b : parameters) {
             const std::size_t at = b->name().rfind("lora_B");
@@ -109,7 +109,7 @@ private:
         if (number == most + 1) list += ", ..";
     }
 
-    std::vector<Parameter<Real>*> parameters_;
+    std::vector<Parameter<Wide<Real>>*> parameters_;
     std::set<std::string> waiting_;
 };
 

@@ -89,7 +89,7 @@ private:
         std::set<const void*> of_router;
         if (adapter.router() != nullptr)
             for (auto* p : adapter.router()->parameters()) of_router.insert(p);
-        std::vector<Parameter<Real>*> own;
+        std::vector<Parameter<Wide<Real>>*> own;
         for (auto* p : adapter.parameters()) {
             if (of_router.count(p) > 0) {
                 add(router, *p);
@@ -101,7 +101,7 @@ private:
     }
 
     void add_stack(ProjectionCount& one, Parameter<Real>& weight, LoraParameters<Real>& lora) {
-        std::vector<Parameter<Real>*> all{&weight};
+        std::vector<Parameter<Wide<Real>>*> all{&weight};
         if (lora.defined()) all.insert(all.end(), {&lora.A, &lora.B});
         add_all(one, all);
     }
@@ -112,7 +112,7 @@ private:
     }
 
     /// Parameters of one projection; where they are stacks, also which of their matrices train.
-    void add_all(ProjectionCount& one, const std::vector<Parameter<Real>*>& all) {
+    void add_all(ProjectionCount& one, const std::vector<Parameter<Wide<Real>>*>& all) {
         std::set<Index> trained;
         for (auto* p : all) {
             if (!p->defined()) continue;

@@ -49,7 +49,7 @@ public:
         }
     }
 
-    const std::vector<Parameter<Real>*>& parameters() const { return parameters_; }
+    const std::vector<Parameter<Wide<Real>>*>& parameters() const { return parameters_; }
     NamedRouters<Real> routers() { return model_routers(model_); }
     ThreadPool& pool() { return context_.pool(); }
     Index steps_done() const { return steps_; }
@@ -266,7 +266,7 @@ private:
     Decoder<Real>& model_;
     std::vector<std::string> penalties_;
     TrainerOptions options_;
-    std::vector<Parameter<Real>*> parameters_;
+    std::vector<Parameter<Wide<Real>>*> parameters_;
     std::vector<double> rate_ratios_;  // empty: all 1
     Index steps_ = 0, segments_ = 0, micro_batches_ = 0;
     std::map<std::string, double> coefficients_, units_;

@@ -5,7 +5,7 @@
 //   MOEGRAD_CPU_SEATS(rms_norm)      // float and double into rms_norm_slot
 //
 // Kernels have internal linkage: two translation units with other flags can never swap their code.
-// The bf16 seats of the CPU stay empty: bf16 models run on a GPU.
+// The bf16 seats of the CPU stay empty: bf16 models run on a GPU. They can be planned all the same (Device::dry).
 
 #include <moegrad/core/slot.hpp>
 
@@ -14,5 +14,6 @@
     namespace {                                                                                     \
     [[maybe_unused]] const bool float_seat = op##_slot.fill<float>(Device::cpu, kernels<float>);    \
     [[maybe_unused]] const bool double_seat = op##_slot.fill<double>(Device::cpu, kernels<double>); \
+    [[maybe_unused]] const bool planned_seat = op##_slot.fill_dry<bf16>();                          \
     }                                                                                               \
     }
