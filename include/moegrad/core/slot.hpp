@@ -8,6 +8,9 @@
 // and type. Filled slots form a linked list, which the tests and `doctor` walk.
 // Whoever fills a seat also fills that of Device::dry, with functions of the same types that do nothing.
 
+#include <cstddef>
+#include <utility>
+
 #include <moegrad/core/device.hpp>
 #include <moegrad/core/error.hpp>
 
@@ -26,18 +29,15 @@ struct Nothing {
     }
 };
 
-/// A table of kernels, an aggregate of function pointers, in which every member does nothing.
-template <class Table, class... Members>
-constexpr Table table_of_nothing(Members... members) {
-    if constexpr (requires { Table{members..., Nothing()}; }) {
-        return table_of_nothing<Table>(members..., Nothing());
-    } else {
-        return Table{members...};
-    }
+/// A table of kernels, an aggregate of function pointers and nothing else, in which every member does nothing.
+template <class Table, std::size_t... Member>
+constexpr Table table_of_nothing(std::index_sequence<Member...>) {
+    return Table{(static_cast<void>(Member), Nothing())...};
 }
 
 template <class Table>
-inline constexpr Table nothing = table_of_nothing<Table>();
+inline constexpr Table nothing =
+    table_of_nothing<Table>(std::make_index_sequence<sizeof(Table) / sizeof(void (*)())>());
 
 }  // namespace detail
 

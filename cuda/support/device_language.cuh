@@ -1,0 +1,30 @@
+#pragma once
+// The words of the CUDA language that a plain C++ compiler has not: how a kernel is launched and where its dynamic shared
+// memory lies. Kernels use these and never <<< >>> or `extern __shared__`, so that the emulator of the tests
+// (tests/cuda_emulated) can put a file of the same name in the place of this one and run them on the CPU.
+// Static shared arrays are plain `__shared__` declarations. No two blocks of a kernel may wait for each other.
+
+#include <cuda_runtime.h>
+
+#include <moegrad/cuda/support/check.cuh>
+
+namespace moegrad::cuda {
+
+/// The dynamic shared memory of this block, 128-byte aligned.
+template <class T>
+__device__ inline T* dynamic_shared() {
+    extern __shared__ __align__(128) unsigned char moegrad_dynamic_shared[];
+    return reinterpret_cast<T*>(moegrad_dynamic_shared);
+}
+
+/// Runs kernel(arguments...) on `grid` blocks of `block` threads. A grid without blocks does nothing.
+template <class... Parameters, class... Arguments>
+void launch(const char* place, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
+            cudaStream_t stream, Arguments&&... arguments) {
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+    if (shared_bytes > 48 * 1024) allow_shared_memory(kernel, static_cast<int>(shared_bytes), place);
+    kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
+    launched(place);
+}
+
+}  // namespace moegrad::cuda

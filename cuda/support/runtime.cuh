@@ -1,0 +1,118 @@
+#pragma once
+// The process's side of the GPU: one stream, memory, uploads through a pinned ring, and counts of the calls that a steady
+// step must not make. Linked into a program, this gives core its DeviceMemory.
+
+#include <atomic>
+#include <cstring>
+#include <mutex>
+
+#include <moegrad/core/context.hpp>
+#include <moegrad/core/device_memory.hpp>
+#include <moegrad/cuda/support/check.cuh>
+
+namespace moegrad::cuda {
+
+/// Since the program started. `train` prints what a steady step adds: 0 and 0.
+struct RuntimeCounts {
+    std::atomic<long> allocations{0}, synchronising{0};
+};
+inline RuntimeCounts runtime_counts;
+
+/// All work of the process runs in this one stream, in order.
+inline cudaStream_t stream() {
+    static const cudaStream_t made = [] {
+        cudaStream_t s = nullptr;
+        check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "stream");
+        return s;
+    }();
+    return made;
+}
+inline cudaStream_t cuda_stream(const Stream&) {
+    return stream();
+}
+
+inline void wait(const char* place) {
+    ++runtime_counts.synchronising;
+    check(cudaStreamSynchronize(stream()), place);
+}
+
+/// Out of memory says what was asked and what is free.
+inline void* allocate(std::size_t bytes, const char* place) {
+    ++runtime_counts.allocations;
+    void* memory = nullptr;
+    if (cudaMalloc(&memory, bytes) == cudaSuccess) return memory;
+    cudaGetLastError();  // forget it: the next launch must not report this one
+    std::size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), place);
+    throw Error{ErrorCode::memory, place, format("{} bytes on the GPU", bytes),
+                format("{} of {} bytes free", free, total),
+                "moegrad estimate says what a run needs; a smaller micro-batch, checkpointing or NF4 weights need less"};
+}
+
+/// cudaFree waits for the device, so blocks may go while kernels that read them run.
+inline void release(void* memory) {
+    ++runtime_counts.allocations;
+    cudaFree(memory);  // in destructors: nothing to throw
+}
+
+/// Pinned memory that uploads pass through, so that the caller's block may go at once. A slot is written again only when
+/// the copy out of it is done.
+class UploadRing {
+public:
+    static constexpr std::size_t kSlot = std::size_t{4} << 20;
+    static constexpr int kSlots = 8;
+
+    static UploadRing& get() {
+        static UploadRing ring;
+        return ring;
+    }
+    void upload(void* to, const void* from, std::size_t bytes) {
+        const std::lock_guard lock(mutex_);
+        for (std::size_t done = 0; done < bytes; done += kSlot) {
+            const std::size_t part = bytes - done < kSlot ? bytes - done : kSlot;
+            const int slot = next_++ % kSlots;
+            if (used_[slot] && cudaEventQuery(free_[slot]) != cudaSuccess) {
+                ++runtime_counts.synchronising;
+                check(cudaEventSynchronize(free_[slot]), "upload");
+            }
+            unsigned char* staged = memory_ + static_cast<std::size_t>(slot) * kSlot;
+            std::memcpy(staged, static_cast<const unsigned char*>(from) + done, part);
+            check(cudaMemcpyAsync(static_cast<unsigned char*>(to) + done, staged, part, cudaMemcpyHostToDevice, stream()),
+                  "upload");
+            check(cudaEventRecord(free_[slot], stream()), "upload");
+            used_[slot] = true;
+        }
+    }
+
+private:
+    UploadRing() {
+        check(cudaHostAlloc(reinterpret_cast<void**>(&memory_), kSlot * kSlots, cudaHostAllocDefault), "pinned memory");
+        for (auto& event : free_) check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "pinned memory");
+    }
+
+    std::mutex mutex_;
+    unsigned char* memory_ = nullptr;
+    cudaEvent_t free_[kSlots];
+    bool used_[kSlots] = {};
+    int next_ = 0;
+};
+
+inline void copy(void* to, const void* from, std::size_t bytes, Copy kind) {
+    if (kind == Copy::upload) return UploadRing::get().upload(to, from, bytes);
+    const cudaMemcpyKind direction = kind == Copy::download ? cudaMemcpyDeviceToHost : cudaMemcpyDeviceToDevice;
+    check(cudaMemcpyAsync(to, from, bytes, direction, stream()), "copy");
+    if (kind == Copy::download) wait("download");
+}
+
+inline const DeviceMemory device_memory{
+    allocate, release,
+    [](void* place, unsigned char value, std::size_t bytes) {
+        if (bytes > 0) check(cudaMemsetAsync(place, value, bytes, stream()), "fill");
+    },
+    copy, [] { wait("wait"); }};
+
+namespace {
+[[maybe_unused]] const bool registered = (cuda_memory() = device_memory, true);
+}
+
+}  // namespace moegrad::cuda
