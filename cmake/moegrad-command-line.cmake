@@ -54,6 +54,9 @@ function(moegrad_command_line_library)
     target_link_libraries(moegrad_command_line PRIVATE tomlplusplus::tomlplusplus)
     target_compile_definitions(moegrad_command_line PRIVATE MOEGRAD_HAVE_TOML=1)
   endif()
+  if(TARGET moegrad::cuda)  # models in bf16, which only a GPU runs
+    target_compile_definitions(moegrad_command_line PRIVATE MOEGRAD_HAVE_CUDA=1)
+  endif()
   # The time of a run is spent in the kernels, which keep their own -O3; what is won here is build time.
   target_compile_options(moegrad_command_line PRIVATE $<IF:$<CONFIG:Debug>,-O0,-O1> -ffp-contract=off)
   # Verbs of a unit share the models that they instantiate; two units for two cores: what trains, and the rest.

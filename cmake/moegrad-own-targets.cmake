@@ -11,6 +11,10 @@ endif()
 target_compile_options(moegrad_own INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
 target_compile_options(moegrad_cpu_kernels PRIVATE $<TARGET_PROPERTY:moegrad_own,INTERFACE_COMPILE_OPTIONS>)
 
+if(TARGET moegrad_cuda_kernels AND MOEGRAD_WARNINGS)
+  target_compile_options(moegrad_cuda_kernels PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>)
+endif()
+
 # An executable of this tree: linked with every kernel that there is.
 function(moegrad_own_executable target)
   add_executable(${target} ${ARGN})

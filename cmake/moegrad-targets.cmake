@@ -83,6 +83,14 @@ add_library(moegrad::moegrad ALIAS moegrad_moegrad)
 target_link_libraries(moegrad_moegrad INTERFACE
   moegrad_headers "$<LINK_LIBRARY:WHOLE_ARCHIVE,moegrad_cpu_kernels>")
 
+# In the source tree cuda/ stands beside include/; users of either tree write <moegrad/cuda/...>.
+set(moegrad_cuda_include "${MOEGRAD_INCLUDE_DIR}")
+if(NOT EXISTS "${MOEGRAD_INCLUDE_DIR}/moegrad/cuda")
+  set(moegrad_cuda_include "${moegrad_generated}/include")
+  file(MAKE_DIRECTORY "${moegrad_cuda_include}/moegrad")
+  file(CREATE_LINK "${MOEGRAD_CUDA_DIR}" "${moegrad_cuda_include}/moegrad/cuda" SYMBOLIC)
+endif()
+
 set(MOEGRAD_CUDA AUTO CACHE STRING "CUDA kernels: AUTO (when nvcc is there), ON, OFF")
 set_property(CACHE MOEGRAD_CUDA PROPERTY STRINGS AUTO ON OFF)
 file(GLOB moegrad_cuda_headers CONFIGURE_DEPENDS "${MOEGRAD_CUDA_DIR}/*.cuh")

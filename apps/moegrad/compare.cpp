@@ -9,7 +9,7 @@ using namespace moegrad;
 namespace {
 
 struct CompareFlags {
-    std::string file, out;
+    std::string file, out, device;
     int threads = 0;
 };
 
@@ -20,6 +20,8 @@ void add_compare(CLI::App& app) {
         ->required()
         ->check(CLI::ExistingFile);
     verb->add_option("--out", flags->out, "folder [runs/NAME]; what is done there is not run again");
+    verb->add_option("--device", flags->device, "cpu or cuda: train.device of every run")
+        ->check(CLI::IsMember({"cpu", "cuda"}));
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
     verb->callback([=] {
         CompareSpec spec = read_compare_toml(flags->file);
@@ -29,6 +31,7 @@ void add_compare(CLI::App& app) {
         }
         spec.output = flags->out.empty() ? "runs/" + spec.name : flags->out;
         spec.threads = flags->threads;
+        if (!flags->device.empty()) spec.base.device = flags->device == "cuda" ? Device::cuda : Device::cpu;
         compare_and_print(spec);
     });
 }

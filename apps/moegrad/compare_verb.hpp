@@ -72,11 +72,17 @@ private:
 
 /// Runs the comparison and prints what came of it.
 inline CompareResult compare_and_print(const CompareSpec& spec) {
-    if (spec.base.dtype != Number::float32) {
-        throw Error{ErrorCode::config, "base.model.dtype", "float32", name(spec.base.dtype),
-                    "comparisons run in float32"};
+    const bool narrow = spec.base.dtype == Number::bfloat16 && spec.base.device == Device::cuda;
+    if (spec.base.dtype != Number::float32 && !narrow) {
+        throw Error{ErrorCode::config, "base.model.dtype", "float32, or bfloat16 on a GPU",
+                    name(spec.base.dtype)};
     }
+    if (spec.base.device == Device::cuda) require_cuda("train.device");
+#ifdef MOEGRAD_HAVE_CUDA
+    const auto result = narrow ? run_compare<bf16>(spec, LiveLine()) : run_compare<float>(spec, LiveLine());
+#else
     const auto result = run_compare<float>(spec, LiveLine());
+#endif
     std::printf("\n%s\n%s\n%s", compare_table(result).c_str(), compare_text(result).c_str(),
                 compare_speeds(result).c_str());
     std::printf("compare.json, compare.csv and a folder per run in %s\nreport: %s\n", spec.output.c_str(),

@@ -13,6 +13,7 @@
 #include <moegrad/train/model_files.hpp>
 
 #include "adapter_reading_flags.hpp"
+#include "device_flags.hpp"
 #include "verbs.hpp"
 
 using namespace moegrad;
@@ -21,7 +22,8 @@ namespace {
 
 struct EvalFlags {
     AdapterReading reading;
-    std::string model, adapter, out, format, style = "lm-eval", device = "cpu", dtype = "float32";
+    DeviceFlags device;
+    std::string model, adapter, out, format, style = "lm-eval";
     std::vector<std::string> tasks;
     Index limit = 0, batch = 16;
     int threads = 0;
@@ -78,11 +80,12 @@ struct Evaluator {
 
     explicit Evaluator(const EvalFlags& flags_)
         : flags(flags_),
-          model(load_model<Real>(flags_.model)),
+          model(load_model<Real>(flags_.model, flags_.device.place())),
           tokenizer(load_tokenizer(flags_.model)),
-          context({.device = Device::cpu, .threads = flags_.threads}) {
+          context({.device = flags_.device.place(), .threads = flags_.threads}) {
         if (flags.adapter.empty()) return;
         load_adapter(*model, flags.adapter, flags.reading);
+        move_to(*model, flags.device.place());
         for (const auto* parameter : trainable_parameters(*model)) trainable += parameter->size();
     }
 
@@ -209,7 +212,8 @@ void add_eval(CLI::App& app) {
                      "text (perplexity)")
         ->check(CLI::IsMember({"lm-eval", "letter", "generate", "text"}));
     verb->add_option("--limit", flags->limit, "only the first N items of a task; 0: all")->check(natural);
-    verb->add_option("--batch", flags->batch, "items per forward; changes no result")->check(positive);
+    verb->add_option("--batch", flags->batch, "items per forward; on the CPU it changes no result")
+        ->check(positive);
     verb->add_option("--max-new-tokens", flags->generate.max_new_tokens, "generate: at most this many")
         ->check(positive);
     verb->add_option("--temperature", flags->generate.temperature, "generate: 0 takes the likeliest token")
@@ -221,14 +225,10 @@ void add_eval(CLI::App& app) {
         ->check(probability_above_zero());
     verb->add_option("--seed", flags->generate.seed, "generate: of the sampling");
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
-    verb->add_option("--device", flags->device, "cpu");
-    verb->add_option("--dtype", flags->dtype, "float32, or float64 to see how far float32 is off")
-        ->check(CLI::IsMember({"float32", "float64", "bfloat16"}));
+    add_device_flags(verb, flags->device);
     verb->add_option("--out", flags->out, "folder for results.json, items.jsonl and tokens.json")->required();
     verb->callback([=] {
-        require_cpu(flags->device);
-        refuse_bfloat16(flags->dtype);
-        flags->dtype == "float64" ? run_eval<double>(*flags) : run_eval<float>(*flags);
+        with_number(number_for(flags->device, flags->model), [&]<class Real>() { run_eval<Real>(*flags); });
     });
 }
 

@@ -11,6 +11,7 @@
 #include <moegrad/train/model_files.hpp>
 
 #include "adapter_reading_flags.hpp"
+#include "device_flags.hpp"
 #include "verbs.hpp"
 
 using namespace moegrad;
@@ -19,17 +20,20 @@ namespace {
 
 struct GenerateFlags {
     AdapterReading reading;
-    std::string model, adapter, prompt, dtype = "float32", device = "cpu";
+    DeviceFlags device;
+    std::string model, adapter, prompt;
     GenerateOptions options;
     int threads = 0;
 };
 
 template <class Real>
 void run_generate(const GenerateFlags& flags) {
-    auto model = load_model<Real>(flags.model);
+    const Device device = flags.device.place();
+    auto model = load_model<Real>(flags.model, device);
     if (!flags.adapter.empty()) load_adapter(*model, flags.adapter, flags.reading);
+    move_to(*model, device);
     const Tokenizer tokenizer = load_tokenizer(flags.model);
-    Context context({.device = Device::cpu, .threads = flags.threads});
+    Context context({.device = device, .threads = flags.threads});
     GenerateOptions options = flags.options;
     options.stop = load_generation_config(flags.model, model->config()).eos_token_ids;
     Detokenizer text(tokenizer);
@@ -73,14 +77,11 @@ void add_generate(CLI::App& app) {
         ->check(probability_above_zero());
     verb->add_option("--seed", flags->options.seed, "of the sampling");
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
-    verb->add_option("--device", flags->device, "cpu");
-    verb->add_option("--dtype", flags->dtype, "float32 or float64")
-        ->check(CLI::IsMember({"float32", "float64", "bfloat16"}));
+    add_device_flags(verb, flags->device);
     verb->callback([=] {
-        require_cpu(flags->device);
-        refuse_bfloat16(flags->dtype);
         require_draw(*verb, flags->options);
-        flags->dtype == "float64" ? run_generate<double>(*flags) : run_generate<float>(*flags);
+        with_number(number_for(flags->device, flags->model),
+                    [&]<class Real>() { run_generate<Real>(*flags); });
     });
 }
 

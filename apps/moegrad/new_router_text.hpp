@@ -20,6 +20,7 @@ template <class Real>  // float in float models; double where gradients are chec
 struct @TYPE@ : moegrad::GateRouter<Real> {
     using moegrad::GateRouter<Real>::gate;  // z = x W^T with the checkpoint's W [E, D]; router.mode: what of it trains
     using moegrad::GateRouter<Real>::k;     // K, slots per token: router.top_k
+    static constexpr bool reads_on_host = true;  // route looks at numbers itself: a GPU waits, and records no such step
     Real floor{};
     moegrad::PenaltySettings penalties{};
 
@@ -36,13 +37,17 @@ struct @TYPE@ : moegrad::GateRouter<Real> {
         const auto best = top_k(tape, z.value(), k);                // [T, K] experts, best first
         moegrad::Routing<Real> routing;
         routing.expert = moegrad::classify_slots<Real>(tape, best, input.segments, this->experts());
+        // Numbers that are read here come to the host: themselves on a CPU, copies from a GPU.
+        const auto share = host(p.value());
+        const auto place = host(best), expert = host(routing.expert);
         for (moegrad::Index t = 0; t < best.extent(0); ++t) {
-            const Real first = p.value().matrix()(t, best.matrix()(t, 0));
+            const Real first = share.matrix()(t, place.matrix()(t, 0));
             for (moegrad::Index slot = 1; slot < k; ++slot) {
-                const Real chosen = p.value().matrix()(t, best.matrix()(t, slot));
-                if (chosen < floor * first) routing.expert.matrix()(t, slot) = moegrad::kUnused;  // costs nothing
+                const Real chosen = share.matrix()(t, place.matrix()(t, slot));
+                if (chosen < floor * first) expert.matrix()(t, slot) = moegrad::kUnused;  // costs nothing
             }
         }
+        copy_values(expert, routing.expert);
         routing.weight = chosen_softmax(tape, z, best, routing.expert);  // [T, K], differentiable
         add_penalties(tape, routing, z, p, best, input.segments, this->experts(), penalties);  // router.aux, z_coef
         routing.stats = route_stats(tape, routing.expert, routing.expert, p.value(), input.segments);  // for the log

@@ -7,6 +7,7 @@
 #include <moegrad/train/pretrain.hpp>
 #include <moegrad/train/stop_signal.hpp>
 
+#include "device_flags.hpp"
 #include "toml_config.hpp"
 #include "verbs.hpp"
 
@@ -25,8 +26,9 @@ void add_pretrain(CLI::App& app) {
     verb->add_flag("--resume", *resume, "go on from the newest checkpoint in output.dir, with its settings");
     verb->add_flag("--replace", *replace, "give up a finished run in output.dir");
     const std::map<std::string, std::string> shorter{
-        {"train.steps", ",--steps"}, {"train.batch", ",--batch"}, {"train.threads", ",--threads"},
-        {"train.seed", ",--seed"},   {"optim.lr", ",--lr"},       {"output.dir", ",--out"}};
+        {"train.steps", ",--steps"},   {"train.batch", ",--batch"}, {"train.threads", ",--threads"},
+        {"train.device", ",--device"}, {"train.dtype", ",--dtype"}, {"train.seed", ",--seed"},
+        {"optim.lr", ",--lr"},         {"output.dir", ",--out"}};
     for (const auto& entry : pretrain_table().entries()) {
         const std::string key = entry.key;
         const auto alias = shorter.find(key);
@@ -55,8 +57,10 @@ void add_pretrain(CLI::App& app) {
             fmt::print("{}\n", line);
             std::fflush(stdout);
         };
-        const auto summary = run_pretraining<float>(
-            *config, say, {.resume = *resume, .replace = *replace, .stop = &signal.requested()});
+        detail::check_device(config->place(), config->number());
+        const RunControl control{.resume = *resume, .replace = *replace, .stop = &signal.requested()};
+        const auto summary = with_number(
+            config->number(), [&]<class Real>() { return run_pretraining<Real>(*config, say, control); });
         if (summary.interrupted) {
             fmt::print("stopped; this goes on:\n  {} pretrain --resume --out {}\n", program_name(),
                        shell_quoted(config->output));

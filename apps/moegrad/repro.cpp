@@ -5,6 +5,7 @@
 #include <moegrad/train/repro.hpp>
 #include <moegrad/train/run.hpp>
 
+#include "device_flags.hpp"
 #include "verbs.hpp"
 
 using namespace moegrad;
@@ -27,11 +28,7 @@ void add_repro(CLI::App& app) {
             std::fflush(stdout);
         };
         const auto train = [&](const RunConfig& config) {
-            if (config.dtype == Number::float64) {
-                run_training<double>(config, say);
-            } else {
-                run_training<float>(config, say);
-            }
+            with_number(config.dtype, [&]<class Real>() { run_training<Real>(config, say); });
         };
         const ReproResult result = reproduce(*options, train, say);
         if (!result.equal) {

@@ -30,6 +30,7 @@ inline std::shared_ptr<RunFlags> add_run_flags(CLI::App& verb) {
                                                      {"train.steps", ",--steps"},
                                                      {"train.batch", ",--batch"},
                                                      {"train.threads", ",--threads"},
+                                                     {"train.device", ",--device"},
                                                      {"train.seed", ",--seed"},
                                                      {"optim.lr", ",--lr"},
                                                      {"output.dir", ",--out"},

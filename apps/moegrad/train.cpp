@@ -6,6 +6,7 @@
 #include <moegrad/train/run.hpp>
 #include <moegrad/train/stop_signal.hpp>
 
+#include "device_flags.hpp"
 #include "run_flags.hpp"
 #include "verbs.hpp"
 
@@ -34,21 +35,19 @@ RunSummary train(const RunConfig& config, bool resume, bool replace) {
     };
     const StopSignal signal;
     const RunControl control{.resume = resume, .replace = replace, .stop = &signal.requested()};
-    return config.dtype == Number::float64 ? run_training<double>(config, say, control)
-                                           : run_training<float>(config, say, control);
+    detail::check_device(config.device, config.dtype);
+    return with_number(config.dtype, [&]<class Real>() { return run_training<Real>(config, say, control); });
 }
 
 void add_train(CLI::App& app) {
-    auto file = std::make_shared<std::string>(), device = std::make_shared<std::string>("cpu");
+    auto file = std::make_shared<std::string>();
     auto resume = std::make_shared<bool>(false), replace = std::make_shared<bool>(false);
     CLI::App* verb = app.add_subcommand("train", "fine-tune a checkpoint; flags override the file");
     verb->add_option("--config", *file, "TOML file with the keys below")->check(CLI::ExistingFile);
-    verb->add_option("--device", *device, "cpu");
     verb->add_flag("--resume", *resume, "go on from the newest checkpoint in output.dir");
     verb->add_flag("--replace", *replace, "give up a finished run in output.dir");
     const auto flags = add_run_flags(*verb);
     verb->callback([=] {
-        require_cpu(*device);
         RunConfig config = run_config({}, *file, *flags);
         if (*resume) config = resumed_config(config.output, *file, *flags);
         const auto summary = train(config, *resume, *replace);

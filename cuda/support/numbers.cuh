@@ -2,6 +2,8 @@
 // Numbers of a kernel: computed in float, stored as float or bf16. Pack<T>: 16 bytes of them, for kernels that memory
 // limits. `aligned` says whether a matrix may be read so; where not, kernels go one by one.
 
+#include <cuda_runtime.h>
+
 #include <cstdint>
 
 #include <moegrad/core/bf16.hpp>

@@ -9,6 +9,7 @@
 #include <moegrad/core/context.hpp>
 #include <moegrad/core/device_memory.hpp>
 #include <moegrad/cuda/support/check.cuh>
+#include <moegrad/cuda/support/describe.cuh>
 
 namespace moegrad::cuda {
 
@@ -17,6 +18,15 @@ struct RuntimeCounts {
     std::atomic<long> allocations{0}, synchronising{0};
 };
 inline RuntimeCounts runtime_counts;
+
+/// While a step is recorded the host may neither wait, nor allocate, nor send: a replay would not do it again.
+inline bool recording = false;
+
+inline void refuse_while_recording(const char* place, const char* what) {
+    if (!recording) return;
+    throw Error{ErrorCode::unsupported, place, "work for the device alone while a step is recorded", what,
+                "set train.graphs = false; a router that does this says so with reads_on_host"};
+}
 
 /// All work of the process runs in this one stream, in order.
 inline cudaStream_t stream() {
@@ -32,12 +42,14 @@ inline cudaStream_t cuda_stream(const Stream&) {
 }
 
 inline void wait(const char* place) {
+    refuse_while_recording(place, "a wait for the device");
     ++runtime_counts.synchronising;
     check(cudaStreamSynchronize(stream()), place);
 }
 
 /// Out of memory says what was asked and what is free.
 inline void* allocate(std::size_t bytes, const char* place) {
+    refuse_while_recording(place, "memory of the system");
     ++runtime_counts.allocations;
     void* memory = nullptr;
     if (cudaMalloc(&memory, bytes) == cudaSuccess) return memory;
@@ -98,6 +110,7 @@ private:
 };
 
 inline void copy(void* to, const void* from, std::size_t bytes, Copy kind) {
+    if (kind != Copy::inside) refuse_while_recording("copy", "a copy between host and device");
     if (kind == Copy::upload) return UploadRing::get().upload(to, from, bytes);
     const cudaMemcpyKind direction = kind == Copy::download ? cudaMemcpyDeviceToHost : cudaMemcpyDeviceToDevice;
     check(cudaMemcpyAsync(to, from, bytes, direction, stream()), "copy");
@@ -109,7 +122,7 @@ inline const DeviceMemory device_memory{
     [](void* place, unsigned char value, std::size_t bytes) {
         if (bytes > 0) check(cudaMemsetAsync(place, value, bytes, stream()), "fill");
     },
-    copy, [] { wait("wait"); }};
+    copy, [] { wait("wait"); }, describe};
 
 namespace {
 [[maybe_unused]] const bool registered = (cuda_memory() = device_memory, true);

@@ -8,14 +8,6 @@
 
 namespace moegrad::cuda {
 
-/// Words that kernels set to 1.
-struct DeviceStatus {
-    int not_finite = 0;   // a loss, a gradient or a router score that is no number
-    int overflow = 0;     // more routed rows than the row budget holds
-    int bad_index = 0;    // an expert, a column or a token id out of range
-    int reserved = 0;
-};
-
 namespace detail {
 
 struct StepBlock {

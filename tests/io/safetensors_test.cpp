@@ -92,6 +92,31 @@ TEST_CASE("safetensors: integers are exact or an error") {
     expect_error(ErrorCode::unsupported, "I64", [&] { file.read(file.at("a"), std::span(reals)); });
 }
 
+TEST_CASE("safetensors: numbers read as bf16: bits as they lie, others rounded to nearest, ties to even") {
+    const TemporaryFolder folder;
+    SafetensorsWriter writer;
+    // 1 + 2^-8 and 1 + 3 2^-8 lie half-way between two bf16; 3.4e38 is beyond the largest.
+    const std::vector<float> values{1.0f, 1.00390625f, 1.01171875f, -0.3333333f, HUGE_VALF};
+    const std::vector<float> large{3.4e38f};
+    const std::vector<Index> shape{5}, one{1};
+    for (const auto type : {StoredType::f32, StoredType::bf16, StoredType::f16})
+        writer.add(std::string(name(type)), type, shape, std::span<const float>(values));
+    writer.add("large", StoredType::f32, one, std::span<const float>(large));
+    writer.save(folder.file("a"));
+    const SafetensorsFile file(folder.file("a"));
+    for (const char* stored : {"F32", "BF16"}) {
+        std::vector<bf16> numbers(5);
+        file.read(file.at(stored), std::span(numbers));
+        for (std::size_t i = 0; i < 5; ++i) CHECK(numbers[i].bits == bf16(values[i]).bits);
+    }
+    std::vector<bf16> numbers(5);
+    file.read(file.at("F16"), std::span(numbers));
+    CHECK(static_cast<float>(numbers[1]) == 1.0f);
+    CHECK(static_cast<float>(numbers[3]) == static_cast<float>(bf16(-0.33325195f)));
+    expect_error(ErrorCode::value, "bfloat16",
+                 [&] { file.read(file.at("large"), std::span(numbers).first(1)); });
+}
+
 TEST_CASE("safetensors: a double that float cannot hold is an error") {
     const TemporaryFolder folder;
     SafetensorsWriter writer;

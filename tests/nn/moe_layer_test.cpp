@@ -260,3 +260,19 @@ TEST_CASE("MoeLayer: a router that names an expert the layer does not have is an
     CHECK_THROWS_WITH_AS(test::run_layer(layer, test::random_batch<float>(4, {1}, 1)),
                          doctest::Contains("below 3"), Error);
 }
+
+TEST_CASE("MoeLayer: a row budget that suffices changes no bit, one that does not is an error") {
+    const auto router = test::builtin_router_cases().front();
+    const RouterSize size{.features = 7, .experts = 4, .nulls = 0, .slots = 2, .routers = 1};
+    auto layer = test::random_layer<float>(size.experts, size.features, 5, 3, true);
+    layer.router = router.make<float>(size, 3);
+    const auto batch = test::random_batch<float>(size.features, {9, 4}, 3);
+    const auto all = test::run_layer(layer, batch);
+    const auto chosen = all.routing.expert.values();
+    const auto used = std::count_if(chosen.begin(), chosen.end(), [](std::int32_t e) { return e >= 0; });
+    REQUIRE(used > 0);
+    layer.row_budget = (static_cast<double>(used) - 0.5) / 13;
+    CHECK(test::same_values(test::run_layer(layer, batch).y, all.y));
+    layer.row_budget = (static_cast<double>(used) - 1.5) / 13;
+    CHECK_THROWS_WITH_AS(test::run_layer(layer, batch), doctest::Contains("row budget"), Error);
+}

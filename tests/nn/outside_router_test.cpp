@@ -1,6 +1,7 @@
 // A router that the library does not know, written from the contract alone, handed to MoeLayer and trained ten steps.
 
 #include <moegrad/testing/router_scope.hpp>
+#include "support/routing_builtin.hpp"
 #include "support/routing_layers.hpp"
 
 #include <moegrad/ops/adamw.hpp>
@@ -15,6 +16,7 @@ namespace {
 template <class Real>
 struct ThresholdRouter {
     std::shared_ptr<Parameter<Real>> weight;  // [E, D]
+    static constexpr bool reads_on_host = true;
     Index k = 2;
     Real floor = Real(0.2);
 
@@ -29,12 +31,15 @@ struct ThresholdRouter {
         const auto best = top_k(tape, logits.value(), k);
         Routing<Real> routing;
         routing.expert = classify_slots<Real>(tape, best, input.segments, experts());
+        const auto values = host(p.value());
+        const auto experts_on_host = host(routing.expert);
         for (Index t = 0; t < best.extent(0); ++t) {
             for (Index s = 0; s < k; ++s) {
-                std::int32_t& expert = routing.expert.matrix()(t, s);
-                if (expert >= 0 && p.value().matrix()(t, expert) < floor) expert = kUnused;
+                std::int32_t& expert = experts_on_host.matrix()(t, s);
+                if (expert >= 0 && values.matrix()(t, expert) < floor) expert = kUnused;
             }
         }
+        copy_values(experts_on_host, routing.expert);
         routing.weight = take(tape, p, routing.expert);
         routing.penalties.push_back({"z", z_loss(tape, logits, input.segments.valid), PenaltyUnit::token});
         routing.stats = route_stats(tape, routing.expert, routing.expert, p.value(), input.segments);
@@ -63,6 +68,14 @@ TEST_CASE("outside router: the conformance suite runs over it as over our own") 
     const auto report = test::check_router(test::router_case<ThresholdEntry>());
     INFO(report.text());
     CHECK(report.passed());
+}
+
+TEST_CASE("outside router: says that it reads on the host; our own read nothing there") {
+    CHECK(ThresholdEntry::make<float>({}, 1).reads_on_host());
+    for (const auto& router : test::builtin_router_cases()) {
+        INFO(router.name);
+        CHECK_FALSE(router.make<float>({}, 1).reads_on_host());
+    }
 }
 
 TEST_CASE("outside router: MoeLayer trains it ten steps") {

@@ -22,39 +22,47 @@ struct Reference {
 };
 
 template <class Real>
-void check_against_reference(double bound) {
+void check_against_reference(Context& own, double bound) {
     const Index n = 9001;
-    Context own({.device = Device::cpu, .threads = 3, .fill = Arena::Fill::poison});
+    own.scalars() = {};
     own.scalars().learning_rate = 0.01;
     own.scalars().clip_scale = 0.6;
     const AdamWOptions options{
         .beta1 = 0.85, .beta2 = 0.98, .epsilon = 1e-5, .weight_decay = 0.05, .rate_ratio = 4};
-    auto w = test::random_tensor<Real>({n}, 1), m = Tensor<Real>::zeros({n}), v = Tensor<Real>::zeros({n});
+    const auto start = test::random_tensor<Real>({n}, 1);
+    const auto zeros = [&] { return Tensor<Real>::zeros({n}, own.device()); };
+    const auto w = test::tensor_on(own, test::convert<Real>(start)), m = zeros(), v = zeros();
+    const auto copy = Tensor<bf16>::zeros({n}, own.device());
     std::vector<Reference> want;
-    for (Real value : w.values()) want.push_back({static_cast<long double>(value)});
+    for (Real value : start.values()) want.push_back({static_cast<long double>(value)});
     for (std::uint64_t t = 1; t <= 20; ++t) {
         own.scalars().step = t - 1;
         const auto g0 = test::random_tensor<Real>({n}, 10 * t),
                    g1 = test::random_tensor<Real>({n}, 10 * t + 1, 0.1);
-        adamw_update(own.stream(), GradientUses<Real>{g0, g1}, w, m, v, options);
+        const auto there0 = test::tensor_on(own, g0), there1 = test::tensor_on(own, g1);
+        adamw_update(own.stream(), GradientUses<Real>{there0, there1}, w, m, v, options, copy);
         for (std::size_t i = 0; i < want.size(); ++i) {
             want[i].step(static_cast<long double>(g0.values()[i]) + static_cast<long double>(g1.values()[i]),
                          static_cast<long>(t), own.scalars(), options);
         }
     }
     double worst = 0;
+    const auto got = host(w);
+    const auto rounded = host(copy);
     for (std::size_t i = 0; i < want.size(); ++i) {
-        worst = std::max(worst, std::abs(static_cast<double>(w.values()[i] - want[i].w)));
+        worst = std::max(worst, std::abs(static_cast<double>(got.values()[i] - want[i].w)));
+        CHECK(rounded.values()[i].bits == bf16(static_cast<float>(got.values()[i])).bits);
     }
     CHECK(worst < bound);
-    test::add_reference_record(adamw_slot, number_of<Real>());
+    test::add_reference_record(adamw_slot, number_of<Real>(), own.device());
 }
 
 }  // namespace
 
 TEST_CASE("adamw: twenty steps against the paper's algorithm, two uses, clip, ratio") {
-    check_against_reference<double>(1e-14);
-    check_against_reference<float>(1e-5);
+    Context own({.device = Device::cpu, .threads = 3, .fill = Arena::Fill::poison});
+    check_against_reference<double>(own, 1e-14);
+    test::on_each_device([](Context& context) { check_against_reference<float>(context, 1e-5); });
 }
 
 TEST_CASE("adamw: three steps of torch.optim.AdamW") {
@@ -101,6 +109,90 @@ TEST_CASE("adamw: late steps, zero gradients, zero rate, empty weights") {
     CHECK(w.data()[0] == kept);
     const auto none = Tensor<float>::zeros({0});
     adamw_update(own.stream(), GradientUses<float>{none}, none, none, none);
+}
+
+namespace {
+
+/// Weights of several sizes, aligned and not, one of them with two uses and a copy in bf16.
+struct Weights {
+    std::vector<Tensor<float>> g, w, m, v;
+    Tensor<bf16> copy;
+    std::vector<AdamWItem<float>> items;
+
+    explicit Weights(Context& context) {
+        const auto made = [&](Index n, std::uint64_t seed, Index skip) {
+            return test::tensor_on(context, test::random_tensor<float>({n + skip}, seed))
+                .rows(skip, n + skip);
+        };
+        const std::vector<Index> sizes{1, 4096, 4097, 0, 10000, 7};
+        for (std::size_t i = 0; i < sizes.size(); ++i) {
+            const Index skip = i == 4 ? 1 : 0;
+            for (auto* list : {&g, &w, &m})
+                list->push_back(made(sizes[i], 10 * i + (list == &g ? 1 : list == &w ? 2 : 3), skip));
+            v.push_back(Tensor<float>::zeros({sizes[i]}, context.device()));
+        }
+        g.push_back(made(sizes[2], 99, 0));
+        copy = Tensor<bf16>::zeros({sizes[2]}, context.device());
+        for (std::size_t i = 0; i < sizes.size(); ++i) {
+            const AdamWOptions options{.rate_ratio = 1 + static_cast<double>(i)};
+            items.emplace_back(i == 2 ? GradientUses<float>{g[2], g.back()} : GradientUses<float>{g[i]}, w[i],
+                               m[i], v[i], options, i == 2 ? copy : Tensor<bf16>());
+        }
+    }
+    std::vector<Tensor<float>> all() const {
+        std::vector<Tensor<float>> values;
+        for (const auto* list : {&w, &m, &v, &g})
+            for (const auto& t : *list) values.push_back(host(t));
+        return values;
+    }
+};
+
+void set_step(Context& context) {
+    context.scalars() = {};
+    context.scalars().learning_rate = 0.01;
+    context.scalars().step = 4;
+}
+
+}  // namespace
+
+TEST_CASE("adamw: a list of weights gets the bits of each alone, and its gradients are zeroed when asked") {
+    test::on_each_device([](Context& context) {
+        set_step(context);
+        Weights alone(context), listed(context), zeroed(context);
+        for (std::size_t i = 0; i < alone.items.size(); ++i) {
+            adamw_slot.get<float>(context.device())
+                .update(context.stream(), alone.items[i], AfterUpdate::keep_gradients);
+        }
+        adamw_update_all(context.stream(), AdamWList<float>(listed.items, context.device()));
+        adamw_update_all(context.stream(), AdamWList<float>(zeroed.items, context.device()),
+                         AfterUpdate::zero_gradients);
+        adamw_update_all(context.stream(), AdamWList<float>({}, context.device()));
+        const auto want = alone.all(), got = listed.all(), last = zeroed.all();
+        const std::size_t gradients = want.size() - alone.g.size();
+        for (std::size_t i = 0; i < want.size(); ++i) {
+            CHECK(test::same_bits(got[i], want[i]));
+            if (i < gradients) CHECK(test::same_bits(last[i], want[i]));
+            for (Index n = 0; i >= gradients && n < last[i].size(); ++n) CHECK(last[i].data()[n] == 0);
+        }
+        CHECK(test::same_bits(host(listed.copy), host(alone.copy)));
+        CHECK_FALSE(test::same_bits(host(listed.w[4]), host(Weights(context).w[4])));
+    });
+}
+
+TEST_CASE("adamw: a blocked step writes nothing") {
+    test::on_each_device([](Context& context) {
+        set_step(context);
+        context.scalars().blocked = 1;
+        Weights weights(context);
+        const auto before = weights.all();
+        adamw_update_all(context.stream(), AdamWList<float>(weights.items, context.device()),
+                         AfterUpdate::zero_gradients);
+        adamw_update(context.stream(), GradientUses<float>{weights.g[1]}, weights.w[1], weights.m[1],
+                     weights.v[1]);
+        const auto after = weights.all();
+        for (std::size_t i = 0; i < before.size(); ++i) CHECK(test::same_bits(after[i], before[i]));
+        context.scalars() = {};
+    });
 }
 
 TEST_CASE("adamw: bits do not depend on threads") {

@@ -9,8 +9,8 @@ using namespace moegrad;
 MOEGRAD_TEST_COMPLEX_SEAT(add);
 
 namespace {
-const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
-    return std::vector{add(tape, in[0], in[1])};
+const auto op = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
+    return std::vector{add<Real>(tape, in[0], in[1])};
 };
 }  // namespace
 
@@ -21,6 +21,17 @@ TEST_CASE("add: gradients and float against double") {
             return std::vector{Shape{T, 5}, Shape{T, 5}};
         },
         op);
+    // 16 bytes a thread, and more rows than one launch has threads.
+    test::OpCheckOptions wide;
+    wide.rows = {1, 7};
+    wide.float_bound = 2e-7;
+    wide.cuda_rows = {0, 331};
+    test::check_op(
+        {&add_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 40}, Shape{T, 40}};
+        },
+        op, wide);
     test::check_op(
         {&add_slot},
         [](Index T) {
@@ -40,14 +51,15 @@ TEST_CASE("add: complex step") {
 }
 
 TEST_CASE("add: x + x has twice the gradient") {
-    Tape tape(test::context());
-    auto x = tape.input(Tensor<float>::from({1, 3}, {1, 2, 3}));
-    auto y = add(tape, x, x);
-    CHECK(test::same_bits(y.value(), Tensor<float>::from({1, 3}, {2, 4, 6})));
-    auto dy = y.gradient()->target();
-    std::copy_n(x.value().data(), 3, dy.tensor.data());
-    tape.backward();
-    CHECK(test::same_bits(x.gradient()->tensor(), Tensor<float>::from({1, 3}, {2, 4, 6})));
+    test::on_each_device([](Context& context) {
+        Tape tape(context);
+        auto x = tape.input(test::tensor_on(context, Tensor<float>::from({1, 3}, {1, 2, 3})));
+        auto y = add(tape, x, x);
+        CHECK(test::same_bits(host(y.value()), Tensor<float>::from({1, 3}, {2, 4, 6})));
+        copy_values(x.value(), y.gradient()->target().tensor);
+        tape.backward();
+        CHECK(test::same_bits(host(x.gradient()->tensor()), Tensor<float>::from({1, 3}, {2, 4, 6})));
+    });
 }
 
 TEST_CASE("add: shapes that differ are an error that names both") {

@@ -1,6 +1,7 @@
-// attention_decode against attention on the whole sequence: the same bits, row by row, for any cut into old and new.
+// attention_decode against attention on the whole sequence, row by row, for any cut into old and new: the
+// same bits on the CPU, the same to rounding on a GPU.
 
-#include <moegrad/ops/attention_decode.hpp>
+#include <moegrad/nn/key_value_cache.hpp>
 
 #include "support/bits.hpp"
 #include "support/op_check.hpp"
@@ -47,6 +48,35 @@ void check_all() {
     test::add_reference_record(attention_decode_slot, number_of<Real>());
 }
 
+/// Rows of attention over one sequence in pieces through a cache against the whole at once.
+template <class Real>
+void check_cache(Context& context, Index head, Index window, double bound) {
+    const AttentionOptions options{.heads = 4, .kv_heads = 2, .head_dim = head, .window = window};
+    CAPTURE(options.head_dim);
+    const Index T = 75;
+    std::vector<Tensor<Real>> in;
+    for (Index heads : {options.heads, options.kv_heads, options.kv_heads}) {
+        const auto values = test::random_tensor<double>({T, heads * options.head_dim}, 40 + in.size());
+        in.push_back(test::tensor_on(context, test::convert_through_float<Real>(values)));
+    }
+    Tape tape(context, Mode::inference);
+    const auto whole = attention(tape, Var<Real>(in[0]), Var<Real>(in[1]), Var<Real>(in[2]),
+                                 placed(Segments::of_lengths({T}), context.device()), options);
+    KeyValueCache<Real> cache(3);
+    auto got = Tensor<double>::zeros(whole.shape());
+    Index from = 0;
+    for (const Index piece : {Index{40}, Index{1}, Index{33}, Index{1}}) {
+        const Index which = 2;
+        const auto segments =
+            placed(cache.extend(std::span(&which, 1), std::span(&piece, 1)), context.device());
+        const auto part = [&](std::size_t i) { return Var<Real>(in[i].rows(from, from + piece)); };
+        const auto y = cache.attend(tape, part(0), part(1), part(2), segments, options).value();
+        copy_values(test::to_double(host(y)), got.rows(from, from + piece));
+        from += piece;
+    }
+    CHECK(test::relative_error(got, test::to_double(host(whole.value()))) < bound);
+}
+
 }  // namespace
 
 TEST_CASE("attention_decode: the bits of attention over the whole sequence") {
@@ -55,15 +85,23 @@ TEST_CASE("attention_decode: the bits of attention over the whole sequence") {
 }
 
 TEST_CASE("attention_decode: keep copies rows, also into a wider tensor") {
-    const auto from = test::random_tensor<float>({7, 5}, 4);
-    const auto wide = Tensor<float>::zeros({7, 9});
-    const auto to = wide.columns(2, 7);
-    attention_decode_slot.get<float>(Device::cpu)
-        .keep(test::context().stream(), from.view<2>(), to.view<2>());
-    for (Index row = 0; row < 7; ++row) {
-        for (Index d = 0; d < 9; ++d) {
-            CHECK(wide.data()[row * 9 + d] == (d >= 2 && d < 7 ? from.data()[row * 5 + d - 2] : 0.0f));
-        }
+    // Columns [2, 7) of 9, and [4, 12) of 16, which go in pieces of 16 bytes on a GPU.
+    for (const auto [columns, first, pitch] : {std::array<Index, 3>{5, 2, 9}, {8, 4, 16}}) {
+        const auto from = test::random_tensor<float>({7, columns}, 4);
+        test::on_each_device([&](Context& context) {
+            const auto wide = test::tensor_on(context, Tensor<float>::zeros({7, pitch}));
+            const auto to = wide.columns(first, first + columns);
+            attention_decode_slot.get<float>(context.device())
+                .keep(context.stream(), test::tensor_on(context, from).view<2>(), to.view<2>());
+            const auto got = host(wide);
+            for (Index row = 0; row < 7; ++row) {
+                for (Index d = 0; d < pitch; ++d) {
+                    const bool inside = d >= first && d < first + columns;
+                    CHECK(got.data()[row * pitch + d] ==
+                          (inside ? from.data()[row * columns + d - first] : 0.0f));
+                }
+            }
+        });
     }
 }
 
@@ -72,4 +110,18 @@ TEST_CASE("attention_decode: more new rows than there are is an error") {
     const auto q = Tensor<float>::zeros({3, 4}), k = Tensor<float>::zeros({2, 4});
     Tape tape(test::context(), Mode::inference);
     CHECK_THROWS_AS(attention_decode(tape, q, k, k, q, options), Error);
+}
+
+TEST_CASE("attention_decode: a cache on each device") {
+    for (const Index head : {8, 50, 64, 128, 200}) {
+        for (const Index window : {0, 30}) {
+            check_cache<float>(test::context(), head, window, 1e-30);
+            if (!has_cuda()) continue;
+            check_cache<float>(test::cuda_context(), head, window, 1e-6);
+            check_cache<bf16>(test::cuda_context(), head, window, 8e-3);
+        }
+    }
+    if (!has_cuda()) return;
+    test::add_reference_record(attention_decode_slot, Number::float32, Device::cuda);
+    test::add_reference_record(attention_decode_slot, Number::bfloat16, Device::cuda);
 }

@@ -2,6 +2,7 @@
 #include <moegrad/cpu/balance_loss.hpp>
 #include <moegrad/ops/balance_loss.hpp>
 
+#include "support/device_status.hpp"
 #include "support/op_check.hpp"
 
 using namespace moegrad;
@@ -32,11 +33,12 @@ Tensor<std::int32_t> some_choice(Index T, Index K, Index C) {
 
 /// Twice, so that the second gradient accumulates.
 auto op(const Options& options) {
-    return [=]<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
+    return [=]<test::NeverRounded Real>(Tape& tape, const test::Inputs<Real>& in) {
         const Index T = in[0].extent(0);
-        const auto choice = some_choice(T, 3, in[0].extent(1));
-        return std::vector{balance_loss(tape, in[0], choice, some_segments(T), options),
-                           balance_loss(tape, in[0], choice, some_segments(T), options)};
+        const auto choice = placed(some_choice(T, 3, in[0].extent(1)), tape.device());
+        const auto segments = placed(some_segments(T), tape.device());
+        return std::vector{balance_loss(tape, in[0], choice, segments, options),
+                           balance_loss(tape, in[0], choice, segments, options)};
     };
 }
 
@@ -94,7 +96,8 @@ TEST_CASE("balance_loss: gradients and float against double, every definition") 
                                    [&](Index T) {
                                        return std::vector{Shape{T, C}};
                                    },
-                                   op({scope, counts, nulls, C / 2}), {.rows = {0, 1, 7, 15}});
+                                   op({scope, counts, nulls, C / 2}),
+                                   {.rows = {0, 1, 7, 15}, .cuda_rows = {129, 700}});
                 }
             }
         }
@@ -178,35 +181,44 @@ TEST_CASE("balance_loss: padding changes no bit, wherever it stands") {
     const auto choice = some_choice(T, 2, C);
     for (auto scope : {Options::Scope::sequence, Options::Scope::micro}) {
         const Options options{scope, Options::Counts::share, Options::Nulls::averaged, 2};
-        Tape tape(test::context());
-        const auto want = balance_loss(tape, Var<float>(p), choice, Segments::of_lengths({2, 4}), options);
-        // Two rows of padding before the first segment's tokens, one inside the second, one after.
-        const std::vector<Index> from{-1, -1, 0, 1, 2, 3, -1, 4, 5, -1};
-        auto padded = Segments::of_lengths({4, 6});
-        auto wide = Tensor<float>::zeros({10, C});
-        auto chosen = Tensor<std::int32_t>::zeros({10, 2});
-        for (Index t = 0; t < 10; ++t) {
-            const Index source = from[static_cast<std::size_t>(t)];
-            padded.valid.data()[t] = source >= 0;
-            for (Index c = 0; c < C; ++c) wide.view<2>()(t, c) = source < 0 ? 9 : p.view<2>()(source, c);
-            for (Index k = 0; k < 2; ++k)
-                chosen.view<2>()(t, k) = source < 0 ? 1 : choice.view<2>()(source, k);
-        }
-        const auto input = tape.input(wide);
-        const auto got = balance_loss(tape, input, chosen, padded, options);
-        REQUIRE(got.shape() == want.shape());
-        for (std::size_t i = 0; i < want.value().values().size(); ++i) {
-            CHECK(got.value().values()[i] == want.value().values()[i]);
-            CHECK(want.value().values()[i] > 0.01f);
-        }
-        moegrad::detail::seed_projection<float>({got});
-        tape.backward();
-        for (Index t = 0; t < 10; ++t) {
-            for (Index c = 0; c < C; ++c) {
-                if (from[static_cast<std::size_t>(t)] < 0)
-                    CHECK(input.gradient()->tensor().view<2>()(t, c) == 0);
+        test::on_each_device([&](Context& context) {
+            const Device device = context.device();
+            Tape tape(context);
+            const auto want = host(balance_loss(tape, Var<float>(placed(p, device)), placed(choice, device),
+                                                placed(Segments::of_lengths({2, 4}), device), options)
+                                       .value());
+            // Two rows of padding before the first segment's tokens, one inside the second, one after.
+            const std::vector<Index> from{-1, -1, 0, 1, 2, 3, -1, 4, 5, -1};
+            auto padded = Segments::of_lengths({4, 6});
+            auto wide = Tensor<float>::zeros({10, C});
+            auto chosen = Tensor<std::int32_t>::zeros({10, 2});
+            for (Index t = 0; t < 10; ++t) {
+                const Index source = from[static_cast<std::size_t>(t)];
+                padded.valid.data()[t] = source >= 0;
+                for (Index c = 0; c < C; ++c) wide.view<2>()(t, c) = source < 0 ? 9 : p.view<2>()(source, c);
+                for (Index k = 0; k < 2; ++k)
+                    chosen.view<2>()(t, k) = source < 0 ? 1 : choice.view<2>()(source, k);
             }
-        }
+            const auto input = tape.input(placed(wide, device));
+            const auto loss =
+                balance_loss(tape, input, placed(chosen, device), placed(padded, device), options);
+            const auto got = host(loss.value());
+            REQUIRE(got.shape() == want.shape());
+            for (std::size_t i = 0; i < want.values().size(); ++i) {
+                CHECK(got.values()[i] == want.values()[i]);
+                CHECK(want.values()[i] > 0.01f);
+            }
+            auto upstream = Tensor<float>::zeros(got.shape());
+            for (float& value : upstream.values()) value = 0.75f;
+            copy_values(upstream, loss.gradient()->target().tensor);
+            tape.backward();
+            const auto dp = host(input.gradient()->tensor());
+            for (Index t = 0; t < 10; ++t) {
+                for (Index c = 0; c < C; ++c) {
+                    if (from[static_cast<std::size_t>(t)] < 0) CHECK(dp.view<2>()(t, c) == 0);
+                }
+            }
+        });
     }
 }
 
@@ -224,6 +236,32 @@ TEST_CASE("balance_loss: per sequence the others do not matter; without a valid 
     CHECK(all.value().values()[3] == alone.value().values()[0]);
     CHECK(all.value().values()[1] == 0);
     CHECK(all.value().values()[2] == 0);
+}
+
+TEST_CASE("balance_loss: on a GPU a column out of range counts nowhere and is reported; 300 columns") {
+    if (!test::device_reports()) return;
+    test::take_status();
+    const auto p = test::random_tensor<float>({40, 300}, 1, 0.01, 0.1);
+    auto choice = some_choice(40, 2, 300);
+    const auto segments = Segments::of_lengths({7, 33});
+    const auto run = [&](Context& context, bool counts) {
+        auto shown = Tensor<std::int32_t>::zeros(choice.shape());
+        copy_values(choice, shown);
+        shown.data()[1] = counts ? 300 : -1;
+        Tape tape(context);
+        const Var<float> there(test::tensor_on(context, p));
+        return host(
+            balance_loss(tape, there, test::tensor_on(context, shown), placed(segments, context.device()), {})
+                .value());
+    };
+    const auto want = run(test::context(), false), without = run(test::cuda_context(), false);
+    CHECK_FALSE(test::take_status().any());
+    const auto got = run(test::cuda_context(), true);
+    CHECK(test::take_status().bad_index == 1);
+    for (std::size_t s : {0u, 1u}) {
+        CHECK(got.values()[s] == without.values()[s]);
+        CHECK(got.values()[s] == doctest::Approx(want.values()[s]).epsilon(1e-6));
+    }
 }
 
 TEST_CASE("balance_loss: columns out of range and shapes that do not fit are errors") {

@@ -2,6 +2,8 @@
 #include <moegrad/cpu/combine.hpp>
 #include <moegrad/ops/combine.hpp>
 
+#include <moegrad/core/transfer.hpp>
+
 #include "support/op_check.hpp"
 
 using namespace moegrad;
@@ -25,38 +27,36 @@ Tensor<std::int32_t> some_experts(Index T) {
 }
 
 DispatchPlan plan_of(Tape& tape, Index T) {
-    return dispatch(tape, some_experts(T), kExperts);
+    return dispatch(tape, placed(some_experts(T), tape.device()), kExperts);
 }
 
 // Twice, so that the second gradient accumulates.
-const auto plain = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
+const auto plain = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
     const auto plan = plan_of(tape, in[1].extent(0));
-    return std::vector{combine(tape, in[0], in[1], plan), combine(tape, in[0], in[1], plan)};
+    return std::vector{combine<Real>(tape, in[0], in[1], plan), combine<Real>(tape, in[0], in[1], plan)};
 };
 
 /// in[2] is [T, 1] so that T = 0 keeps its rank.
-const auto with_passthrough = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
+const auto with_passthrough = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
     const auto plan = plan_of(tape, in[1].extent(0));
-    return std::vector{combine(tape, in[0], in[1], plan, in[2], in[3]),
-                       combine(tape, in[0], in[1], plan, in[2], in[3])};
+    return std::vector{combine<Real>(tape, in[0], in[1], plan, in[2], in[3]),
+                       combine<Real>(tape, in[0], in[1], plan, in[2], in[3])};
 };
 
 }  // namespace
 
 TEST_CASE("combine: gradients and float against double") {
-    for (Index D : {1, 5, 37}) {
-        test::check_op(
-            {&combine_slot},
-            [&](Index T) {
-                return std::vector{Shape{T * kSlots, D}, Shape{T, kSlots}};
-            },
-            plain);
-        test::check_op(
-            {&combine_slot},
-            [&](Index T) {
-                return std::vector{Shape{T * kSlots, D}, Shape{T, kSlots}, Shape{T}, Shape{T, D}};
-            },
-            with_passthrough);
+    for (Index D : {1, 5, 37, 264}) {
+        test::check_op({&combine_slot},
+                       [&](Index T) {
+                           return std::vector{Shape{T * kSlots, D}, Shape{T, kSlots}};
+                       },
+                       plain, {.cuda_rows = {300}});
+        test::check_op({&combine_slot},
+                       [&](Index T) {
+                           return std::vector{Shape{T * kSlots, D}, Shape{T, kSlots}, Shape{T}, Shape{T, D}};
+                       },
+                       with_passthrough, {.cuda_rows = {300}});
     }
     test::check_complex_step(with_passthrough,
                              {test::random_tensor({7 * kSlots, 5}, 1), test::random_tensor({7, kSlots}, 2),

@@ -1,5 +1,7 @@
 #include <moegrad/ops/dispatch.hpp>
 
+#include <moegrad/core/transfer.hpp>
+
 #include "support/op_check.hpp"
 
 #include <algorithm>
@@ -13,9 +15,13 @@ struct Slot {
 };
 
 /// Every field of a plan, from a stable sort of the used slots.
-void check_against_sort(const Tensor<std::int32_t>& expert, Index E) {
-    Tape tape(test::context());
-    const DispatchPlan plan = dispatch(tape, expert, E);
+void check_plan(Context& context, const Tensor<std::int32_t>& expert, Index E) {
+    Tape tape(context);
+    DispatchPlan plan = dispatch(tape, test::tensor_on(context, expert), E);
+    plan.expert_begin = host(plan.expert_begin);
+    plan.row_token = host(plan.row_token);
+    plan.row_slot = host(plan.row_slot);
+    plan.slot_row = host(plan.slot_row);
     const Index T = expert.extent(0), K = expert.extent(1);
     CHECK(plan.experts == E);
     CHECK(plan.tokens == T);
@@ -47,6 +53,10 @@ void check_against_sort(const Tensor<std::int32_t>& expert, Index E) {
     CHECK(std::equal(slot_row.begin(), slot_row.end(), plan.slot_row.data()));
 }
 
+void check_against_sort(const Tensor<std::int32_t>& expert, Index E) {
+    test::on_each_device([&](Context& context) { check_plan(context, expert, E); });
+}
+
 Tensor<std::int32_t> random_experts(Index T, Index K, Index E, Index below_zero, std::uint64_t seed) {
     Random random(seed);
     auto expert = Tensor<std::int32_t>::zeros({T, K});
@@ -72,7 +82,11 @@ TEST_CASE("dispatch: a stable sort of the used slots gives the same plan") {
             }
         }
     }
+    // Several chunks of a device's sort, more experts than threads of a warp, and a count that no chunk divides.
+    check_against_sort(random_experts(3 * kSortItems / 4 + 37, 5, 64, 9, 12), 64);
+    check_against_sort(random_experts(2 * kSortItems, 1, 256, 0, 13), 256);
     test::add_reference_record(dispatch_slot, Number::float32);
+    if (has_cuda()) test::add_reference_record(dispatch_slot, Number::float32, Device::cuda);
 }
 
 TEST_CASE("dispatch: all slots on one expert, none on any") {
@@ -87,4 +101,34 @@ TEST_CASE("dispatch: an expert that does not exist is an error that names the to
     CHECK_THROWS_WITH_AS(dispatch(tape, Tensor<std::int32_t>::from({2, 2}, {0, 1, -1, 3}), 3),
                          doctest::Contains("expert 3 for token 1, slot 1"), Error);
     CHECK_THROWS_AS(dispatch(tape, Tensor<std::int32_t>::zeros({4}), 3), Error);
+}
+
+TEST_CASE("dispatch: a row budget bounds the rows; more of them is an error, or the device's overflow flag") {
+    const auto expert = Tensor<std::int32_t>::from({3, 2}, {1, -1, 0, 2, 1, -2});
+    Tape tape(test::context());
+    const DispatchPlan plan = dispatch(tape, expert, 3, 4);
+    CHECK(plan.bound == 4);
+    CHECK(plan.row_token.size() == 4);
+    CHECK(dispatch(tape, expert, 3, 100).bound == 6);
+    CHECK_THROWS_WITH_AS(dispatch(tape, expert, 3, 3), doctest::Contains("at most 3 rows"), Error);
+    if (!has_cuda()) return;
+    Tape far(test::cuda_context());
+    const DispatchPlan cut = dispatch(far, placed(expert, Device::cuda), 3, 3);
+    const auto begin = host(cut.expert_begin), slot_row = host(cut.slot_row), row_slot = host(cut.row_slot);
+    CHECK(std::vector<std::int32_t>(begin.data(), begin.data() + 4) == std::vector<std::int32_t>{0, 1, 3, 3});
+    CHECK(std::vector<std::int32_t>(row_slot.data(), row_slot.data() + 3) ==
+          std::vector<std::int32_t>{2, 0, 4});
+    CHECK(std::vector<std::int32_t>(slot_row.data(), slot_row.data() + 6) ==
+          std::vector<std::int32_t>{1, -1, 0, -1, 2, -1});
+}
+
+TEST_CASE("dispatch: on a GPU a slot whose expert does not exist has no row") {
+    if (!has_cuda()) return;
+    Tape tape(test::cuda_context());
+    const auto expert = Tensor<std::int32_t>::from({2, 2}, {0, 1, 7, 3});
+    const DispatchPlan plan = dispatch(tape, placed(expert, Device::cuda), 3);
+    const auto begin = host(plan.expert_begin), slot_row = host(plan.slot_row);
+    CHECK(begin.data()[3] == 2);
+    CHECK(std::vector<std::int32_t>(slot_row.data(), slot_row.data() + 4) ==
+          std::vector<std::int32_t>{0, 1, -1, -1});
 }

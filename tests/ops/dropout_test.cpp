@@ -11,9 +11,10 @@ MOEGRAD_TEST_COMPLEX_SEAT(dropout);
 
 namespace {
 
-const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
+const auto op = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
     const test::Dropping dropping(tape);
-    return std::vector{dropout(tape, in[0], Segments::of_lengths({in[0].extent(0)}), {0.4, 11})};
+    const auto segments = placed(Segments::of_lengths({in[0].extent(0)}), tape.device());
+    return std::vector{dropout<Real>(tape, in[0], segments, {0.4, 11})};
 };
 
 /// The mask of T rows of ones under the given step and dropout, as 0 and 1.
@@ -57,6 +58,38 @@ TEST_CASE("dropout: gradients and float against double") {
             return std::vector{Shape{T, 67}};
         },
         op);
+    test::OpCheckOptions options;
+    options.cuda_rows = {301};
+    test::check_op(
+        {&dropout_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 24}};
+        },
+        op, options);
+}
+
+TEST_CASE("dropout: a GPU makes the bits of the CPU, forward and backward, in sums too") {
+    if (!has_cuda()) return;
+    const Index T = 37;
+    const auto run = [&](Context& context, Index D) {
+        context.scalars().seed = 0x123456789abcdef0u;
+        context.scalars().step = 0x500000007u;
+        const auto segments = placed(Segments::of_lengths({20, 1, 16}), context.device());
+        Tape tape(context);
+        const auto x = tape.input(test::tensor_on(context, test::random_tensor<float>({T, D}, 4)));
+        const Var<float> y[] = {dropout(tape, x, segments, {0.3, 5}), dropout(tape, x, segments, {0.1, 6})};
+        const auto dy = test::tensor_on(context, test::random_tensor<float>({T, D}, 5));
+        for (const auto& each : y) copy_values(dy, each.gradient()->target().tensor);
+        tape.backward();
+        return std::vector{host(y[0].value()), host(y[1].value()), host(x.gradient()->tensor())};
+    };
+    for (Index D : {1, 6, 64, 75, 260}) {
+        CAPTURE(D);
+        const StepScalars kept = test::context().scalars();
+        const auto want = run(test::context(), D), got = run(test::cuda_context(), D);
+        test::context().scalars() = kept;
+        for (std::size_t n = 0; n < want.size(); ++n) CHECK(test::same_bits(got[n], want[n]));
+    }
 }
 
 TEST_CASE("dropout: complex step") {

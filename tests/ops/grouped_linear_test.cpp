@@ -4,7 +4,7 @@
 #include <moegrad/ops/combine.hpp>
 #include <moegrad/ops/grouped_linear.hpp>
 
-#include "support/op_check.hpp"
+#include "support/grouped_reference.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -16,59 +16,49 @@ MOEGRAD_TEST_COMPLEX_SEAT(combine);
 
 namespace {
 
-constexpr Index K = 2, E = 4, R = 2;
+constexpr Index K = test::kRoutedSlots, E = test::kRoutedExperts, R = 2;
 
-/// All slots used, or some null and unused; expert 2 never gets a row.
-Tensor<std::int32_t> some_experts(Index T, bool all_used) {
-    auto expert = Tensor<std::int32_t>::zeros({T, K});
-    for (Index t = 0; t < T; ++t) {
-        for (Index k = 0; k < K; ++k) {
-            const Index e = (5 * t + 2 * k + t / 3) % (all_used ? 3 : 6);
-            expert.matrix().row(t)[k] = static_cast<std::int32_t>(e == 2 ? 3 : e > 3 ? 3 - e : e);
-        }
-    }
-    return expert;
-}
+using test::add_slots;
+using test::KeepSelections;
+using test::routed_plan;
+using test::routed_segments;
 
+const auto some_experts = test::routed_experts;
 const auto some_segments = [](Index T) { return Segments::of_lengths({T / 2, 0, T - T / 2}); };
 
-/// Sum of the slots of each token: hides the rows from N on, which nobody writes.
-template <class Real>
-Var<Real> add_slots(Tape& tape, const Var<Real>& rows, const DispatchPlan& plan) {
-    auto weight = tape.make<Wide<Real>>({plan.tokens, plan.slots});
-    for (Index i = 0; i < weight.size(); ++i) weight.data()[i] = Wide<Real>(i % plan.slots == 0 ? 1.0 : 1.25);
-    return combine(tape, rows, Var<Wide<Real>>(weight), plan);
+Index tokens_of(Index rows, RowSource source) {
+    return rows / (source == RowSource::tokens ? 1 : K);
 }
 
-/// Dropout is active where a tape keeps selections: an inference tape then draws the mask of a recording one.
-struct KeepSelections {
-    Tape& tape;
-    Selections selections;
-    explicit KeepSelections(Tape& tape_) : tape(tape_) { tape.set_selections(&selections); }
-    ~KeepSelections() { tape.set_selections(nullptr); }
-};
-
-/// x, w. Twice, so that the second gradient accumulates.
-auto plain(RowSource source) {
-    return [=]<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
-        const Index T = in[0].extent(0) / (source == RowSource::tokens ? 1 : K);
-        const auto plan = dispatch(tape, some_experts(T, true), E);
-        return std::vector{grouped_linear(tape, in[0], in[1], plan, source),
-                           grouped_linear(tape, in[0], in[1], plan, source)};
+/// x, w, and A and B where it is adapted. Twice, so that the second gradient accumulates.
+auto linear_twice(RowSource source, bool adapted, double rate = 0, bool all_used = true) {
+    return [=]<class Real>(Tape& tape, const test::Inputs<Real>& in) {
+        const KeepSelections keep(tape);
+        const Index T = tokens_of(in[0].extent(0), source);
+        const auto plan = routed_plan(tape, T, all_used);
+        LoraStack<Real> lora;
+        if (adapted) lora = LoraStack<Real>{in[2], in[3], 1.5, {rate, 7}};
+        const auto once = [&] {
+            const auto y = grouped_linear<Real>(tape, in[0], in[1], plan, source, adapted ? &lora : nullptr,
+                                                routed_segments(tape, T));
+            return add_slots<Real>(tape, y, plan);
+        };
+        return std::vector{once(), once()};
     };
 }
-
-/// x, w, A, B.
-auto with_lora(RowSource source, double rate, bool all_used) {
-    return [=]<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
+auto rounded_twice(RowSource source, bool adapted, double rate = 0, bool all_used = true) {
+    return [=](Tape& tape, const test::Inputs<double>& in) {
         const KeepSelections keep(tape);
-        const Index T = in[0].extent(0) / (source == RowSource::tokens ? 1 : K);
-        const auto plan = dispatch(tape, some_experts(T, all_used), E);
-        const LoraStack<Real> lora{in[2], in[3], 1.5, {rate, 7}};
-        const auto segments = some_segments(T);
-        const auto y = grouped_linear(tape, in[0], in[1], plan, source, &lora, segments);
-        const auto again = grouped_linear(tape, in[0], in[1], plan, source, &lora, segments);
-        return std::vector{add_slots(tape, y, plan), add_slots(tape, again, plan)};
+        const Index T = tokens_of(in[0].extent(0), source);
+        const auto plan = routed_plan(tape, T, all_used);
+        LoraStack<double> lora;
+        if (adapted) lora = LoraStack<double>{in[2], in[3], 1.5, {rate, 7}};
+        const auto once = [&] {
+            const auto y = test::rounded_linear(tape, in[0], in[1], plan, source, adapted ? &lora : nullptr,
+                                                routed_segments(tape, T));
+            return add_slots<double>(tape, y, plan);
+        };
+        return std::vector{once(), once()};
     };
 }
 
@@ -135,9 +125,16 @@ struct Run {
 
 TEST_CASE("grouped_linear: gradients and float against double") {
     for (RowSource source : {RowSource::tokens, RowSource::rows}) {
-        test::check_op({&grouped_linear_slot}, shapes(source, 5, 3, false), plain(source));
-        test::check_op({&grouped_linear_slot}, shapes(source, 1, 1, false), plain(source));
-        test::check_op({&grouped_linear_slot}, shapes(source, 19, 7, false), plain(source), {.rows = {3}});
+        const auto check = [=](Index D, Index O, const test::OpCheckOptions& options) {
+            test::check_op({&grouped_linear_slot}, shapes(source, D, O, false), linear_twice(source, false),
+                           options, rounded_twice(source, false));
+        };
+        check(5, 3, {});
+        check(1, 1, {});
+        check(19, 7, {.rows = {3}});
+        // More than a tile each way, with and without rows that start at 16 bytes.
+        check(40, 136, {.rows = {}, .cuda_rows = {150}});
+        check(33, 131, {.rows = {}, .cuda_rows = {150}});
     }
 }
 
@@ -146,10 +143,14 @@ TEST_CASE("grouped_linear: LoRA per expert, with and without dropout, with slots
         for (double rate : {0.0, 0.4}) {
             for (bool all_used : {true, false}) {
                 test::check_op({&grouped_linear_slot}, shapes(source, 5, 3, true),
-                               with_lora(source, rate, all_used));
+                               linear_twice(source, true, rate, all_used), {},
+                               rounded_twice(source, true, rate, all_used));
             }
+            test::check_op({&grouped_linear_slot}, shapes(source, 40, 72, true),
+                           linear_twice(source, true, rate, false), {.rows = {}, .cuda_rows = {150}},
+                           rounded_twice(source, true, rate, false));
         }
-        test::check_complex_step(with_lora(source, 0.4, false),
+        test::check_complex_step(linear_twice(source, true, 0.4, false),
                                  {test::random_tensor({source == RowSource::tokens ? 5 : 5 * K, 6}, 1),
                                   test::random_tensor({E, 3, 6}, 2), test::random_tensor({E, R, 6}, 3),
                                   test::random_tensor({E, 3, R}, 4)},

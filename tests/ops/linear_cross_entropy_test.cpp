@@ -19,8 +19,59 @@ Tensor<std::int32_t> targets(Index T, Index V) {
     return target;
 }
 
-const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
-    return std::vector{linear_cross_entropy(tape, in[0], in[1], targets(in[0].extent(0), in[1].extent(0)))};
+const auto op = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
+    return std::vector{
+        linear_cross_entropy<Real>(tape, in[0], in[1], targets(in[0].extent(0), in[1].extent(0)))};
+};
+
+/// p - e of every token, rounded where `factor` (or 1) times it goes into a product; zeros where nothing is supervised.
+Tensor<double> rounded_gradient(const Tensor<double>& x, const Tensor<double>& w, const double* factor) {
+    const Index T = x.extent(0), D = x.extent(1), V = w.extent(0);
+    const auto target = targets(T, V);
+    auto g = Tensor<double>::zeros({T, V});
+    for (Index t = 0; t < T; ++t) {
+        if (target.data()[t] == kIgnoreTarget) continue;
+        double* row = g.data() + t * V;
+        double sum = 0;
+        for (Index v = 0; v < V; ++v) {
+            double z = 0;
+            for (Index d = 0; d < D; ++d) z += x.data()[t * D + d] * w.data()[v * D + d];
+            sum += row[v] = std::exp(z);
+        }
+        for (Index v = 0; v < V; ++v) {
+            const double e = v == target.data()[t] ? 1 : 0;
+            row[v] = test::round_to_bf16((factor == nullptr ? 1 : factor[t]) * (row[v] / sum - e));
+        }
+    }
+    return g;
+}
+
+/// The op in double with the roundings of bf16: p - e, xhat = (p - e) w, and d (p - e) in dw.
+const auto rounded_op = [](Tape& tape, const test::Inputs<double>& in) {
+    const Var<double> x = in[0], w = in[1];
+    const Index T = x.extent(0), D = x.extent(1), V = w.extent(0);
+    const auto exact =
+        linear_cross_entropy<double>(tape, Var<double>(x.value()), Var<double>(w.value()), targets(T, V));
+    const auto nll = tape.wrap(exact.value(), x.needs_gradient());
+    if (!nll.needs_gradient()) return std::vector{nll};
+    tape.record(nll.gradient(), [=, dy = nll.gradient()] {
+        const double* d = dy->tensor().data();
+        const auto g = rounded_gradient(x.value(), w.value(), nullptr),
+                   dg = rounded_gradient(x.value(), w.value(), d);
+        auto dx = x.gradient()->target().tensor, dw = w.gradient()->target().tensor;
+        std::fill_n(dw.data(), dw.size(), 0.0);
+        for (Index t = 0; t < T; ++t) {
+            for (Index c = 0; c < D; ++c) {
+                double xhat = 0;
+                for (Index v = 0; v < V; ++v) {
+                    xhat += g.data()[t * V + v] * w.value().data()[v * D + c];
+                    dw.data()[v * D + c] += dg.data()[t * V + v] * x.value().data()[t * D + c];
+                }
+                dx.data()[t * D + c] = d[t] * test::round_to_bf16(xhat);
+            }
+        }
+    });
+    return std::vector{nll};
 };
 
 struct Result {
@@ -49,14 +100,55 @@ TEST_CASE("linear_cross_entropy: gradients and float against double") {
             [V](Index T) {
                 return std::vector{Shape{T, 5}, Shape{V, 5}};
             },
-            op);
+            op, {}, rounded_op);
     }
     test::check_op(
         {&linear_cross_entropy_slot},
         [](Index T) {
             return std::vector{Shape{T, 1}, Shape{1, 1}};
         },
-        op);
+        op, {}, rounded_op);
+}
+
+TEST_CASE("linear_cross_entropy: a large vocabulary") {
+    // Several rounds of a row's threads; logits and rows of x with 16-byte accesses and without.
+    for (const auto& [V, D] : {std::pair{Index{4099}, Index{8}}, {Index{4096}, Index{3}}}) {
+        test::check_op(
+            {&linear_cross_entropy_slot},
+            [V = V, D = D](Index T) {
+                return std::vector{Shape{T, D}, Shape{V, D}};
+            },
+            op, {.rows = {}, .cuda_rows = {5}}, rounded_op);
+    }
+}
+
+TEST_CASE("linear_cross_entropy: a list of supervised tokens that ends in -1, and targets out of range") {
+    if (!has_cuda()) return;
+    Context& there = test::cuda_context();
+    const Index T = 7, V = 9;
+    const auto run = [&](const Tensor<std::int32_t>& target, const Tensor<std::int32_t>& row) {
+        Tape tape(there);
+        const auto x = tape.input(test::tensor_on(there, test::random_tensor<float>({T, 4}, 1))),
+                   w = tape.input(test::tensor_on(there, test::random_tensor<float>({V, 4}, 2)));
+        const auto nll = linear_cross_entropy<float>(tape, x, w, target, row);
+        copy_values(test::random_tensor<float>({T}, 3), nll.gradient()->target().tensor);
+        tape.backward();
+        return std::vector{host(nll.value()), host(x.gradient()->tensor()), host(w.gradient()->tensor())};
+    };
+    const auto target = targets(T, V);
+    const auto on_device = test::tensor_on(there, target);
+    const auto want = run(target, {});
+    const auto got =
+        run(on_device, test::tensor_on(there, Tensor<std::int32_t>::from({8}, {0, 2, 3, 5, 6, -1, -1, -1})));
+    for (std::size_t i = 0; i < 3; ++i) CHECK(test::relative_error(got[i], want[i]) < 1e-6);
+    CHECK_THROWS_WITH_AS(run(on_device, {}), doctest::Contains("no list"), Error);
+
+    auto bad = targets(T, V);
+    bad.data()[3] = static_cast<std::int32_t>(V);
+    const auto left_out = run(test::tensor_on(there, bad),
+                              test::tensor_on(there, Tensor<std::int32_t>::from({5}, {0, 2, 3, 5, 6})));
+    CHECK(left_out[0].data()[3] == 0);
+    CHECK(left_out[0].data()[2] == want[0].data()[2]);
 }
 
 TEST_CASE("linear_cross_entropy: complex step") {

@@ -9,8 +9,8 @@ using namespace moegrad;
 MOEGRAD_TEST_COMPLEX_SEAT(linear);
 
 namespace {
-const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
-    return std::vector{linear(tape, in[0], in[1])};
+const auto op = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
+    return std::vector{linear<Real>(tape, in[0], in[1])};
 };
 }  // namespace
 
@@ -27,12 +27,17 @@ TEST_CASE("linear: gradients and float against double") {
             return std::vector{Shape{T, 1}, Shape{1, 1}};
         },
         op);
-    test::check_op(
-        {&linear_slot},
-        [](Index T) {
-            return std::vector{Shape{T, 33}, Shape{17, 33}};
-        },
-        op);
+    test::check_op({&linear_slot},
+                   [](Index T) {
+                       return std::vector{Shape{T, 33}, Shape{17, 33}};
+                   },
+                   op, {.cuda_rows = {64, 300}});
+    // One contraction long enough that an error grows with it; every extent a multiple of 16 bytes.
+    test::check_op({&linear_slot},
+                   [](Index T) {
+                       return std::vector{Shape{T, 512}, Shape{24, 512}};
+                   },
+                   op, {.rows = {}, .cuda_rows = {8, 129}});
 }
 
 TEST_CASE("linear: complex step") {
@@ -77,15 +82,37 @@ TEST_CASE("linear: a frozen weight gets no gradient, a used one accumulates") {
     }
 }
 
-TEST_CASE("linear: a matrix inside a wider one") {
-    const auto wide = test::random_tensor<float>({4, 9}, 3);
-    const Tensor<float> inner = wide.columns(2, 7);
-    auto dense = Tensor<float>::zeros({4, 5});
-    for (Index r = 0; r < 4; ++r) std::copy_n(inner.view<2>().row(r), 5, dense.view<2>().row(r));
-    Tape tape(test::context());
-    const Var<float> w(test::random_tensor<float>({3, 5}, 4));
-    CHECK(test::same_bits(linear(tape, Var<float>(inner), w).value(),
-                          linear(tape, Var<float>(dense), w).value()));
+TEST_CASE("linear: a matrix inside a wider one, on each device") {
+    test::on_each_device([](Context& context) {
+        const auto wide = test::random_tensor<float>({4, 9}, 3);
+        auto dense = Tensor<float>::zeros({4, 5});
+        for (Index r = 0; r < 4; ++r)
+            std::copy_n(wide.columns(2, 7).view<2>().row(r), 5, dense.view<2>().row(r));
+        const auto there = test::tensor_on(context, wide);
+        Tape tape(context);
+        const Var<float> w(test::tensor_on(context, test::random_tensor<float>({3, 5}, 4)));
+        const auto got = host(linear(tape, Var<float>(there.columns(2, 7)), w).value());
+        const auto want = host(linear(tape, Var<float>(test::tensor_on(context, dense)), w).value());
+        CHECK(test::relative_error(got, want) < 1e-6);  // on a GPU the algorithm may depend on the pitch
+        if (context.device() == Device::cpu) CHECK(test::same_bits(got, want));
+    });
+}
+
+TEST_CASE("linear: a product without an element, and an empty contraction") {
+    test::on_each_device([](Context& context) {
+        const auto y = test::tensor_on(context, test::random_tensor<float>({2, 3}, 1));
+        const auto x = Tensor<float>::zeros({2, 0}, context.device()),
+                   w = Tensor<float>::zeros({3, 0}, context.device());
+        const auto& kernels = linear_slot.get<float>(context.device());
+        const auto before = host(y);
+        kernels.backward_input(context.stream(), Tensor<float>::zeros({0, 3}, context.device()).view<2>(),
+                               x.view<2>(), y.view<2>(), Write::accumulate);
+        CHECK(test::same_bits(host(y), before));
+        kernels.forward(context.stream(), x.view<2>(), w.view<2>(), y.view<2>());
+        const auto zeros = host(y);
+        for (float value : zeros.values()) CHECK(value == 0);
+        kernels.forward(context.stream(), x.rows(0, 0).view<2>(), w.view<2>(), y.rows(0, 0).view<2>());
+    });
 }
 
 TEST_CASE("linear: shapes that do not fit are an error that names both") {

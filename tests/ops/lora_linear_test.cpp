@@ -1,5 +1,7 @@
 #include <moegrad/core/math_complex.hpp>
 #include <moegrad/cpu/lora_linear.hpp>
+#include <moegrad/ops/add.hpp>
+#include <moegrad/ops/dropout.hpp>
 #include <moegrad/ops/lora_linear.hpp>
 
 #include "support/bits.hpp"
@@ -12,10 +14,29 @@ namespace {
 
 /// Inputs x, w, A, B.
 auto op_with(double rate) {
-    return [rate]<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
+    return [rate]<class Real>(Tape& tape, const test::Inputs<Real>& in) {
         const test::Dropping dropping(tape);
         const LoraWeights<Real> lora{in[2], in[3], 0.75, {rate, 4}};
-        return std::vector{lora_linear(tape, in[0], in[1], lora, Segments::of_lengths({in[0].extent(0)}))};
+        const auto segments = placed(Segments::of_lengths({in[0].extent(0)}), tape.device());
+        return std::vector{lora_linear<Real>(tape, in[0], in[1], lora, segments)};
+    };
+}
+/// In double with the roundings of bf16: drop(x), u and du after their scale, the low-rank terms of y and dx, and what a
+/// mask leaves of du A.
+auto rounded_op(double rate) {
+    return [rate](Tape& tape, const test::Inputs<double>& in) {
+        const test::Dropping dropping(tape);
+        const Index R = in[2].extent(0);
+        auto scale = Tensor<double>::zeros({R, R});
+        for (Index r = 0; r < R; ++r) scale.data()[r * R + r] = 0.75;
+        const Var<double> x = in[0];
+        const auto kept = test::rounded_gradient(tape, x);
+        const auto segments = Segments::of_lengths({x.extent(0)});
+        const auto dropped = rate == 0 ? kept : test::rounded(tape, dropout(tape, kept, segments, {rate, 4}));
+        const auto v =
+            linear(tape, test::rounded_gradient(tape, linear(tape, dropped, in[2])), Var<double>(scale));
+        const Var<double> u(test::rounded(v.value()), v.gradient());
+        return std::vector{add(tape, linear(tape, x, in[1]), test::rounded(tape, linear(tape, u, in[3])))};
     };
 }
 auto shapes(Index D, Index O, Index R) {
@@ -26,10 +47,15 @@ auto shapes(Index D, Index O, Index R) {
 
 TEST_CASE("lora_linear: gradients and float against double") {
     for (double rate : {0.0, 0.3}) {
-        test::check_op({&lora_linear_slot}, shapes(5, 3, 2), op_with(rate));
-        test::check_op({&lora_linear_slot}, shapes(1, 1, 1), op_with(rate));
-        test::check_op({&lora_linear_slot}, shapes(3, 2, 5), op_with(rate));  // R above both
-        test::check_op({&lora_linear_slot}, shapes(17, 9, 3), op_with(rate));
+        const auto check = [&](Index D, Index O, Index R) {
+            test::check_op({&lora_linear_slot}, shapes(D, O, R), op_with(rate), {}, rounded_op(rate));
+        };
+        check(5, 3, 2);
+        check(1, 1, 1);
+        check(3, 2, 5);  // R above both
+        check(17, 9, 3);
+        test::check_op({&lora_linear_slot}, shapes(64, 72, 16), op_with(rate),
+                       {.rows = {}, .cuda_rows = {40}}, rounded_op(rate));
     }
 }
 
@@ -88,7 +114,7 @@ TEST_CASE("lora_linear: bits do not depend on threads or on the cut into micro-b
 TEST_CASE("lora_linear: any part may be frozen, the others keep their gradients") {
     const std::vector<Tensor<double>> in = {test::random_tensor({4, 5}, 1), test::random_tensor({3, 5}, 2),
                                             test::random_tensor({2, 5}, 3), test::random_tensor({3, 2}, 4)};
-    const auto run = [](Tape& tape, const auto& v) { return op_with(0.3)(tape, v); };
+    const auto run = [](Tape& tape, const auto& v) { return op_with(0.3)(tape, test::Inputs<double>(v)); };
     const auto all = projected_gradients<double>(test::context(), run, in);
     for (std::size_t only = 0; only < in.size(); ++only) {
         Tape tape(test::context());

@@ -10,7 +10,7 @@ using namespace moegrad;
 MOEGRAD_TEST_COMPLEX_SEAT(mix);
 
 namespace {
-const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
+const auto op = []<test::NeverRounded Real>(Tape& tape, const test::Inputs<Real>& in) {
     return std::vector{mix(tape, in[0], in[1]), mix(tape, in[0], in[1])};
 };
 }  // namespace
@@ -18,12 +18,11 @@ const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
 TEST_CASE("mix: gradients and float against double") {
     const Index sizes[][2] = {{1, 1}, {1, 5}, {3, 1}, {4, 7}, {2, 67}};
     for (const auto& [J, E] : sizes) {
-        test::check_op(
-            {&mix_slot},
-            [J = J, E = E](Index T) {
-                return std::vector{Shape{T, J}, Shape{T, J * E}};
-            },
-            op);
+        test::check_op({&mix_slot},
+                       [J = J, E = E](Index T) {
+                           return std::vector{Shape{T, J}, Shape{T, J * E}};
+                       },
+                       op, {.cuda_rows = {65, 300}});
     }
 }
 

@@ -3,6 +3,7 @@
 #include <moegrad/ops/molora_linear.hpp>
 
 #include "support/bits.hpp"
+#include "support/rounded_molora.hpp"
 
 using namespace moegrad;
 
@@ -24,15 +25,38 @@ Tensor<std::int32_t> choices(Index T, Index K, Index used) {
 
 /// Inputs x, w, A, B, weight; one expert of A is never chosen when there are several.
 auto op_with(double rate) {
-    return [rate]<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
+    return [rate]<class Real>(Tape& tape, const test::Inputs<Real>& in) {
         const test::Dropping dropping(tape);
         const Index T = in[0].extent(0), E = in[2].extent(0), K = in[4].extent(1);
         const LoraWeights<Real> experts{in[2], in[3], 0.75, {rate, 4}};
-        return std::vector{molora_linear<Real>(tape, in[0], in[1], experts,
-                                               choices(T, K, std::max<Index>(1, E - 1)), in[4],
-                                               Segments::of_lengths({T}))};
+        const auto expert = placed(choices(T, K, std::max<Index>(1, E - 1)), tape.device());
+        const auto segments = placed(Segments::of_lengths({T}), tape.device());
+        return std::vector{molora_linear<Real>(tape, in[0], in[1], experts, expert, in[4], segments)};
     };
 }
+auto rounded_op(double rate) {
+    return [rate](Tape& tape, const test::Inputs<double>& in) {
+        const std::vector<Var<double>> v{in[0], in[1], in[2], in[3], in[4]};
+        const Index E = in[2].extent(0);
+        test::RoundedMolora op{
+            v[0].value(), v[1].value(), v[2].value(),
+            v[3].value(), v[4].value(), {},
+            {},           {},           choices(v[0].extent(0), v[4].extent(1), std::max<Index>(1, E - 1)),
+            rate};
+        const auto y = tape.wrap(op.forward(), v[0].needs_gradient());
+        if (!y.needs_gradient()) return std::vector{y};
+        tape.record(y.gradient(), [op, v, dy = y.gradient()] {
+            std::vector<Tensor<double>> into;
+            for (const auto& input : v) {
+                into.push_back(input.gradient()->target().tensor);
+                std::fill_n(into.back().data(), into.back().size(), 0.0);
+            }
+            op.backward(dy->tensor(), into[0], into[1], into[2], into[3], into[4]);
+        });
+        return std::vector{y};
+    };
+}
+
 auto shapes(Index D, Index O, Index R, Index E, Index K) {
     return [=](Index T) {
         return std::vector{Shape{T, D}, Shape{O, D}, Shape{E, R, D}, Shape{E, O, R}, Shape{T, K}};
@@ -48,10 +72,14 @@ std::vector<Tensor<double>> inputs(const std::vector<Shape>& all) {
 
 TEST_CASE("molora_linear: gradients and float against double") {
     for (double rate : {0.0, 0.3}) {
-        test::check_op({&molora_linear_slot}, shapes(5, 3, 2, 4, 2), op_with(rate));
-        test::check_op({&molora_linear_slot}, shapes(1, 1, 1, 1, 1), op_with(rate));
-        test::check_op({&molora_linear_slot}, shapes(3, 2, 5, 3, 1), op_with(rate));  // R above both
-        test::check_op({&molora_linear_slot}, shapes(9, 7, 3, 5, 3), op_with(rate));
+        const auto check = [&](const auto& in, const test::OpCheckOptions& options = {}) {
+            test::check_op({&molora_linear_slot}, in, op_with(rate), options, rounded_op(rate));
+        };
+        check(shapes(5, 3, 2, 4, 2));
+        check(shapes(1, 1, 1, 1, 1));
+        check(shapes(3, 2, 5, 3, 1));  // R above both
+        check(shapes(9, 7, 3, 5, 3));
+        check(shapes(64, 40, 8, 4, 2), {.rows = {}, .cuda_rows = {40}});
     }
 }
 
@@ -166,7 +194,7 @@ TEST_CASE("molora_linear: bits do not depend on threads or on the cut into micro
 
 TEST_CASE("molora_linear: any part may be frozen, the others keep their gradients") {
     const auto in = inputs(shapes(5, 3, 2, 4, 2)(6));
-    const auto run = [](Tape& tape, const auto& v) { return op_with(0.3)(tape, v); };
+    const auto run = [](Tape& tape, const auto& v) { return op_with(0.3)(tape, test::Inputs<double>(v)); };
     const auto all = projected_gradients<double>(test::context(), run, in);
     for (std::size_t only = 0; only < in.size(); ++only) {
         Tape tape(test::context());

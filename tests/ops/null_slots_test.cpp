@@ -20,20 +20,25 @@ TEST_CASE("null_slots: gradients of keep_true and null_weight") {
         [](Index T) {
             return std::vector{Shape{T, 3}};
         },
-        []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
-            const auto expert = experts(in[0].extent(0));
-            return std::vector{keep_true(tape, in[0], expert), null_weight(tape, in[0], expert)};
-        });
+        []<test::NeverRounded Real>(Tape& tape, const test::Inputs<Real>& in) {
+            const auto expert = placed(experts(in[0].extent(0)), tape.device());
+            return std::vector{keep_true(tape, in[0], expert), null_weight(tape, in[0], expert),
+                               keep_true(tape, in[0], expert), null_weight(tape, in[0], expert)};
+        },
+        {.cuda_rows = {300}});
 }
 
 TEST_CASE("null_slots: classify tells true, null, unused and padding apart") {
-    Tape tape(test::context());
     auto segments = Segments::of_lengths({2, 1});
     segments.valid.data()[2] = 0;
     const auto choice = Tensor<std::int32_t>::from({3, 3}, {0, 4, 2, 5, -1, 3, 0, 1, 5});
-    const auto expert = classify_slots<float>(tape, choice, segments, 4);
-    const std::int32_t want[] = {0, kNull, 2, kNull, kUnused, 3, kUnused, kUnused, kUnused};
-    for (std::size_t i = 0; i < 9; ++i) CHECK(expert.values()[i] == want[i]);
+    test::on_each_device([&](Context& context) {
+        Tape tape(context);
+        const auto expert = host(classify_slots<float>(tape, test::tensor_on(context, choice),
+                                                       placed(segments, context.device()), 4));
+        const std::int32_t want[] = {0, kNull, 2, kNull, kUnused, 3, kUnused, kUnused, kUnused};
+        for (std::size_t i = 0; i < 9; ++i) CHECK(expert.values()[i] == want[i]);
+    });
 }
 
 TEST_CASE("null_slots: values") {

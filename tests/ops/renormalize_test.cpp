@@ -21,8 +21,8 @@ Tensor<std::int32_t> some_slots(Index T, Index K) {
 
 /// Twice, so that the second gradient accumulates.
 auto op(Index groups) {
-    return [=]<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
-        const auto index = some_slots(in[0].extent(0), in[0].extent(1));
+    return [=]<test::NeverRounded Real>(Tape& tape, const test::Inputs<Real>& in) {
+        const auto index = placed(some_slots(in[0].extent(0), in[0].extent(1)), tape.device());
         return std::vector{renormalize(tape, in[0], index, groups), renormalize(tape, in[0], index, groups)};
     };
 }
@@ -31,51 +31,51 @@ auto op(Index groups) {
 
 TEST_CASE("renormalize: gradients and float against double") {
     // Weights near 2: no sum close to 0.
-    const test::OpCheckOptions options{.rows = {0, 1, 9}, .scale = {0.3}, .shift = {2}};
-    test::check_op(
-        {&renormalize_slot},
-        [](Index T) {
-            return std::vector{Shape{T, 3}};
-        },
-        op(1), options);
-    test::check_op(
-        {&renormalize_slot},
-        [](Index T) {
-            return std::vector{Shape{T, 1}};
-        },
-        op(1), options);
-    test::check_op(
-        {&renormalize_slot},
-        [](Index T) {
-            return std::vector{Shape{T, 10}};
-        },
-        op(2), options);
+    const test::OpCheckOptions options{
+        .rows = {0, 1, 9}, .scale = {0.3}, .shift = {2}, .cuda_rows = {64, 301}};
+    for (const auto& [K, groups] : {std::pair<Index, Index>{3, 1}, {1, 1}, {5, 2}, {16, 1}, {40, 1}}) {
+        test::check_op(
+            {&renormalize_slot},
+            [K = K, groups = groups](Index T) {
+                return std::vector{Shape{T, groups * K}};
+            },
+            op(groups), options);
+    }
     test::check_complex_step(op(1), {test::random_tensor({8, 3}, 1, 0.3, 2)});
 }
 
 TEST_CASE("renormalize: one true expert has weight exactly 1 and no gradient, none has zeros") {
     for (float weight : {0.3f, 1e-30f, 7e-42f, 0.999999f}) {
-        Tape tape(test::context());
-        const auto w = tape.input(Tensor<float>::from({2, 3}, {0.7f, weight, 0.1f, 0.5f, 0.2f, 0.1f}));
-        const auto u = renormalize(tape, w, Tensor<std::int32_t>::from({2, 3}, {-2, 3, -2, -2, -1, -3}));
-        const std::vector<float> want{0, 1, 0, 0, 0, 0};
-        CHECK(std::equal(want.begin(), want.end(), u.value().values().begin()));
-        moegrad::detail::seed_projection<float>({u});
-        tape.backward();
-        for (float gradient : w.gradient()->tensor().values()) CHECK(gradient == 0);
+        const auto weights = Tensor<float>::from({2, 3}, {0.7f, weight, 0.1f, 0.5f, 0.2f, 0.1f});
+        const auto index = Tensor<std::int32_t>::from({2, 3}, {-2, 3, -2, -2, -1, -3});
+        const auto du = Tensor<float>::from({2, 3}, {1.7f, 0.3f, 5, 4, 1, 2});
+        test::on_each_device([&](Context& context) {
+            Tape tape(context);
+            const auto w = tape.input(test::tensor_on(context, weights));
+            const auto u = renormalize(tape, w, test::tensor_on(context, index));
+            const std::vector<float> want{0, 1, 0, 0, 0, 0};
+            CHECK(std::equal(want.begin(), want.end(), host(u.value()).values().begin()));
+            copy_values(du, u.gradient()->target().tensor);
+            tape.backward();
+            const auto dw = host(w.gradient()->tensor());
+            for (float gradient : dw.values()) CHECK(gradient == 0);
+        });
     }
 }
 
 TEST_CASE("renormalize: weights that sum to 0 give zeros, not NaN") {
-    Tape tape(test::context());
-    const auto w = tape.input(Tensor<float>::zeros({1, 2}));
-    const auto u = renormalize(tape, w, Tensor<std::int32_t>::zeros({1, 2}));
-    moegrad::detail::seed_projection<float>({u});
-    tape.backward();
-    for (int i : {0, 1}) {
-        CHECK(u.value().values()[static_cast<std::size_t>(i)] == 0);
-        CHECK(w.gradient()->tensor().values()[static_cast<std::size_t>(i)] == 0);
-    }
+    test::on_each_device([](Context& context) {
+        Tape tape(context);
+        const auto w = tape.input(test::tensor_on(context, Tensor<float>::zeros({1, 2})));
+        const auto u = renormalize(tape, w, test::tensor_on(context, Tensor<std::int32_t>::zeros({1, 2})));
+        copy_values(Tensor<float>::from({1, 2}, {1, 2}), u.gradient()->target().tensor);
+        tape.backward();
+        const auto value = host(u.value()), dw = host(w.gradient()->tensor());
+        for (std::size_t i : {0u, 1u}) {
+            CHECK(value.values()[i] == 0);
+            CHECK(dw.values()[i] == 0);
+        }
+    });
 }
 
 TEST_CASE("renormalize: AdaMoE's weights over the true experts only (golden)") {

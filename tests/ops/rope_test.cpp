@@ -2,6 +2,7 @@
 #include <moegrad/cpu/rope.hpp>
 #include <moegrad/ops/rope.hpp>
 
+#include "support/device_status.hpp"
 #include "support/op_check.hpp"
 
 using namespace moegrad;
@@ -18,10 +19,19 @@ Segments in_threes(Index T) {
 }
 
 template <Index head>
-constexpr auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
-    const RopeTable<Real> table(head, 100);
+constexpr auto op = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
+    const RopeTable<Wide<Real>> table(head, 100);
+    const auto segments = placed(in_threes(in[0].extent(0)), tape.device());
+    return std::vector{rope<Real>(tape, in[0], table, segments), rope<Real>(tape, in[0], table, segments)};
+};
+
+/// bf16: the gradient of each use is rounded before they are added.
+template <Index head>
+constexpr auto rounded_op = [](Tape& tape, const test::Inputs<double>& in) {
+    const RopeTable<double> table(head, 100);
     const auto segments = in_threes(in[0].extent(0));
-    return std::vector{rope(tape, in[0], table, segments), rope(tape, in[0], table, segments)};
+    return std::vector{rope(tape, test::rounded(tape, in[0]), table, segments),
+                       rope(tape, test::rounded(tape, in[0]), table, segments)};
 };
 
 }  // namespace
@@ -32,19 +42,51 @@ TEST_CASE("rope: gradients and float against double") {
         [](Index T) {
             return std::vector{Shape{T, 2}};
         },
-        op<2>);
+        op<2>, {}, rounded_op<2>);
     test::check_op(
         {&rope_slot},
         [](Index T) {
             return std::vector{Shape{T, 18}};
         },
-        op<6>);
+        op<6>, {}, rounded_op<6>);
     test::check_op(
         {&rope_slot},
         [](Index T) {
             return std::vector{Shape{T, 68}};
         },
-        op<34>);
+        op<34>, {}, rounded_op<34>);
+}
+
+TEST_CASE("rope: heads of 16 bytes and more on a GPU") {
+    test::OpCheckOptions options;
+    options.rows = {1, 7};
+    options.float_bound = 1e-6;
+    options.cuda_rows = {0, 40};
+    test::check_op(
+        {&rope_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 2 * 8}};
+        },
+        op<8>, options, rounded_op<8>);
+    test::check_op(
+        {&rope_slot},
+        [](Index T) {
+            return std::vector{Shape{T, 3 * 32}};
+        },
+        op<32>, options, rounded_op<32>);
+}
+
+TEST_CASE("rope: a position that the table of a GPU does not hold gives no number") {
+    if (!has_cuda()) return;
+    const RopeTable<float> table(4, 10000);
+    auto segments = Segments::of_lengths({3});
+    segments.position.data()[1] = 64;  // the table is made for 64 positions
+    segments.position.data()[2] = -1;
+    Tape tape(test::cuda_context());
+    const Var<float> x(test::tensor_on(test::cuda_context(), test::random_tensor<float>({3, 4}, 1)));
+    const auto y = host(rope(tape, x, table, placed(segments, Device::cuda)).value());
+    for (Index i = 0; i < 12; ++i) CHECK(std::isnan(y.data()[i]) == (i >= 4));
+    if (test::device_reports()) CHECK(test::take_status().bad_index == 1);
 }
 
 TEST_CASE("rope: complex step") {

@@ -1,5 +1,6 @@
 #include <moegrad/ops/route_stats.hpp>
 
+#include "support/device_status.hpp"
 #include "support/op_check.hpp"
 
 using namespace moegrad;
@@ -46,9 +47,11 @@ struct Batch {
     }
 
     template <class Real>
-    RoutingStats stats() const {
-        Tape tape(test::context());
-        return route_stats(tape, expert, choice, test::convert<Real>(p), segments);
+    RoutingStats stats(Context& context = test::context()) const {
+        const Device device = context.device();
+        Tape tape(context);
+        return route_stats(tape, placed(expert, device), placed(choice, device),
+                           placed(test::convert<Real>(p), device), placed(segments, device));
     }
 };
 
@@ -112,6 +115,56 @@ TEST_CASE_TEMPLATE("route_stats: counting token by token gives the same", Real, 
         check_totals(batch, totals);
     }
     test::add_reference_record(route_stats_slot, number_of<Real>());
+}
+
+TEST_CASE("route_stats: a GPU counts what the CPU counts; an entropy may differ by a unit a token") {
+    if (!has_cuda()) return;
+    for (Index T : {0, 1, 2, 7, 100, 1001}) {
+        CAPTURE(T);
+        const Batch batch(T);
+        const auto want = host(batch.stats<float>()), got = host(batch.stats<float>(test::cuda_context()));
+        const auto same = [](const Tensor<std::int64_t>& a, const Tensor<std::int64_t>& b) {
+            return std::equal(a.values().begin(), a.values().end(), b.values().begin(), b.values().end());
+        };
+        CHECK(same(got.tokens, want.tokens));
+        CHECK(same(got.slots, want.slots));
+        CHECK(same(got.mass, want.mass));
+        CHECK(same(got.experts_per_token, want.experts_per_token));
+        CHECK(same(got.all_null, want.all_null));
+        CHECK(same(got.dropped, want.dropped));
+        CHECK(std::abs(got.entropy.values()[0] - want.entropy.values()[0]) <= T);
+        CHECK(same(got.words, host(batch.stats<float>(test::cuda_context())).words));
+        RoutingTotals totals;
+        totals.add(batch.stats<float>(test::cuda_context()));
+        check_totals(batch, totals);
+    }
+    test::add_reference_record(route_stats_slot, Number::float32, Device::cuda);
+}
+
+TEST_CASE("route_stats: on a GPU what is no count is left out and reported") {
+    if (!test::device_reports()) return;
+    test::take_status();
+    Tape tape(test::cuda_context());
+    const auto stats = [&](float p, std::int32_t column, Index C) {
+        auto values = Tensor<float>::zeros({2, C});
+        values.values()[1] = p;
+        const auto choice = Tensor<std::int32_t>::from({2, 1}, {0, column});
+        return host(route_stats(tape, placed(choice, Device::cuda), placed(choice, Device::cuda),
+                                placed(values, Device::cuda),
+                                placed(Segments::of_lengths({2}), Device::cuda)));
+    };
+    for (Index C : {3, 9000}) {  // the second: more words than a block's shared memory has
+        CHECK(stats(0.25f, 2, C).mass.values()[1] == std::int64_t{1} << 30);
+        CHECK_FALSE(test::take_status().any());
+        for (float bad : {NAN, -1.0f, INFINITY}) {
+            const auto got = stats(bad, 2, C);
+            CHECK(got.mass.values()[1] == 0);
+            CHECK(got.tokens.values()[0] == 2);
+            CHECK(test::take_status().not_finite == 1);
+        }
+        CHECK(stats(0.25f, static_cast<std::int32_t>(C), C).slots.values()[0] == 1);
+        CHECK(test::take_status().bad_index == 1);
+    }
 }
 
 TEST_CASE("route_stats: micro-batches add up to the whole batch, to the bit, in any order") {

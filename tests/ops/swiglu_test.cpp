@@ -2,7 +2,7 @@
 #include <moegrad/cpu/swiglu.hpp>
 #include <moegrad/ops/swiglu.hpp>
 
-#include "support/op_check.hpp"
+#include "support/bits.hpp"
 
 using namespace moegrad;
 
@@ -11,29 +11,42 @@ MOEGRAD_TEST_COMPLEX_SEAT(swiglu);
 namespace {
 
 // The second call makes every gradient accumulate.
-const auto op = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
-    return std::vector{swiglu(tape, in[0], in[1]), swiglu(tape, in[1], in[0])};
+const auto op = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
+    return std::vector{swiglu<Real>(tape, in[0], in[1]), swiglu<Real>(tape, in[1], in[0])};
 };
-const auto fused = []<class Real>(Tape& tape, const std::vector<Var<Real>>& in) {
-    return std::vector{swiglu_fused(tape, in[0]), swiglu_fused(tape, in[0])};
+const auto fused = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
+    return std::vector{swiglu_fused<Real>(tape, in[0]), swiglu_fused<Real>(tape, in[0])};
+};
+
+/// bf16: the gradient of each use is rounded before they are added.
+const auto rounded_op = [](Tape& tape, const test::Inputs<double>& in) {
+    const auto use = [&](std::size_t n) { return test::rounded(tape, in[n]); };
+    return std::vector{swiglu(tape, use(0), use(1)), swiglu(tape, use(1), use(0))};
+};
+const auto rounded_fused = [](Tape& tape, const test::Inputs<double>& in) {
+    return std::vector{swiglu_fused(tape, test::rounded(tape, in[0])),
+                       swiglu_fused(tape, test::rounded(tape, in[0]))};
 };
 
 }  // namespace
 
 TEST_CASE("swiglu: gradients and float against double") {
-    for (Index F : {1, 5, 67}) {
+    for (Index F : {1, 5, 24, 67}) {
+        test::OpCheckOptions options;
+        options.float_bound = 2e-6;
+        options.cuda_rows = {301};
         test::check_op(
             {&swiglu_slot},
             [F](Index N) {
                 return std::vector{Shape{N, F}, Shape{N, F}};
             },
-            op);
+            op, options, rounded_op);
         test::check_op(
             {&swiglu_slot},
             [F](Index N) {
                 return std::vector{Shape{N, 2 * F}};
             },
-            fused);
+            fused, options, rounded_fused);
     }
 }
 
@@ -54,19 +67,24 @@ TEST_CASE("swiglu: known values") {
 }
 
 TEST_CASE("swiglu: large gates stay finite in both directions") {
-    Tape tape(test::context());
-    auto gate = tape.input(Tensor<float>::from({1, 4}, {-1e4f, 1e4f, -3e38f, 3e38f}));
-    auto up = tape.input(Tensor<float>::from({1, 4}, {1, 1, 1, 1}));
-    auto y = swiglu(tape, gate, up);
-    auto dy = y.gradient()->target();
-    for (float& value : dy.tensor.values()) value = 1;
-    tape.backward();
-    const float want[] = {0, 1e4f, 0, 3e38f}, slope[] = {0, 1, 0, 1};
-    for (std::size_t f = 0; f < 4; ++f) {
-        CHECK(y.value().values()[f] == want[f]);
-        CHECK(gate.gradient()->tensor().values()[f] == slope[f]);
-        CHECK(up.gradient()->tensor().values()[f] == want[f]);
-    }
+    test::on_each_device([](Context& context) {
+        Tape tape(context);
+        const auto ones = test::tensor_on(context, Tensor<float>::from({1, 4}, {1, 1, 1, 1}));
+        auto gate =
+            tape.input(test::tensor_on(context, Tensor<float>::from({1, 4}, {-1e4f, 1e4f, -3e38f, 3e38f})));
+        auto up = tape.input(ones);
+        auto y = swiglu(tape, gate, up);
+        copy_values(ones, y.gradient()->target().tensor);
+        tape.backward();
+        const auto value = host(y.value()), d_gate = host(gate.gradient()->tensor()),
+                   d_up = host(up.gradient()->tensor());
+        const float want[] = {0, 1e4f, 0, 3e38f}, slope[] = {0, 1, 0, 1};
+        for (Index f = 0; f < 4; ++f) {
+            CHECK(value.data()[f] == want[f]);
+            CHECK(d_gate.data()[f] == slope[f]);
+            CHECK(d_up.data()[f] == want[f]);
+        }
+    });
 }
 
 TEST_CASE("swiglu: the fused form is the plain one on its two halves, to the bit") {
@@ -92,23 +110,49 @@ TEST_CASE("swiglu: the fused form is the plain one on its two halves, to the bit
 }
 
 TEST_CASE("swiglu: rows beyond the device count are neither read nor written") {
-    const Index N = 5, F = 3;
-    for (std::int32_t count : {0, 2, 5, 9}) {
-        Tape tape(test::context());
-        auto input = test::random_tensor<float>({N, 2 * F}, 6);
-        const Index exist = std::min<Index>(N, count);
-        for (Index i = exist * 2 * F; i < N * 2 * F; ++i) input.data()[i] = NAN;
-        auto gradient = std::make_shared<Gradient<float>>(Tensor<float>::zeros({N, 2 * F}));
-        for (float& value : gradient->tensor().values()) value = 77;
-        Var<float> gate_up(input, gradient);
-        auto y = swiglu_fused(tape, gate_up, Tensor<std::int32_t>::from({1}, {count}));
-        auto dy = y.gradient()->target();
-        for (float& value : dy.tensor.values()) value = 1;
-        tape.backward();
-        for (Index i = 0; i < N * F; ++i) CHECK(std::isnan(y.value().data()[i]) == (i >= exist * F));
-        for (Index i = 0; i < N * 2 * F; ++i)
-            CHECK((gradient->tensor().data()[i] == 77) == (i >= exist * 2 * F));
-    }
+    const Index N = 5;
+    test::on_each_device([&](Context& context) {
+        for (std::int32_t count : {0, 2, 5, 9}) {
+            for (Index F : {3, 8}) {
+                Tape tape(context);
+                auto input = test::random_tensor<float>({N, 2 * F}, 6);
+                const Index exist = std::min<Index>(N, count);
+                for (Index i = exist * 2 * F; i < N * 2 * F; ++i) input.data()[i] = NAN;
+                auto sevens = Tensor<float>::zeros({N, 2 * F}), ones = Tensor<float>::zeros({N, F});
+                std::fill_n(sevens.data(), sevens.size(), 77.0f);
+                std::fill_n(ones.data(), ones.size(), 1.0f);
+                auto gradient = std::make_shared<Gradient<float>>(test::tensor_on(context, sevens));
+                Var<float> gate_up(test::tensor_on(context, input), gradient);
+                auto y = swiglu_fused(tape, gate_up,
+                                      test::tensor_on(context, Tensor<std::int32_t>::from({1}, {count})));
+                copy_values(ones, y.gradient()->target().tensor);
+                tape.backward();
+                const auto value = host(y.value()), d_gate_up = host(gradient->tensor());
+                for (Index i = 0; i < N * F; ++i) CHECK(std::isnan(value.data()[i]) == (i >= exist * F));
+                for (Index i = 0; i < N * 2 * F; ++i)
+                    CHECK((d_gate_up.data()[i] == 77) == (i >= exist * 2 * F));
+            }
+        }
+    });
+}
+
+TEST_CASE("swiglu: a gradient that nobody needs is not made") {
+    test::on_each_device([](Context& context) {
+        for (Index F : {5, 8}) {
+            const auto x = test::tensor_on(context, test::random_tensor<float>({3, F}, 8));
+            const auto u = test::tensor_on(context, test::random_tensor<float>({3, F}, 9));
+            Tape tape(context);
+            const auto gate = tape.input(x), up = tape.input(u);
+            const Var<float> outputs[] = {swiglu(tape, gate, Var<float>(u)), swiglu(tape, Var<float>(x), up)};
+            const auto both_gate = tape.input(x), both_up = tape.input(u);
+            const auto both = swiglu(tape, both_gate, both_up);
+            for (const auto& y : {outputs[0], outputs[1], both})
+                copy_values(x, y.gradient()->target().tensor);
+            tape.backward();
+            CHECK(test::same_bits(host(gate.gradient()->tensor()), host(both_gate.gradient()->tensor())));
+            CHECK(test::same_bits(host(up.gradient()->tensor()), host(both_up.gradient()->tensor())));
+        }
+    });
 }
 
 TEST_CASE("swiglu: shapes that do not fit are an error that names both") {

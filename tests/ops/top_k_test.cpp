@@ -1,5 +1,6 @@
 #include <moegrad/ops/top_k.hpp>
 
+#include "support/device_status.hpp"
 #include "support/op_check.hpp"
 
 #include <algorithm>
@@ -30,11 +31,18 @@ std::vector<std::int32_t> reference(const Tensor<Real>& scores, Index K, Index g
 template <class Real>
 void check(const Tensor<Real>& scores, Index K, Index groups = 1) {
     CAPTURE(K);
-    Tape tape(test::context());
-    const auto choice = top_k(tape, scores, K, groups);
-    CHECK(choice.shape() == Shape{scores.extent(0), groups * K});
-    const auto got = choice.values();
-    CHECK(std::vector<std::int32_t>(got.begin(), got.end()) == reference(scores, K, groups));
+    const auto want = reference(scores, K, groups);
+    const auto choose = [&](Context& context) {
+        Tape tape(context);
+        const auto choice = host(top_k(tape, test::tensor_on(context, scores), K, groups));
+        CHECK(choice.shape() == Shape{scores.extent(0), groups * K});
+        CHECK(std::vector<std::int32_t>(choice.values().begin(), choice.values().end()) == want);
+    };
+    if constexpr (std::is_same_v<Real, float>) {
+        test::on_each_device(choose);
+    } else {
+        choose(test::context());
+    }
 }
 
 /// Few distinct values: many ties, of either sign.
@@ -55,20 +63,38 @@ TEST_CASE_TEMPLATE("top_k: a full sort gives the same columns, for every K, with
         }
         for (Index K = 1; K <= 4; ++K) check(coarse<Real>({T, 12}, 5), K, 3);
     }
+    check(coarse<Real>({33, 300}, 6), 16);
     test::add_reference_record(top_k_slot, number_of<Real>());
+    if (has_cuda()) test::add_reference_record(top_k_slot, Number::float32, Device::cuda);
 }
 
 TEST_CASE("top_k: equal scores go to the lowest columns; -0 equals 0; -infinity is a score") {
     const float infinity = std::numeric_limits<float>::infinity();
-    Tape tape(test::context());
-    const auto choice = top_k(tape,
-                              Tensor<float>::from({4, 4}, {2, 2, 2, 2,                           //
-                                                           -0.0f, 0.0f, -0.0f, 0.0f,             //
-                                                           -infinity, -infinity, -3, -infinity,  //
-                                                           -4, -1, -1, infinity}),
-                              3);
-    const std::vector<std::int32_t> want{0, 1, 2, 0, 1, 2, 2, 0, 1, 3, 1, 2};
+    const auto scores = Tensor<float>::from({4, 4}, {2, 2, 2, 2,                           //
+                                                     -0.0f, 0.0f, -0.0f, 0.0f,             //
+                                                     -infinity, -infinity, -3, -infinity,  //
+                                                     -4, -1, -1, infinity});
+    test::on_each_device([&](Context& context) {
+        Tape tape(context);
+        const auto choice = host(top_k(tape, test::tensor_on(context, scores), 3));
+        const std::vector<std::int32_t> want{0, 1, 2, 0, 1, 2, 2, 0, 1, 3, 1, 2};
+        CHECK(std::equal(want.begin(), want.end(), choice.values().begin()));
+    });
+}
+
+TEST_CASE("top_k: on a GPU a NaN comes last and is reported") {
+    if (!test::device_reports()) return;
+    test::take_status();
+    Tape tape(test::cuda_context());
+    const float none = std::numeric_limits<float>::quiet_NaN(), low = -std::numeric_limits<float>::infinity();
+    const auto plain = placed(Tensor<float>::from({1, 3}, {low, 1, 0}), Device::cuda);
+    top_k(tape, plain, 3);
+    CHECK_FALSE(test::take_status().any());
+    const auto scores = placed(Tensor<float>::from({2, 3}, {none, low, 0, none, -none, none}), Device::cuda);
+    const auto choice = host(top_k(tape, scores, 3));
+    const std::vector<std::int32_t> want{2, 1, 0, 0, 1, 2};
     CHECK(std::equal(want.begin(), want.end(), choice.values().begin()));
+    CHECK(test::take_status().not_finite == 1);
 }
 
 TEST_CASE("top_k: a NaN is an error that names its token") {

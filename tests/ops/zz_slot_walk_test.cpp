@@ -3,7 +3,11 @@
 
 #include "support/op_check.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
+#include <cstdlib>
+#include <utility>
 
 using namespace moegrad;
 
@@ -34,21 +38,50 @@ bool proved(const std::set<Index>& rows) {
     return rows.count(0) > 0 && rows.count(1) > 0 && odd;
 }
 
+constexpr std::pair<Device, Number> kSeats[] = {{Device::cpu, Number::float32},
+                                                {Device::cpu, Number::float64},
+                                                {Device::cuda, Number::float32},
+                                                {Device::cuda, Number::bfloat16}};
+
+/// f(slot, device, number) for every filled seat that a record must prove, from `first` on.
+template <class Function>
+void each_seat(const SlotNode* first, const Function& f) {
+    for (const SlotNode* slot = first; slot != nullptr; slot = slot->next()) {
+        for (const auto& [device, number] : kSeats) {
+            if (slot->filled(device, number)) f(*slot, device, number);
+        }
+    }
+}
+
+test::Record record_of(const test::Records& records, const SlotNode& slot, Device device, Number number) {
+    const auto found = records.find({slot.name(), device, number});
+    return found == records.end() ? test::Record() : found->second;
+}
+
 /// The filled seats, from `first` on, that no record proves: "silu on cpu, float32: rows 0, 1".
 std::vector<std::string> unproved_seats(const SlotNode* first, const test::Records& records) {
     std::vector<std::string> missing;
-    for (const SlotNode* slot = first; slot != nullptr; slot = slot->next()) {
-        for (Number number : {Number::float32, Number::float64}) {
-            if (!slot->filled(Device::cpu, number)) continue;
-            const auto record = records.find({slot->name(), number});
-            const auto rows = record == records.end() ? std::set<Index>() : record->second;
-            if (proved(rows)) continue;
-            std::string text = format("{} on cpu, {}: rows", slot->name(), name(number));
-            for (Index n : rows) text += format(" {}", n);
-            missing.push_back(text);
-        }
-    }
+    each_seat(first, [&](const SlotNode& slot, Device device, Number number) {
+        const auto rows = record_of(records, slot, device, number).rows;
+        if (proved(rows)) return;
+        std::string text = format("{} on {}, {}: rows", slot.name(), name(device), name(number));
+        for (Index n : rows) text += format(" {}", n);
+        missing.push_back(text);
+    });
     return missing;
+}
+
+/// One line per seat. Error: the largest one seen, as a part of what its bound allows; 0 where the proof is by gradient
+/// check alone or by a reference.
+void print_table(const test::Records& records) {
+    fmt::print("{:<22} {:<5} {:<9} {:>7}  rows\n", "slot", "on", "type", "error");
+    each_seat(SlotNode::first(), [&](const SlotNode& slot, Device device, Number number) {
+        const auto record = record_of(records, slot, device, number);
+        std::string rows;
+        for (Index n : record.rows) rows += format("{} ", n);
+        fmt::print("{:<22} {:<5} {:<9} {:>7.3f}  {}\n", slot.name(), name(device), name(number), record.worst,
+                   rows);
+    });
 }
 
 template <class Real>
@@ -77,6 +110,7 @@ TEST_CASE("slot walk: every filled seat has a record") {
     int slots = 0;
     for (const SlotNode* slot = SlotNode::first(); slot != nullptr; slot = slot->next()) ++slots;
     CHECK(slots > 0);
+    if (std::getenv("MOEGRAD_SLOT_TABLE") != nullptr) print_table(test::records());
     for (const std::string& seat : unproved_seats(SlotNode::first(), test::records())) {
         FAIL_CHECK("no gradient check or reference agreement for ", seat);
     }
@@ -87,20 +121,21 @@ TEST_CASE("slot walk: a seat without a record is found, and so is one with too f
     // The planted slot heads the list now; the record map below knows all that follow it.
     REQUIRE(SlotNode::first() == &slot);
     test::Records records;
-    for (const SlotNode* other = slot.next(); other != nullptr; other = other->next()) {
-        for (Number number : {Number::float32, Number::float64}) records[{other->name(), number}] = {0, 1, 3};
-    }
+    each_seat(slot.next(), [&](const SlotNode& other, Device device, Number number) {
+        records[{other.name(), device, number}].rows = {0, 1, 3};
+    });
     const auto missing = [&] { return unproved_seats(&slot, records); };
     CHECK(missing() == std::vector<std::string>{"planted_without_a_test on cpu, float32: rows"});
-    auto& rows = records[{"planted_without_a_test", Number::float32}];
+    auto& rows = records[{"planted_without_a_test", Device::cpu, Number::float32}].rows;
     for (const std::set<Index>& too_few : {std::set<Index>{1, 3}, {0, 3}, {0, 1}, {0, 1, 2, 4}}) {
         rows = too_few;
         CHECK(missing().size() == 1);
     }
     rows = {0, 1, 5};
     CHECK(missing().empty());
-    // A record for another number type proves nothing.
-    records[{"planted_without_a_test", Number::float64}] = rows;
+    // A record for another number type or device proves nothing.
+    records[{"planted_without_a_test", Device::cpu, Number::float64}].rows = rows;
+    records[{"planted_without_a_test", Device::cuda, Number::float32}].rows = rows;
     rows.clear();
     CHECK(missing().size() == 1);
 }

@@ -3,6 +3,7 @@
 
 #include <moegrad/methods/router_registry.hpp>
 #include <moegrad/ops/add.hpp>
+#include <moegrad/ops/fill.hpp>
 #include <moegrad/ops/top_k.hpp>
 #include <moegrad/routing/chosen_softmax.hpp>
 
@@ -40,10 +41,8 @@ struct BiasedRouter {
     void after_step(const RoutingTotals&) { steps->value().data()[0] += 1; }
 
     Routing<Real> route(Tape& tape, const RouteInput<Real>& input) {
-        auto one = tape.make<Real>({input.x.extent(0), 1});
-        std::fill(one.values().begin(), one.values().end(), static_cast<Real>(temperature));
-        const auto z =
-            add(tape, gate.logits(tape, input.x, input.segments), linear(tape, Var<Real>(one), bias->use()));
+        const Var<Real> one(filled<Real>(tape, {input.x.extent(0), 1}, temperature));
+        const auto z = add(tape, gate.logits(tape, input.x, input.segments), linear(tape, one, bias->use()));
         const auto p = softmax(tape, z);
         const auto choice = top_k(tape, z.value(), k);
         Routing<Real> routing;

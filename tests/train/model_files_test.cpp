@@ -149,6 +149,26 @@ TEST_CASE("model files: a link that leads out of the folder is refused, the cach
     expect_error(ErrorCode::file, "gone", [&] { load_model<float>(home.file("gone")); });
 }
 
+TEST_CASE("model files: a value that is no number is found wherever it stands") {
+    const auto check = []<class T>(T) {
+        const float big = std::numeric_limits<float>::max() / 2, inf = std::numeric_limits<float>::infinity();
+        for (std::size_t n = 0; n < 13; ++n) {
+            std::vector<T> values(n, T(-big));
+            CHECK_FALSE(moegrad::detail::any_nonfinite(values.data(), n));
+            for (std::size_t i = 0; i < n; ++i) {
+                for (const float bad : {inf, -inf, std::numeric_limits<float>::quiet_NaN()}) {
+                    values[i] = T(bad);
+                    CHECK(moegrad::detail::any_nonfinite(values.data(), n));
+                }
+                values[i] = T(1e-39f);
+            }
+        }
+    };
+    check(float{});
+    check(double{});
+    check(bf16(0.0f));
+}
+
 TEST_CASE("model files: weights that are no numbers are counted, and refused for training") {
     for (const auto family : {ModelFamily::llama, ModelFamily::mixtral}) {
         const auto model = small_model<float>(small_config(family));

@@ -32,10 +32,21 @@ Var<Real> checkpoint(Tape& tape, const Var<Real>& x, Segment segment) {
         // Nobody reads dy after this: the replayed output takes it over.
         if (again.needs_gradient() && !again.gradient()->adopt(dy->tensor())) {
             // A segment that returns its input has a gradient there already.
+            if (!dy->tensor().on_host()) {
+                throw Error{ErrorCode::unsupported, "checkpoint", "a segment that computes something",
+                            "one that returns its input, on a GPU", "leave the checkpoint out"};
+            }
+            if (!dy->tensor().on_host()) {
+                throw Error{ErrorCode::unsupported, "checkpoint", "a segment that computes something",
+                            "one that returns its input, on a GPU"};
+            }
             const View<const Real, 2> from = dy->tensor().matrix();
             const View<Real, 2> into = again.gradient()->target().tensor.matrix();
             for (Index t = 0; t < from.rows(); ++t) {
-                for (Index d = 0; d < from.columns(); ++d) into(t, d) += from(t, d);
+                for (Index d = 0; d < from.columns(); ++d) {
+                    into(t, d) =
+                        Real(static_cast<Wide<Real>>(into(t, d)) + static_cast<Wide<Real>>(from(t, d)));
+                }
             }
         }
         replay.backward();

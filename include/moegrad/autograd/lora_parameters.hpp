@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <string>
 
-#include <moegrad/autograd/parameter.hpp>
+#include <moegrad/autograd/parameter_values.hpp>
 #include <moegrad/core/philox.hpp>
 
 namespace moegrad {
@@ -69,7 +69,7 @@ struct LoraParameters {
         }
         A.set_trainable(true);
         B.set_trainable(true);
-        fill_kaiming(A.value(), seed, module_);
+        change_values<Real>(A, [&](const Tensor<Wide<Real>>& a) { fill_kaiming(a, seed, module_); });
     }
 
     bool defined() const { return A.defined(); }

@@ -64,9 +64,17 @@ public:
         for (auto& gradient : gradients_) gradient->forget();
     }
 
+    /// See Gradient::set_accumulates; of those there are and those to come.
+    void set_accumulates(bool accumulates) {
+        accumulates_ = accumulates;
+        for (auto& gradient : gradients_) gradient->set_accumulates(accumulates);
+    }
+
     Tensor<T>& first_moment() { return moment(first_moment_); }
     Tensor<T>& second_moment() { return moment(second_moment_); }
 
+    /// Its values are kept in another form elsewhere: the name and the shape stay.
+    virtual void drop_value() { value_ = {}; }
     /// To another device, values and moments; gradients are made anew.
     virtual void move_to(Device device) {
         value_ = placed(value_, device);
@@ -84,6 +92,7 @@ protected:
         while (static_cast<int>(gradients_.size()) <= place) {
             gradients_.push_back(
                 std::make_shared<Gradient<T>>(Tensor<T>::zeros(shape_, value_.device())));
+            gradients_.back()->set_accumulates(accumulates_);
         }
         return gradients_[static_cast<std::size_t>(place)];
     }
@@ -98,7 +107,7 @@ private:
         return m;
     }
 
-    bool trainable_ = false;
+    bool trainable_ = false, accumulates_ = false;
     std::vector<std::shared_ptr<Gradient<T>>> gradients_;
     std::vector<Block> frozen_blocks_;
     Tensor<T> first_moment_, second_moment_;
@@ -137,6 +146,10 @@ public:
         return Weight<bf16>(copy_, gradient(place));
     }
 
+    void drop_value() override {
+        Parameter<float>::drop_value();
+        copy_ = {};
+    }
     void move_to(Device device) override {
         Parameter<float>::move_to(device);
         copy_ = placed(copy_, device);

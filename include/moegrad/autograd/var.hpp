@@ -33,10 +33,13 @@ public:
     /// The next write: overwrite at first, accumulate from then on.
     GradientTarget<T> target() {
         if (!tensor_.defined()) tensor_ = context_->template make<T>(shape_);
-        const Write write = written_ ? Write::accumulate : Write::overwrite;
+        const Write write = written_ || accumulates_ ? Write::accumulate : Write::overwrite;
         written_ = true;
         return {tensor_, write};
     }
+    /// Whether the first write of a step accumulates too: then whoever updates leaves zeros behind. A recorded
+    /// micro-batch cannot tell the first from the others.
+    void set_accumulates(bool accumulates) { accumulates_ = accumulates; }
 
     /// Takes `whole` as this gradient when nothing has been written yet. What is added later is added in place.
     bool adopt(const Tensor<T>& whole) {
@@ -53,7 +56,7 @@ private:
     Context* context_ = nullptr;
     Tensor<T> tensor_;
     Shape shape_;
-    bool written_ = false;
+    bool written_ = false, accumulates_ = false;
 };
 
 template <class T, class G = T>

@@ -23,17 +23,20 @@ namespace moegrad {
 class Arena {
 public:
     static constexpr std::size_t kAlignment = 64;
-    static constexpr std::size_t kDeviceAlignment = 256;  // of the blocks on a GPU: lines of its cache, tensor maps
+    static constexpr std::size_t kDeviceAlignment =
+        256;  // of the blocks on a GPU: lines of its cache, tensor maps
     static constexpr std::size_t kChunk = std::size_t{32} << 20;
 
     /// Whether new blocks are filled with 0xFF bytes (a NaN in every float type): reads of unwritten memory show.
     enum class Fill { none, poison };
 
-    explicit Arena(Fill fill = Fill::none, Device device = Device::cpu) : fill_(fill), device_(device) {}
-    /// One that only plans: chunks of address space so large that all blocks lie in the first.
-    static std::shared_ptr<Arena> planned() {
+    explicit Arena(Fill fill = Fill::none, Device device = Device::cpu)
+        : fill_(fill), device_(device), unit_(unit_of(device)) {}
+    /// One that only plans, for `target`: chunks of address space so large that all blocks lie in the first.
+    static std::shared_ptr<Arena> planned(Device target = Device::cpu) {
         auto arena = std::make_shared<Arena>();
         arena->chunk_ = std::size_t{1} << 40;
+        arena->unit_ = unit_of(target);
         return arena;
     }
     Arena(const Arena&) = delete;
@@ -104,9 +107,11 @@ private:
         std::size_t reach = 0;
     };
 
+    static constexpr std::size_t unit_of(Device device) {
+        return device == Device::cuda ? kDeviceAlignment : kAlignment;
+    }
     std::size_t round_up(std::size_t bytes) const {
-        const std::size_t unit = device_ == Device::cuda ? kDeviceAlignment : kAlignment;
-        return bytes == 0 ? unit : (bytes + unit - 1) / unit * unit;
+        return bytes == 0 ? unit_ : (bytes + unit_ - 1) / unit_ * unit_;
     }
 
     void add_chunk(std::size_t need) {
@@ -177,6 +182,7 @@ private:
 
     Fill fill_;
     Device device_ = Device::cpu;
+    std::size_t unit_ = kAlignment;
     std::size_t chunk_ = kChunk;
     std::vector<Chunk> chunks_;
     std::size_t in_use_ = 0, peak_ = 0;
@@ -189,7 +195,9 @@ public:
     Buffer(std::shared_ptr<Arena> arena, std::size_t bytes, Device device = Device::cpu)
         : arena_(std::move(arena)),
           bytes_(bytes),
-          device_(arena_ ? arena_->device() : device),
+          device_(arena_                   ? arena_->device()
+                  : device == Device::cuda ? Device::cuda
+                                           : Device::cpu),
           paged_(bytes >= (Planning::active() ? pages::kBytes : kPaged)) {
         if (arena_) {
             data_ = arena_->allocate(bytes);

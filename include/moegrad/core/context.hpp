@@ -21,17 +21,29 @@ struct StepScalars {
     std::uint64_t seed = 0;  // keys every random draw of the run
     std::uint64_t step = 0;  // optimiser steps taken so far
     double learning_rate = 0;
-    double clip_scale = 1;  // factor on every gradient, from the global norm
+    double clip_scale = 1;      // factor on every gradient, from the global norm (ops/clip.hpp)
+    std::uint64_t blocked = 0;  // 1: the update must leave weights and moments as they are
     // d objective / d (summed values of a loss): coefficient 0 is 1 / supervised tokens of the optimiser step.
     double coefficient[kCoefficients] = {1};
 
     bool operator==(const StepScalars&) const = default;
 };
 
+/// What went wrong on a GPU since it was last asked: kernels set words to 1, and while one is set no weight changes.
+struct DeviceStatus {
+    int not_finite = 0;  // a loss, a gradient or a router score that is no number
+    int overflow = 0;    // more routed rows than the row budget holds
+    int bad_index = 0;   // an expert, a column or a token id out of range
+    int reserved = 0;
+
+    MOEGRAD_HD bool any() const { return not_finite != 0 || overflow != 0 || bad_index != 0; }
+};
+
 struct ContextOptions {
     Device device = Device::cpu;
     int threads = 0;  // 0: MOEGRAD_THREADS, else all cores
     Arena::Fill fill = Arena::Fill::none;
+    Device plans = Device::cpu;  // of Device::dry: where the plan will run
 };
 
 class Context;
@@ -53,7 +65,8 @@ class Context {
 public:
     explicit Context(const ContextOptions& options = {})
         : device_(options.device),
-          arena_(device_ == Device::dry ? Arena::planned()
+          target_(device_ == Device::dry ? options.plans : device_),
+          arena_(device_ == Device::dry ? Arena::planned(target_)
                                         : std::make_shared<Arena>(options.fill, options.device)),
           pool_(device_ == Device::dry ? 1
                 : options.threads > 0  ? options.threads
@@ -64,6 +77,8 @@ public:
     Context& operator=(const Context&) = delete;
 
     Device device() const { return device_; }
+    /// The device itself, or the one that a dry context plans for: what an op may choose its room by.
+    Device target() const { return target_; }
     Stream stream() { return Stream(*this); }
     ThreadPool& pool() { return pool_; }
     Arena& arena() { return *arena_; }
@@ -78,7 +93,7 @@ public:
     }
 
 private:
-    Device device_;
+    Device device_, target_;
     std::shared_ptr<Arena> arena_;
     ThreadPool pool_;
     StepScalars scalars_;

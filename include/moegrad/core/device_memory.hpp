@@ -4,6 +4,8 @@
 // copies run in the order they were asked for.
 
 #include <cstddef>
+#include <string>
+#include <vector>
 
 #include <moegrad/core/device.hpp>
 #include <moegrad/core/error.hpp>
@@ -20,6 +22,8 @@ struct DeviceMemory {
     void (*fill)(void* place, unsigned char value, std::size_t bytes) = nullptr;
     void (*copy)(void* to, const void* from, std::size_t bytes, Copy kind) = nullptr;
     void (*wait)() = nullptr;
+    /// For `doctor`, "name: text" a line; also where there is no GPU.
+    std::vector<std::string> (*describe)() = nullptr;
 };
 
 /// Of Device::cuda; empty until moegrad::cuda is linked.

@@ -6,7 +6,8 @@
 //   llama3   wavelength w = 2 pi / f:   w < L0 / high: f    w > L0 / low: f / s
 //            between: (1 - b) f / s + b f,   b = (L0 / w - low) / (high - low)
 // Angles, cos and sin are computed in double and rounded once to Real. The table is one per model: copies of
-// a RopeTable share it, and it grows when a longer sequence comes; positions never wrap.
+// a RopeTable share it, and it grows when a longer sequence comes; positions never wrap. A GPU gets its copy when a model
+// first runs there; a step that is recorded needs a table that reaches far enough before (Trainer::expect).
 
 #include <algorithm>
 #include <memory>
@@ -14,7 +15,7 @@
 #include <vector>
 
 #include <moegrad/core/math.hpp>
-#include <moegrad/core/tensor.hpp>
+#include <moegrad/core/transfer.hpp>
 
 namespace moegrad {
 
@@ -84,10 +85,10 @@ public:
     Index head_dim() const { return 2 * static_cast<Index>(shared_->frequencies.size()); }
     const std::vector<double>& frequencies() const { return shared_->frequencies; }
     /// Positions the table holds now.
-    Index positions() const { return shared_->cos.defined() ? shared_->cos.extent(0) : 0; }
-    /// [positions, head/2]
-    const Tensor<Real>& cos() const { return shared_->cos; }
-    const Tensor<Real>& sin() const { return shared_->sin; }
+    Index positions() const { return shared_->host.cos.defined() ? shared_->host.cos.extent(0) : 0; }
+    /// [positions, head/2], on `device`
+    const Tensor<Real>& cos(Device device = Device::cpu) const { return table(device).cos; }
+    const Tensor<Real>& sin(Device device = Device::cpu) const { return table(device).sin; }
 
     /// Makes room for positions [0, count). Tensors handed out earlier stay as they are.
     void reach(Index count) const {
@@ -110,10 +111,24 @@ public:
     }
 
 private:
-    struct Shared {
-        std::vector<double> frequencies;
+    struct Table {
         Tensor<Real> cos, sin;
     };
+    struct Shared {
+        std::vector<double> frequencies;
+        Table host;
+        std::vector<Table> device;  // the newest last; a recorded step may still read an older one
+    };
+
+    const Table& table(Device device) const {
+        if (device != Device::cuda) return shared_->host;
+        const bool old =
+            shared_->device.empty() || !(shared_->device.back().cos.shape() == shared_->host.cos.shape());
+        if (old) {
+            shared_->device.push_back({placed(shared_->host.cos, device), placed(shared_->host.sin, device)});
+        }
+        return shared_->device.back();
+    }
 
     void grow(Index count) const {
         const Index half = head_dim() / 2;
@@ -127,8 +142,7 @@ private:
                 sin.data()[p * half + i] = static_cast<Real>(turn.sin);
             }
         }
-        shared_->cos = cos;
-        shared_->sin = sin;
+        shared_->host = {cos, sin};
     }
 
     std::shared_ptr<Shared> shared_;

@@ -2,10 +2,11 @@
 // Segments: which rows of a [T, D] batch belong together. A batch is never [B, S]: sequences of any lengths lie one
 // after another, attention never crosses a segment, positions restart in each.
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
-#include <moegrad/core/tensor.hpp>
+#include <moegrad/core/transfer.hpp>
 
 namespace moegrad {
 
@@ -19,6 +20,9 @@ struct Segments {
     Tensor<std::int32_t> segment;   // [T]      segment of each row
     Tensor<std::uint8_t>
         valid;  // [T]      0 for padding: no expert, no penalty, no statistic, seen by nobody
+    // Every position is below it. On the host: where the positions lie on a GPU, nobody else can say how far the rotary
+    // table must reach.
+    Index longest = 0;
 
     Index count() const { return begin.defined() ? begin.extent(0) - 1 : 0; }
     Index tokens() const { return position.defined() ? position.extent(0) : 0; }
@@ -27,8 +31,11 @@ struct Segments {
     static Segments of_lengths(std::span<const Index> lengths, std::span<const std::int32_t> samples = {}) {
         const Index S = static_cast<Index>(lengths.size());
         Index T = 0;
-        for (Index length : lengths) T += length;
         Segments s;
+        for (Index length : lengths) {
+            T += length;
+            s.longest = std::max(s.longest, length);
+        }
         s.begin = Tensor<std::int32_t>::zeros({S + 1});
         s.position = Tensor<std::int32_t>::zeros({T});
         s.sample = Tensor<std::int32_t>::zeros({T});
@@ -51,5 +58,16 @@ struct Segments {
         return of_lengths(std::span<const Index>(lengths.begin(), lengths.size()));
     }
 };
+
+/// On `device`; what is there already stays.
+inline Segments placed(const Segments& segments, Device device) {
+    Segments there = segments;
+    there.begin = placed(segments.begin, device);
+    there.position = placed(segments.position, device);
+    there.sample = placed(segments.sample, device);
+    there.segment = placed(segments.segment, device);
+    there.valid = placed(segments.valid, device);
+    return there;
+}
 
 }  // namespace moegrad

@@ -52,9 +52,10 @@ void update_block(const Factors<Real> f, Index n, const Real* gradient, Real* we
 }
 
 template <class Real>
-void update(Stream stream, const GradientUses<Real>& g, View<Real, 1> weight, View<Real, 1> first,
-            View<Real, 1> second, View<bf16, 1> copy, const AdamWOptions& options) {
-    const Factors<Real> factors(stream.scalars(), options);
+void update(Stream stream, const AdamWItem<Real>& item, AfterUpdate after) {
+    if (stream.scalars().blocked) return;
+    const Factors<Real> factors(stream.scalars(), item.options);
+    const GradientUses<Real>& g = item.g;
     constexpr Index kBlock = 1024;
     for_rows(stream, (g.size + kBlock - 1) / kBlock, kBlock, [&](Index b) {
         const Index begin = b * kBlock, n = std::min(kBlock, g.size - begin);
@@ -64,14 +65,24 @@ void update(Stream stream, const GradientUses<Real>& g, View<Real, 1> weight, Vi
             const Real* more = g.use[static_cast<std::size_t>(use)].data + begin;
             for (Index i = 0; i < n; ++i) gradient[i] += more[i];
         }
-        update_block(factors, n, gradient, weight.data + begin, first.data + begin, second.data + begin);
-        if (copy.data == nullptr) return;
-        for (Index i = begin; i < begin + n; ++i) copy.data[i] = bf16(static_cast<float>(weight.data[i]));
+        update_block(factors, n, gradient, item.weight.data + begin, item.first.data + begin,
+                     item.second.data + begin);
+        for (int use = 0; use < g.count && after == AfterUpdate::zero_gradients; ++use) {
+            std::fill_n(g.use[static_cast<std::size_t>(use)].data + begin, n, Real(0));
+        }
+        if (item.copy.data == nullptr) return;
+        for (Index i = begin; i < begin + n; ++i)
+            item.copy.data[i] = bf16(static_cast<float>(item.weight.data[i]));
     });
 }
 
 template <class Real>
-constexpr AdamWKernels<Real> kernels{update<Real>};
+void update_all(Stream stream, const AdamWTable<Real>& table, AfterUpdate after) {
+    for (Index p = 0; p < table.item.extent(0); ++p) update(stream, table.item(p), after);
+}
+
+template <class Real>
+constexpr AdamWKernels<Real> kernels{update<Real>, update_all<Real>};
 
 }  // namespace
 }  // namespace moegrad::cpu::adamw

@@ -222,8 +222,9 @@ void prepare(Stream stream, const AttentionOptions& options, View<const Real, 2>
 template <class Real>
 void backward(Stream stream, View<const Real, 2> q, View<const Real, 2> k, View<const Real, 2> v,
               AttentionRows rows, View<const Real, 2> y, View<const Wide<Real>, 2> lse,
-              View<const Real, 2> dy, View<Wide<Real>, 2> delta, AttentionGradient<Real> dq,
+              View<const Real, 2> dy, View<Wide<Real>, 3> room, AttentionGradient<Real> dq,
               AttentionGradient<Real> dk, AttentionGradient<Real> dv, AttentionOptions options) {
+    const View<Wide<Real>, 2> delta(room.data, {q.extent(0), options.heads});
     prepare(stream, options, y, dy, delta, dq);
     const Inputs<Real> in{q, k, v, rows, options};
     const Outputs<Real> out{dy, lse, delta, dq, dk, dv};

@@ -54,7 +54,7 @@ inline void check_choice(View<const std::int32_t, 2> choice, Index C) {
 template <class Real>
 void forward(Stream stream, View<const Real, 2> p, View<const std::int32_t, 2> choice,
              View<const std::int32_t, 1> begin, View<const std::uint8_t, 1> valid, View<Real, 1> loss,
-             View<Real, 2> slope, BalanceOptions options) {
+             View<Real, 2> slope, View<double, 2>, BalanceOptions options) {
     const Index T = p.extent(0), C = p.extent(1);
     const bool sequence = options.scope == BalanceOptions::Scope::sequence;
     check_choice(choice, C);

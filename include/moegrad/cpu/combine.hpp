@@ -61,6 +61,14 @@ void backward_weight(Stream stream, View<const Real, 2> h, View<const std::int32
 }
 
 template <class Real>
+void backward_slots(Stream stream, View<const Real, 2> h, View<const Wide<Real>, 2> weight,
+                    View<const std::int32_t, 2> slot_row, View<const Real, 2> dy, View<Real, 2> dh,
+                    Write write_rows, View<Wide<Real>, 2> dweight, Write write_weight) {
+    if (dweight.data) backward_weight(stream, h, slot_row, dy, dweight, write_weight);
+    if (dh.data) backward_rows(stream, weight, slot_row, dy, dh, write_rows);
+}
+
+template <class Real>
 void backward_passthrough(Stream stream, View<const Real, 2> x, View<const Real, 2> dy,
                           View<Wide<Real>, 1> dpassthrough, Write write) {
     const Index D = dy.extent(1);
@@ -81,8 +89,8 @@ void backward_input(Stream stream, View<const Wide<Real>, 1> passthrough, View<c
 }
 
 template <class Real>
-constexpr CombineKernels<Real> kernels{forward<Real>, backward_rows<Real>, backward_weight<Real>,
-                                       backward_passthrough<Real>, backward_input<Real>};
+constexpr CombineKernels<Real> kernels{forward<Real>, backward_slots<Real>, backward_passthrough<Real>,
+                                       backward_input<Real>};
 
 }  // namespace
 }  // namespace moegrad::cpu::combine

@@ -27,10 +27,15 @@ inline void count(View<const std::int32_t, 2> expert, View<std::int32_t, 1> expe
 
 inline void sort(Stream, View<const std::int32_t, 2> expert, View<std::int32_t, 1> expert_begin,
                  View<std::int32_t, 1> row_token, View<std::int32_t, 1> row_slot,
-                 View<std::int32_t, 2> slot_row) {
+                 View<std::int32_t, 2> slot_row, View<std::int32_t, 1>) {
     const Index T = expert.extent(0), K = expert.extent(1), E = expert_begin.extent(0) - 1;
     count(expert, expert_begin);
-    for (Index row = expert_begin(E); row < T * K; ++row) row_token(row) = row_slot(row) = -1;
+    if (expert_begin(E) > row_token.extent(0)) {
+        throw Error{
+            ErrorCode::value, "dispatch", format("at most {} rows, the row budget", row_token.extent(0)),
+            format("{} used slots", expert_begin(E)), "raise the row budget; 0 has room for every slot"};
+    }
+    for (Index row = expert_begin(E); row < row_token.extent(0); ++row) row_token(row) = row_slot(row) = -1;
     // expert_begin[e] runs over the rows of e and ends as the begin of e + 1.
     for (Index t = 0; t < T; ++t) {
         for (Index k = 0; k < K; ++k) {

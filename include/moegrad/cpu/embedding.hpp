@@ -15,8 +15,8 @@ void forward(Stream stream, View<const std::int32_t, 1> id, View<const Real, 2> 
 }
 
 template <class Real>
-void backward_weight(Stream stream, View<const std::int32_t, 1> id, View<const Real, 2> dy, View<Wide<Real>, 2> dw,
-                     Write write) {
+void backward_weight(Stream stream, View<const std::int32_t, 1> id, View<const Real, 2> dy,
+                     View<Wide<Real>, 2> dw, Write write, EmbeddingRoom<Real>) {
     const Index T = id.extent(0), V = dw.extent(0), D = dw.extent(1);
     if (write == Write::overwrite) {
         for_rows(stream, V, D, [&](Index v) { std::fill_n(dw.row(v), D, Real(0)); });

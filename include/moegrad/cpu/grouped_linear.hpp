@@ -44,9 +44,10 @@ void for_products(Stream stream, const DispatchView& plan, Call&& call) {
     gemm_batch(stream.pool(), calls, experts);
 }
 
+/// y (+)= x w^T
 template <class Real>
-void multiply(Stream stream, View<const Real, 2> x, View<const Real, 3> w, DispatchView plan,
-              RowSource source, View<Real, 2> y, Write write) {
+void product(Stream stream, View<const Real, 2> x, View<const Real, 3> w, const DispatchView& plan,
+             RowSource source, View<Real, 2> y, Write write) {
     for_products<Real>(stream, plan, [&](Index e, Index begin, Index rows) {
         const RowsOf<Real> from(x, plan, source, begin);
         return GemmCall<Real>{Transpose::no,
@@ -65,14 +66,51 @@ void multiply(Stream stream, View<const Real, 2> x, View<const Real, 3> w, Dispa
     });
 }
 
+/// dx (+)= dy w
 template <class Real>
-void multiply_back(Stream stream, View<const Real, 2> dy, View<const Real, 3> w, DispatchView plan,
-                   View<Real, 2> dx, Write write) {
+void product_back(Stream stream, View<const Real, 2> dy, View<const Real, 3> w, const DispatchView& plan,
+                  View<Real, 2> dx, Write write) {
     for_products<Real>(stream, plan, [&](Index e, Index begin, Index rows) {
         return GemmCall<Real>{Transpose::no, Transpose::no, rows,     w.extent(2),
                               w.extent(1),   dy.row(begin), dy.pitch, w.slice(e).data,
                               w.pitch,       dx.row(begin), dx.pitch, write};
     });
+}
+
+/// The low rank continues the chains that the product before it left in y.
+template <class Real>
+void multiply(Stream stream, View<const Real, 2> x, View<const Real, 3> w, LowRank<Real> low,
+              DispatchView plan, RowSource source, View<Real, 2> y, Write write) {
+    product(stream, x, w, plan, source, y, write);
+    if (low.u.data) product(stream, low.u, low.weight, plan, RowSource::rows, y, Write::accumulate);
+}
+
+template <class Real>
+void multiply_back(Stream stream, View<const Real, 2> dy, View<const Real, 3> w, LowRank<Real> low,
+                   DispatchView plan, View<Real, 2> dx, Write write) {
+    product_back(stream, dy, w, plan, dx, write);
+    if (low.u.data) product_back(stream, low.u, low.weight, plan, dx, Write::accumulate);
+}
+
+template <class Real>
+void scale(Stream stream, const DispatchView& plan, double factor, View<Real, 2> y) {
+    for_rows(stream, routed_rows(plan), y.extent(1), [&](Index n) {
+        for (Index c = 0; c < y.extent(1); ++c) y(n, c) *= Real(factor);
+    });
+}
+
+template <class Real>
+void project(Stream stream, View<const Real, 2> x, View<const Real, 3> A, DispatchView plan, RowSource source,
+             double factor, View<Real, 2> u) {
+    product(stream, x, A, plan, source, u, Write::overwrite);
+    scale(stream, plan, factor, u);
+}
+
+template <class Real>
+void project_back(Stream stream, View<const Real, 2> dy, View<const Real, 3> B, DispatchView plan,
+                  double factor, View<Real, 2> du) {
+    product_back(stream, dy, B, plan, du, Write::overwrite);
+    scale(stream, plan, factor, du);
 }
 
 template <class Real>
@@ -110,13 +148,6 @@ void drop(Stream stream, View<const Real, 2> x, DispatchView plan, RowSource sou
 }
 
 template <class Real>
-void scale(Stream stream, DispatchView plan, double factor, View<Real, 2> y) {
-    for_rows(stream, routed_rows(plan), y.extent(1), [&](Index n) {
-        for (Index c = 0; c < y.extent(1); ++c) y(n, c) *= Real(factor);
-    });
-}
-
-template <class Real>
 void sum_slots(Stream stream, View<const Real, 2> rows, DispatchView plan, View<Real, 2> dx, Write write) {
     const Index K = plan.slot_row.extent(1);
     for_rows(stream, dx.extent(0), dx.extent(1) * std::max<Index>(1, K), [&](Index t) {
@@ -131,8 +162,9 @@ void sum_slots(Stream stream, View<const Real, 2> rows, DispatchView plan, View<
 }
 
 template <class Real>
-constexpr GroupedLinearKernels<Real> kernels{multiply<Real>, multiply_back<Real>, weight_gradient<Real>,
-                                             drop<Real>,     scale<Real>,         sum_slots<Real>};
+constexpr GroupedLinearKernels<Real> kernels{multiply<Real>,     multiply_back<Real>,   project<Real>,
+                                             project_back<Real>, weight_gradient<Real>, drop<Real>,
+                                             sum_slots<Real>};
 
 }  // namespace
 }  // namespace moegrad::cpu::grouped_linear

@@ -66,8 +66,8 @@ void for_pieces(Stream stream, View<const Real, 2> x, View<const Real, 2> w, Vie
 
 template <class Real>
 void forward(Stream stream, View<const Real, 2> x, View<const Real, 2> w, View<const std::int32_t, 1> target,
-             View<const std::int32_t, 1> row, View<Wide<Real>, 2> logits, View<Wide<Real>, 1> nll,
-             View<Real, 2> xhat) {
+             View<const std::int32_t, 1> row, View<Wide<Real>, 2> logits, View<Real, 2>,
+             View<Wide<Real>, 1> nll, View<Real, 2> xhat) {
     const Index V = w.extent(0), D = w.extent(1);
     std::fill_n(nll.data, nll.extent(0), Real(0));
     for_pieces(stream, x, w, row, logits, [&](Index first, Index rows, View<Real, 2> z) {
@@ -99,7 +99,8 @@ void backward_input(Stream stream, View<const std::int32_t, 1> row, View<const W
 template <class Real>
 void backward_weight(Stream stream, View<const Real, 2> x, View<const Real, 2> w,
                      View<const std::int32_t, 1> target, View<const std::int32_t, 1> row,
-                     View<const Wide<Real>, 1> d, View<Wide<Real>, 2> logits, View<Wide<Real>, 2> dw, Write write) {
+                     View<const Wide<Real>, 1> d, View<Wide<Real>, 2> logits, View<Real, 2>,
+                     View<Wide<Real>, 2> dw, Write write) {
     const Index V = w.extent(0);
     if (row.extent(0) == 0) multiply_weight<Real>(stream, logits, x, 0, dw, write);
     for_pieces(stream, x, w, row, logits, [&](Index first, Index rows, View<Real, 2> z) {

@@ -36,8 +36,8 @@ void scale_rows(Stream stream, View<Real, 2> u, double scale) {
 
 template <class Real>
 void forward(Stream stream, View<const Real, 2> x, View<const Real, 2> w, View<const Real, 2> A,
-             View<const Real, 2> B, double scale, DroppedInput<Real> dropped, View<Real, 2> u,
-             View<Real, 2> y) {
+             View<const Real, 2> B, double scale, DroppedInput<Real> dropped, View<std::int32_t, 1>,
+             View<Real, 2> u, View<Real, 2> y) {
     multiply_rows(stream, x, w, y, Write::overwrite);
     multiply_rows(stream, drop(stream, x, dropped), A, u, Write::overwrite);
     scale_rows(stream, u, scale);
@@ -53,7 +53,8 @@ void backward_rank(Stream stream, View<const Real, 2> dy, View<const Real, 2> B,
 
 template <class Real>
 void backward_input(Stream stream, View<const Real, 2> dy, View<const Real, 2> w, View<const Real, 2> du,
-                    View<const Real, 2> A, DroppedInput<Real> dropped, View<Real, 2> dx, Write write) {
+                    View<const Real, 2> A, DroppedInput<Real> dropped, View<std::int32_t, 1>,
+                    View<Real, 2> dx, Write write) {
     multiply_back(stream, dy, w, dx, write);
     if (dropped.dropout.rate == 0) {
         multiply_back(stream, du, A, dx, Write::accumulate);

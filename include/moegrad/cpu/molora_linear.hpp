@@ -92,7 +92,8 @@ inline void check_choice(View<const std::int32_t, 2> expert, Index t, Index k, I
 }
 
 inline void sort(Stream, View<const std::int32_t, 2> expert, View<std::int32_t, 1> begin,
-                 View<std::int32_t, 1> pair, View<std::int32_t, 1> token) {
+                 View<std::int32_t, 1> pair, View<std::int32_t, 1> token, View<std::int32_t, 2> place,
+                 View<std::int32_t, 1>) {
     const Index T = expert.extent(0), K = expert.extent(1), E = begin.extent(0) - 1;
     std::fill_n(begin.data, E + 1, 0);
     for (Index t = 0; t < T; ++t) {
@@ -106,8 +107,10 @@ inline void sort(Stream, View<const std::int32_t, 2> expert, View<std::int32_t, 
     // begin(e) runs from the first place of expert e to that of e + 1; then all move up by one.
     for (Index t = 0; t < T; ++t) {
         for (Index k = 0; k < K; ++k) {
+            place(t, k) = -1;
             if (expert(t, k) < 0) continue;
             const Index n = begin(expert(t, k))++;
+            place(t, k) = static_cast<std::int32_t>(n);
             pair(n) = static_cast<std::int32_t>(t * K + k);
             token(n) = static_cast<std::int32_t>(t);
         }
@@ -147,7 +150,7 @@ void forward(Stream stream, View<const Real, 2> x, View<const Real, 2> w, View<c
 template <class Real>
 void backward_rank(Stream stream, View<const Real, 2> dy, View<const Real, 3> B, double scale,
                    const ExpertPairs& pairs, View<const Wide<Real>, 2> weight, View<const Real, 2> u,
-                   View<Real, 2> du, View<Wide<Real>, 2> dweight, Write write) {
+                   const MoloraRoom<Real>&, View<Real, 2> du, View<Wide<Real>, 2> dweight, Write write) {
     const Index K = weight.extent(1), R = u.extent(1);
     if (dweight.data && write == Write::overwrite) {
         for (Index t = 0; t < dweight.extent(0); ++t) std::fill_n(dweight.row(t), K, Real(0));

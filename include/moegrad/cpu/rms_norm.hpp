@@ -42,7 +42,7 @@ void backward_input(Stream stream, View<const Real, 2> x, View<const Real, 1> w,
 
 template <class Real>
 void backward_weight(Stream stream, View<const Real, 2> x, View<const Wide<Real>, 1> r,
-                     View<const Real, 2> dy, View<Wide<Real>, 1> dw, Write write) {
+                     View<const Real, 2> dy, View<Wide<Real>, 1> dw, Write write, View<Wide<Real>, 2>) {
     const Index T = x.extent(0);
     for_columns(stream, x.extent(1), T, [&](Index begin, Index end) {
         if (write == Write::overwrite) {

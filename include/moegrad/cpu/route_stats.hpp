@@ -19,11 +19,7 @@ inline std::int64_t to_units(double x, Index t) {
     return static_cast<std::int64_t>(x * 0x1p32 + 0.5);
 }
 
-inline void clear(View<std::int64_t, 1> v) {
-    for (Index i = 0; i < v.extent(0); ++i) v(i) = 0;
-}
-
-inline void count_experts(View<const std::int32_t, 2> expert, Index t, const RoutingStatsView& stats) {
+inline void count_experts(View<const std::int32_t, 2> expert, Index t, const RoutingCounts& stats) {
     Index used = 0, nulls = 0, dropped = 0;
     for (Index k = 0; k < expert.extent(1); ++k) {
         used += expert(t, k) >= 0;
@@ -31,12 +27,12 @@ inline void count_experts(View<const std::int32_t, 2> expert, Index t, const Rou
         dropped += expert(t, k) == kDropped;
     }
     ++stats.experts_per_token(used);
-    stats.all_null(0) += used == 0 && dropped == 0 && nulls > 0;
-    stats.dropped(0) += dropped;
+    stats.all_null() += used == 0 && dropped == 0 && nulls > 0;
+    stats.dropped() += dropped;
 }
 
 template <class Real>
-void count_probabilities(const Real* p, Index C, Index t, const RoutingStatsView& stats) {
+void count_probabilities(const Real* p, Index C, Index t, const RoutingCounts& stats) {
     double entropy = 0;
     for (Index c = 0; c < C; ++c) {
         const double value = static_cast<double>(p[c]);
@@ -44,20 +40,18 @@ void count_probabilities(const Real* p, Index C, Index t, const RoutingStatsView
         if (value > 0) entropy -= value * log(value);
     }
     // A one-hot row may round to just below 0.
-    stats.entropy(0) += to_units(entropy < 0 ? 0.0 : entropy, t);
+    stats.entropy() += to_units(entropy < 0 ? 0.0 : entropy, t);
 }
 
 template <class Real>
 void count(Stream, View<const std::int32_t, 2> expert, View<const std::int32_t, 2> choice,
-           View<const Real, 2> p, View<const std::uint8_t, 1> valid, RoutingStatsView stats) {
-    for (const auto& v : {stats.tokens, stats.slots, stats.mass, stats.entropy, stats.experts_per_token,
-                          stats.all_null, stats.dropped}) {
-        clear(v);
-    }
+           View<const Real, 2> p, View<const std::uint8_t, 1> valid, View<std::int64_t, 1> words) {
+    for (Index i = 0; i < words.extent(0); ++i) words(i) = 0;
     const Index C = p.extent(1);
+    const RoutingCounts stats{words.data, {C, expert.extent(1)}};
     for (Index t = 0; t < p.extent(0); ++t) {
         if (valid(t) == 0) continue;
-        ++stats.tokens(0);
+        ++stats.tokens();
         count_experts(expert, t, stats);
         for (Index k = 0; k < choice.extent(1); ++k) {
             if (choice(t, k) >= C) {

@@ -38,7 +38,16 @@ void first_non_finite(Stream stream, const GradientUses<Real>& g, View<Index, 1>
 }
 
 template <class Real>
-constexpr SumSquaresKernels<Real> kernels{sum<Real>, first_non_finite<Real>};
+void sum_all(Stream stream, const AdamWTable<Real>& table, View<double, 1> block, View<double, 1> total) {
+    for (Index p = 0; p < table.item.extent(0); ++p) {
+        const Index begin = table.begin(p), count = table.begin(p + 1) - begin;
+        sum(stream, table.item(p).g, View<double, 1>(block.data + begin, {count}),
+            View<double, 1>(total.data + p, {1}));
+    }
+}
+
+template <class Real>
+constexpr SumSquaresKernels<Real> kernels{sum<Real>, first_non_finite<Real>, sum_all<Real>};
 
 }  // namespace
 }  // namespace moegrad::cpu::sum_squares

@@ -56,12 +56,11 @@ inline Dataset text_samples(std::span<const std::int32_t> ids, Index length,
 struct Batch {
     Tensor<std::int32_t> token, target;  // [T]
     Segments segments;
+    Tensor<std::int32_t> row =
+        {};  // [n]  the supervised rows in order, then -1; not there where `target` is on the host
 };
 
-/// `picks` are indices into the dataset; they are the sample ids that key dropout.
-inline Batch make_batch(const Dataset& data, std::span<const std::int32_t> picks) {
-    std::vector<Index> lengths;
-    Index T = 0;
+inline void require_samples(const Dataset& data, std::span<const std::int32_t> picks) {
     for (std::int32_t pick : picks) {
         const bool known = pick >= 0 && pick < static_cast<Index>(data.size());
         if (known && data[static_cast<std::size_t>(pick)].token.size() ==
@@ -72,6 +71,13 @@ inline Batch make_batch(const Dataset& data, std::span<const std::int32_t> picks
                     format("one of {} samples, with as many targets as tokens", data.size()),
                     known ? "token and target of different lengths" : "no such sample"};
     }
+}
+
+/// `picks` are indices into the dataset; they are the sample ids that key dropout.
+inline Batch make_batch(const Dataset& data, std::span<const std::int32_t> picks) {
+    require_samples(data, picks);
+    std::vector<Index> lengths;
+    Index T = 0;
     for (std::int32_t pick : picks) {
         lengths.push_back(static_cast<Index>(data[static_cast<std::size_t>(pick)].token.size()));
         T += lengths.back();

@@ -5,6 +5,7 @@
 //   temperature 0    the likeliest token, ties: lowest id
 //   temperature > 0  a draw from softmax(z / temperature) over the top_k best logits, and of these over the smallest set
 //                    of best tokens whose probability reaches top_p
+// The host picks: on a GPU the logits of the new tokens come back every step, V numbers per text.
 // Draws are functions of (seed, index of the prompt): no prompt's text depends on the others.
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 
 #include <moegrad/core/math.hpp>
 #include <moegrad/core/philox.hpp>
+#include <moegrad/eval/token_ids.hpp>
 #include <moegrad/models/decoder.hpp>
 
 namespace moegrad {
@@ -110,10 +112,10 @@ bool routes_by_token(Decoder<Real>& model) {
     return all;
 }
 
-/// The logits [texts, V] after the last token of each.
+/// The logits [texts, V] after the last token of each, on the host.
 template <class Real>
-Tensor<Real> next_logits(Context& context, Decoder<Real>& model, const std::vector<Writing*>& open,
-                         KeyValueCache<Real>* cache, std::span<const Index> place) {
+Tensor<Wide<Real>> next_logits(Context& context, Decoder<Real>& model, const std::vector<Writing*>& open,
+                               KeyValueCache<Real>* cache, std::span<const Index> place) {
     std::vector<Index> lengths;
     std::vector<std::int32_t> ids, last, sample;
     for (Writing* text : open) {
@@ -124,17 +126,18 @@ Tensor<Real> next_logits(Context& context, Decoder<Real>& model, const std::vect
         sample.push_back(static_cast<std::int32_t>(text->index));
         text->seen = text->whole.size();
     }
-    const auto tensor = [](const std::vector<std::int32_t>& all) {
-        return Tensor<std::int32_t>::from({static_cast<Index>(all.size())}, all);
-    };
-    const auto token = tensor(ids);
-    const auto segments = cache ? cache->extend(place, lengths, sample)
-                                : Segments::of_lengths(std::span<const Index>(lengths), sample);
+    const Device device = context.device();
+    const auto token = placed_ids(ids, model.config().vocab_size, device);
+    const auto segments = placed(cache ? cache->extend(place, lengths, sample)
+                                       : Segments::of_lengths(std::span<const Index>(lengths), sample),
+                                 device);
     Tape tape(context, Mode::inference);
     Forward<Real> forward{tape, token, segments};
     forward.cache = cache;
     const auto hidden = model.hidden(forward);
-    return model.logits(forward, embedding(tape, tensor(last), hidden)).value();
+    const auto rows = placed_ids(last, static_cast<Index>(ids.size()), device);
+    const auto ends = embedding(tape, rows, Weight<Real>(hidden.value()));
+    return widened(host(model.logits(forward, ends).value()));
 }
 
 /// Continues texts that run together; `each(place, id)` for every new token.
@@ -152,7 +155,8 @@ void write_together(Context& context, Decoder<Real>& model, std::span<Writing> t
         std::vector<Index> going_on;
         for (std::size_t i = 0; i < open.size(); ++i) {
             const auto row = logits.rows(static_cast<Index>(i), static_cast<Index>(i) + 1);
-            const std::int32_t id = pick_token(std::span<const Real>(row.values()), options, open[i]->random);
+            const std::int32_t id =
+                pick_token(std::span<const Wide<Real>>(row.values()), options, open[i]->random);
             if (std::find(options.stop.begin(), options.stop.end(), id) != options.stop.end()) continue;
             going_on.push_back(place[i]);
             open[i]->whole.push_back(id);

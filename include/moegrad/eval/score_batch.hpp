@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include <moegrad/eval/token_ids.hpp>
 #include <moegrad/eval/token_routing.hpp>
 #include <moegrad/models/decoder.hpp>
 
@@ -55,17 +56,17 @@ public:
     Answer run(Context& context, Decoder<Real>& model) const {
         Answer answer;
         if (empty()) return answer;
-        const auto tensor = [](const std::vector<std::int32_t>& all) {
-            return Tensor<std::int32_t>::from({static_cast<Index>(all.size())}, all);
-        };
-        const auto token = tensor(token_);
-        const auto segments = Segments::of_lengths(std::span<const Index>(length_), samples_);
+        const Device device = context.device();
+        const auto token = placed_ids(token_, model.config().vocab_size, device);
+        const auto segments = placed(Segments::of_lengths(std::span<const Index>(length_), samples_), device);
         Tape tape(context, Mode::inference);
         Forward<Real> forward{tape, token, segments};
         const auto hidden = model.hidden(forward);
         if (!row_.empty()) {
-            const auto asked = embedding(tape, tensor(row_), hidden);  // [questions, D]
-            const auto nll = model.loss(forward, asked, tensor(target_)).value();
+            const auto row = placed_ids(row_, tokens(), device);
+            const auto asked = embedding(tape, row, Weight<Real>(hidden.value()));  // [questions, D]
+            const auto target = Tensor<std::int32_t>::from({static_cast<Index>(target_.size())}, target_);
+            const auto nll = host(model.loss(forward, asked, target).value());
             for (const auto value : nll.values()) {
                 if (!std::isfinite(value))
                     throw Error{ErrorCode::value, "evaluation", "finite log-likelihoods", format("{}", value),
@@ -74,7 +75,7 @@ public:
             }
         }
         for (auto& record : forward.routings) {
-            answer.routers.push_back({record.name, 0, record.routing.expert});
+            answer.routers.push_back({record.name, 0, host(record.routing.expert)});
         }
         const auto experts = expert_counts(model);
         for (std::size_t i = 0; i < std::min(experts.size(), answer.routers.size()); ++i) {

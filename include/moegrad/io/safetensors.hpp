@@ -57,7 +57,7 @@ public:
         return file_.bytes().subspan(info.offset, info.bytes);
     }
 
-    /// All numbers of a tensor in C order: F64, F32, F16, BF16 to float or double; I32, I64 to int32 or int64.
+    /// All numbers of a tensor in C order: F64, F32, F16, BF16 to float, double or bf16; I32, I64 to int32 or int64.
     template <Readable T>
     void read(const TensorInfo& info, std::span<T> out) const {
         const std::string place = moegrad::format("{}: tensor {}", path(), printable(info.name));

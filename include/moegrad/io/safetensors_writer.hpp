@@ -26,7 +26,7 @@ public:
     SafetensorsWriter() : metadata_{{"format", "pt"}} {}
 
     /// Copies the numbers, converted to `type`, so the source may change before save().
-    template <Readable T>
+    template <Writable T>
     void add(const std::string& name, StoredType type, std::span<const Index> shape,
              std::span<const T> values) {
         const std::string place = place_of(name);

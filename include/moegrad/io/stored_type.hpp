@@ -1,7 +1,7 @@
 #pragma once
 // The number types of safetensors files, and exact conversion between the stored bytes and C++ numbers.
 //   bf16: sign 1, exponent 8, fraction 7      f16: sign 1, exponent 5, fraction 10      little-endian
-// Narrowing rounds to nearest, ties to even. Names and widths: huggingface/safetensors, Dtype.
+// Narrowing rounds to nearest, ties to even; F64 to bf16 rounds twice, through float. Names and widths: huggingface/safetensors, Dtype.
 
 #include <moegrad/core/bf16.hpp>
 #include <moegrad/core/error.hpp>
@@ -83,13 +83,23 @@ constexpr std::uint16_t bf16_from_float(float value) {
 
 /// C++ types that a stored tensor can be read into.
 template <class T>
-concept Readable = std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, std::int32_t> ||
-    std::is_same_v<T, std::int64_t>;
+concept Readable = std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16> ||
+    std::is_same_v<T, std::int32_t> || std::is_same_v<T, std::int64_t>;
+
+/// And those that are written; bf16 numbers are widened first.
+template <class T>
+concept Writable = Readable<T> && !std::is_same_v<T, bf16>;
 
 /// One number: exact where T can hold it. Finite numbers that T cannot hold are an Error, never infinity or a wrap.
 template <Readable T, class Stored>
 T convert_number(Stored value, const std::string& place) {
-    if constexpr (std::is_integral_v<T>) {
+    if constexpr (std::is_same_v<T, bf16>) {
+        const float number = convert_number<float>(value, place);
+        const bf16 rounded(number);
+        if (std::isfinite(number) && !std::isfinite(static_cast<float>(rounded)))
+            throw Error{ErrorCode::value, place, "numbers within bfloat16", moegrad::format("{}", number)};
+        return rounded;
+    } else if constexpr (std::is_integral_v<T>) {
         if (value < std::numeric_limits<T>::min() || value > std::numeric_limits<T>::max())
             throw Error{ErrorCode::value, place, moegrad::format("integers of {} bits", 8 * sizeof(T)),
                         moegrad::format("{}", value)};
@@ -121,6 +131,9 @@ void read_stored(StoredType type, const std::byte* from, Index count, T* out, co
     } else {
         if (type == StoredType::f32) return each(float{}, same);
         if (type == StoredType::f64) return each(double{}, same);
+        if constexpr (std::is_same_v<T, bf16>) {
+            if (type == StoredType::bf16) return each(bf16{}, same);
+        }
         if (type == StoredType::bf16) return each(std::uint16_t{}, float_from_bf16);
         if (type == StoredType::f16) return each(std::uint16_t{}, half_to_float);
     }
@@ -130,7 +143,7 @@ void read_stored(StoredType type, const std::byte* from, Index count, T* out, co
 }
 
 /// Bytes of numbers in a stored type: float to F32, BF16, F16, F64; double to F64, F32; integers to I32, I64.
-template <Readable T>
+template <Writable T>
 std::string write_stored(StoredType type, const T* from, Index count, const std::string& place) {
     std::string out;
     const auto each = [&]<class Raw>(Raw, auto encode) {

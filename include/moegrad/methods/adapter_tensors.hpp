@@ -19,6 +19,8 @@ enum class AdapterLayout { as_is, rows, columns, block };
 
 template <class Real>
 struct AdapterTensor {
+    using Value = Wide<Real>;  // adapters are kept as their masters, on the host
+
     std::string name;
     Parameter<Wide<Real>>* parameter = nullptr;
     AdapterLayout layout = AdapterLayout::as_is;
@@ -40,14 +42,19 @@ struct AdapterTensor {
         return s;
     }
 
-    /// The file's values, from a tensor of the parameter's shape (its value or its gradient).
-    std::vector<Real> pack(const Tensor<Real>& whole) const {
-        std::vector<Real> out(static_cast<std::size_t>(shape().size()));
-        visit(whole, [&](Index at, Real& value) { out[static_cast<std::size_t>(at)] = value; });
+    /// The file's values, from a host tensor of the parameter's shape (its value or its gradient).
+    std::vector<Value> pack(const Tensor<Value>& whole) const {
+        std::vector<Value> out(static_cast<std::size_t>(shape().size()));
+        visit(whole, [&](Index at, Value& value) { out[static_cast<std::size_t>(at)] = value; });
         return out;
     }
-    void unpack(const std::vector<Real>& from, const Tensor<Real>& whole) const {
-        visit(whole, [&](Index at, Real& value) { value = from[static_cast<std::size_t>(at)]; });
+    void unpack(const std::vector<Value>& from, const Tensor<Value>& whole) const {
+        visit(whole, [&](Index at, Value& value) { value = from[static_cast<std::size_t>(at)]; });
+    }
+    /// The file's values of the parameter itself.
+    std::vector<Value> read() const { return pack(host_values<Real>(*parameter)); }
+    void write(const std::vector<Value>& from) const {
+        change_values<Real>(*parameter, [&](const Tensor<Value>& whole) { unpack(from, whole); });
     }
 
 private:
@@ -56,14 +63,14 @@ private:
 
     /// each(place in the file, value in the parameter's layout).
     template <class Each>
-    void visit(const Tensor<Real>& whole, Each each) const {
+    void visit(const Tensor<Value>& whole, Each each) const {
         const Shape& s = parameter->shape();
         if (layout == AdapterLayout::rows || layout == AdapterLayout::columns)
             return visit_packed(whole, each);
         if (layout == AdapterLayout::block) {
             Index at = 0;
             for (Index r = block.row_begin; r < block.row_end; ++r) {
-                Real* row = whole.data() + (expert * s[1] + r) * s[2];
+                Value* row = whole.data() + (expert * s[1] + r) * s[2];
                 for (Index c = block.column_begin; c < block.column_end; ++c) each(at++, row[c]);
             }
             return;
@@ -72,7 +79,7 @@ private:
     }
 
     template <class Each>
-    void visit_packed(const Tensor<Real>& whole, Each each) const {
+    void visit_packed(const Tensor<Value>& whole, Each each) const {
         const Shape& s = parameter->shape();
         const Index E = s[0], n = packed_rows(), width = packed_width();
         for (Index e = 0; e < E; ++e) {

@@ -1,5 +1,6 @@
 #pragma once
-// trainable_parameters: what a step updates, whoever attached it.
+// all_parameters: everything a model computes with. trainable_parameters: what a step updates, whoever attached it.
+// move_to: a model to another device.
 
 #include <algorithm>
 #include <vector>
@@ -8,25 +9,39 @@
 
 namespace moegrad {
 
-/// Every trainable parameter, each once: adapters, routers, and base weights that train.
+/// The base, then adapters and routers layer by layer, each once.
 template <class Real>
-std::vector<Parameter<Wide<Real>>*> trainable_parameters(Decoder<Real>& model) {
-    std::vector<Parameter<Wide<Real>>*> all;
-    const auto take = [&all](Parameter<Wide<Real>>* p) {
-        if (p->trainable() && std::find(all.begin(), all.end(), p) == all.end()) all.push_back(p);
+std::vector<Parameter<Wide<Real>>*> all_parameters(Decoder<Real>& model) {
+    auto all = model.base_parameters();
+    const auto take = [&all](const std::vector<Parameter<Wide<Real>>*>& some) {
+        for (auto* p : some) {
+            if (std::find(all.begin(), all.end(), p) == all.end()) all.push_back(p);
+        }
     };
-    for (auto* p : model.base_parameters()) take(p);
     for (auto& layer : model.layers()) {
         for (auto& [name, linear] : model.linears(layer)) {
-            if (!linear->adapter) continue;
-            for (auto* p : linear->adapter->parameters()) take(p);
+            if (linear->adapter) take(linear->adapter->parameters());
         }
         for (auto& moe : layer.moe) {
-            for (auto* p : moe.experts.parameters()) take(p);
-            for (auto* p : moe.router.parameters()) take(p);
+            take(moe.experts.parameters());
+            take(moe.router.parameters());
         }
     }
     return all;
+}
+
+/// In the order of all_parameters.
+template <class Real>
+std::vector<Parameter<Wide<Real>>*> trainable_parameters(Decoder<Real>& model) {
+    auto all = all_parameters(model);
+    std::erase_if(all, [](const auto* p) { return !p->trainable(); });
+    return all;
+}
+
+/// Values and moments of every parameter; what is there already stays. Host memory goes back one by one.
+template <class Real>
+void move_to(Decoder<Real>& model, Device device) {
+    for (auto* p : all_parameters(model)) p->move_to(device);
 }
 
 }  // namespace moegrad

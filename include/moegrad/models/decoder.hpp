@@ -5,6 +5,7 @@
 // A feed-forward is an ordered sum of branches: the dense block where there is one, then the MoE layers.
 // Parameters carry the names of the checkpoint; families say how stacks map to stored tensors.
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 
 #include <moegrad/autograd/checkpoint.hpp>
 #include <moegrad/core/model_config.hpp>
+#include <moegrad/models/base_facts.hpp>
 #include <moegrad/models/stored_tensor.hpp>
 #include <moegrad/nn/attention.hpp>
 #include <moegrad/nn/feed_forward.hpp>
@@ -75,6 +77,12 @@ public:
     const ModelConfig& config() const { return config_; }
     std::vector<DecoderLayer<Real>>& layers() { return layers_; }
     Activations activations = Activations::kept;
+    /// Of a model that was loaded onto a GPU.
+    std::optional<BaseFacts> as_read;
+    /// Whether the weights lie on a GPU.
+    bool away() {
+        return visit_values<Real>(embed_, [](const auto& weight) { return !weight.on_host(); });
+    }
 
     /// [T, D], after the last norm.
     Var<Real> hidden(Forward<Real>& forward) {
@@ -91,9 +99,10 @@ public:
         return linear(forward.tape, hidden, head());
     }
     /// hidden [T, D], target [T] (-100: not supervised) -> negative log likelihood [T]; never all logits at once.
-    Var<Wide<Real>> loss(Forward<Real>& forward, const Var<Real>& hidden,
-                         const Tensor<std::int32_t>& target) {
-        return linear_cross_entropy(forward.tape, hidden, head(), target);
+    /// supervised: the list of the supervised tokens that a target on a GPU needs.
+    Var<Wide<Real>> loss(Forward<Real>& forward, const Var<Real>& hidden, const Tensor<std::int32_t>& target,
+                         const Tensor<std::int32_t>& supervised = {}) {
+        return linear_cross_entropy(forward.tape, hidden, head(), target, supervised);
     }
 
     /// Every weight of the base model as the checkpoint stores it.
@@ -143,17 +152,21 @@ public:
     void initialize(std::uint64_t seed) {
         std::uint64_t stream = 0;
         for (auto* parameter : base_parameters()) {
-            if (parameter->shape().rank() == 1) {
-                for (Real& value : parameter->value().values()) value = Real(1);
-            } else {
-                fill_normal(parameter->value(), config_.initializer_range, seed, stream);
-            }
+            change_values<Real>(*parameter, [&](const Tensor<Wide<Real>>& values) {
+                if (values.shape().rank() == 1) {
+                    std::fill(values.values().begin(), values.values().end(), Wide<Real>(1));
+                } else {
+                    fill_normal(values, config_.initializer_range, seed, stream);
+                }
+            });
             ++stream;
         }
     }
 
 protected:
-    static StoredTensor<Real> whole(Parameter<Real>& parameter) { return {parameter.name(), &parameter}; }
+    static StoredTensor<Real> whole(Parameter<Wide<Real>>& parameter) {
+        return {parameter.name(), &parameter};
+    }
 
 private:
     Weight<Real> head() { return head_.defined() ? head_.use(0) : embed_.use(1); }

@@ -39,8 +39,10 @@ public:
             const std::string name = "model.layers." + std::to_string(layer.index);
             auto& moe = layer.moe.front();
             if (layout == ExpertLayout::fused) {
-                for (auto* p : {moe.gate.get(), &moe.experts.gate_up, &moe.experts.down})
+                for (Parameter<Wide<Real>>* p : std::initializer_list<Parameter<Wide<Real>>*>{
+                         moe.gate.get(), &moe.experts.gate_up, &moe.experts.down}) {
                     all.push_back(this->whole(*p));
+                }
                 continue;
             }
             const std::string block = name + ".block_sparse_moe";

@@ -7,13 +7,13 @@
 // two blocks of B that would mix them stay zero and never train.
 // A row's bits depend on that row alone. Null slots cost no row.
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <moegrad/autograd/lora_parameters.hpp>
 #include <moegrad/nn/forward.hpp>
-#include <moegrad/ops/grouped_linear.hpp>
-#include <moegrad/ops/swiglu.hpp>
+#include <moegrad/ops/expert_swiglu.hpp>
 
 namespace moegrad {
 
@@ -37,10 +37,8 @@ struct Experts {
 
     /// x [T, D] -> h [T K, D], of which the plan's N rows count.
     Var<Real> operator()(Forward<Real>& forward, const Var<Real>& x, const DispatchPlan& plan) {
-        const auto inner = apply(forward, x, gate_up, gate_up_lora, plan, RowSource::tokens);
-        const auto rows = plan.expert_begin.rows(plan.experts, plan.experts + 1);
-        const auto active = swiglu_fused(forward.tape, inner, rows);
-        return apply(forward, active, down, down_lora, plan, RowSource::rows);
+        const Adapted up(gate_up, gate_up_lora), out(down, down_lora);
+        return expert_swiglu(forward.tape, x, up.stack(), out.stack(), plan, forward.segments);
     }
 
     std::vector<Parameter<Wide<Real>>*> parameters() {
@@ -51,12 +49,18 @@ struct Experts {
     }
 
 private:
-    static Var<Real> apply(Forward<Real>& forward, const Var<Real>& x, Parameter<Real>& weight,
-                           LoraParameters<Real>& lora, const DispatchPlan& plan, RowSource source) {
-        if (!lora.defined()) return grouped_linear(forward.tape, x, weight.use(), plan, source);
-        const LoraStack<Real> weights{lora.A.use(), lora.B.use(), lora.scale, {lora.dropout, lora.module}};
-        return grouped_linear(forward.tape, x, weight.use(), plan, source, &weights, forward.segments);
-    }
+    /// One use of a weight and of its adapter.
+    struct Adapted {
+        Weight<Real> weight;
+        std::optional<LoraStack<Real>> lora;
+
+        Adapted(Parameter<Real>& parameter, LoraParameters<Real>& adapter) : weight(parameter.use()) {
+            if (!adapter.defined()) return;
+            lora = LoraStack<Real>{
+                adapter.A.use(), adapter.B.use(), adapter.scale, {adapter.dropout, adapter.module}};
+        }
+        AdaptedStack<Real> stack() const { return {weight, lora ? &*lora : nullptr}; }
+    };
 };
 
 }  // namespace moegrad

@@ -17,7 +17,7 @@ class LinearAdapter {
 public:
     virtual ~LinearAdapter() = default;
     /// The whole output, base product included: x [T, D], w [O, D] -> [T, O].
-    virtual Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Weight<Real>& w) = 0;
+    virtual Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Matrix<Real>& w) = 0;
     virtual std::vector<Parameter<Wide<Real>>*> parameters() = 0;
     /// The router, when the adapter has one.
     virtual AnyRouter<Wide<Real>>* router() { return nullptr; }
@@ -26,14 +26,30 @@ public:
 template <class Real>
 struct Linear {
     Parameter<Real> weight;
+    Nf4Matrix quantised;  // where defined, instead of the values of a frozen weight
     std::unique_ptr<LinearAdapter<Real>> adapter;
 
     Linear() = default;
     Linear(std::string name, Index out, Index in) : weight(std::move(name), Shape{out, in}) {}
 
     Var<Real> operator()(Forward<Real>& forward, const Var<Real>& x) {
-        if (adapter) return adapter->forward(forward, x, weight.use());
-        return linear(forward.tape, x, weight.use());
+        if (adapter) return adapter->forward(forward, x, matrix());
+        return linear(forward.tape, x, matrix());
+    }
+
+    Matrix<Real> matrix() {
+        if (!quantised.defined()) return weight.use();
+        if (!weight.trainable()) return Matrix<Real>(quantised);
+        throw Error{ErrorCode::config, weight.name(), "a frozen weight", "one in NF4 that is to train",
+                    "train an adapter, or load this weight dense"};
+    }
+    /// From now on the weight is kept in NF4, which must lie where the model computes; its values go.
+    void set_quantised(Nf4Matrix matrix) {
+        if (!(matrix.shape == weight.shape())) {
+            throw Error{ErrorCode::shape, weight.name(), weight.shape().text(), matrix.shape.text()};
+        }
+        quantised = std::move(matrix);
+        weight.drop_value();
     }
 
     /// The module's path: the weight's name without ".weight".

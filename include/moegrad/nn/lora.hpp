@@ -15,7 +15,7 @@ public:
         : lora_(linear.path(), 0, linear.weight.shape()[0], linear.weight.shape()[1], options, seed, module) {
     }
 
-    Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Weight<Real>& w) override {
+    Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Matrix<Real>& w) override {
         return lora_linear(
             forward.tape, x, w,
             LoraWeights<Real>{lora_.A.use(), lora_.B.use(), lora_.scale, {lora_.dropout, lora_.module}},

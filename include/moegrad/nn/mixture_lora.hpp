@@ -6,6 +6,7 @@
 
 #include <moegrad/autograd/lora_parameters.hpp>
 #include <moegrad/nn/linear.hpp>
+#include <moegrad/ops/cast.hpp>
 #include <moegrad/ops/molora_linear.hpp>
 
 namespace moegrad {
@@ -21,8 +22,8 @@ public:
           lora_(linear.path(), router_.experts(), linear.weight.shape()[0], linear.weight.shape()[1], options,
                 seed, module) {}
 
-    Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Weight<Real>& w) override {
-        const RouteInput<Wide<Real>> input{.x = x,
+    Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Matrix<Real>& w) override {
+        const RouteInput<Wide<Real>> input{.x = cast<Wide<Real>>(forward.tape, x),
                                            .token = forward.token,
                                            .segments = forward.segments,
                                            .layer = layer_,

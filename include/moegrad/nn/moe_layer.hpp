@@ -2,10 +2,12 @@
 // MoeLayer: router -> dispatch -> experts -> combine.     y[t] = sum_k w[t,k] E_e(t,k)(x[t])  (+ passthrough[t] x[t])
 // The router is any that satisfies the contract; the layer and the model know nothing of it but its Routing.
 
+#include <cmath>
 #include <memory>
 #include <string>
 
 #include <moegrad/nn/experts.hpp>
+#include <moegrad/ops/cast.hpp>
 #include <moegrad/ops/combine.hpp>
 #include <moegrad/ops/dispatch.hpp>
 
@@ -19,16 +21,20 @@ struct MoeLayer {
     std::shared_ptr<Parameter<Wide<Real>>> gate;
     AnyRouter<Wide<Real>> router;
     Experts<Real> experts;
+    // Rows per token that the experts have room for; 0: every slot of the router. A batch that needs more is an error
+    // (ops/dispatch.hpp).
+    double row_budget = 0;
 
     Var<Real> operator()(Forward<Real>& forward, const Var<Real>& x) {
-        const RouteInput<Wide<Real>> input{.x = x,
+        const RouteInput<Wide<Real>> input{.x = cast<Wide<Real>>(forward.tape, x),
                                            .token = forward.token,
                                            .segments = forward.segments,
                                            .layer = layer,
                                            .mode = forward.tape.mode(),
                                            .module = static_cast<std::uint32_t>(layer)};
         auto routing = router.route(forward.tape, input);
-        const auto plan = dispatch(forward.tape, routing.expert, experts.count());
+        const auto rows = static_cast<Index>(std::ceil(row_budget * static_cast<double>(x.extent(0))));
+        const auto plan = dispatch(forward.tape, routing.expert, experts.count(), rows);
         const auto h = experts(forward, x, plan);
         auto y = routing.passthrough.defined()
                      ? combine(forward.tape, h, routing.weight, plan, routing.passthrough, x)

@@ -8,7 +8,7 @@
 //   dq = scale sum_s da k[s],   dk[s] = scale sum_h sum_t da q[t,h],   dv[s] = sum_h sum_t p dy[t,h]
 // The sums over h run through the query heads of the group in order, then through the rows t in order.
 // Saved: q, y [T, H head], k, v [T, Hkv head], lse [T, H]. No matrix of tokens by tokens exists at any time.
-// A row that is not valid gets y = 0 and no gradient.
+// A row that is not valid gets y = 0 and no gradient, whatever stands in it: NaN too.
 // Dao et al. 2022 (algorithms 1 and 4); Ainslie et al. 2023.
 
 #include <cmath>
@@ -49,12 +49,18 @@ template <class Real>
 struct AttentionKernels {
     void (*forward)(Stream, View<const Real, 2> q, View<const Real, 2> k, View<const Real, 2> v,
                     AttentionRows rows, View<Real, 2> y, View<Wide<Real>, 2> lse, AttentionOptions);
-    /// delta [T, H] is working memory.
+    /// room: working memory of the shape attention_room(T, H), for delta and for lse in another order.
     void (*backward)(Stream, View<const Real, 2> q, View<const Real, 2> k, View<const Real, 2> v,
                      AttentionRows rows, View<const Real, 2> y, View<const Wide<Real>, 2> lse,
-                     View<const Real, 2> dy, View<Wide<Real>, 2> delta, AttentionGradient<Real> dq,
+                     View<const Real, 2> dy, View<Wide<Real>, 3> room, AttentionGradient<Real> dq,
                      AttentionGradient<Real> dk, AttentionGradient<Real> dv, AttentionOptions);
 };
+
+/// [2, H, T up to a multiple of a tile of rows].
+inline Shape attention_room(Index tokens, Index heads) {
+    constexpr Index kTile = 128;
+    return {2, heads, (tokens + kTile - 1) / kTile * kTile};
+}
 
 inline constinit KernelSlot<AttentionKernels> attention_slot{"attention"};
 
@@ -108,13 +114,13 @@ Var<Real> attention(Tape& tape, const Var<Real>& q, const Var<Real>& k, const Va
     if (!y.needs_gradient()) return y;
     tape.record(y.gradient(), [&kernels, &context = tape.context(), q, k, v, segments, y = y.value(), lse,
                                options, dy = y.gradient()] {
-        auto delta = context.template make<Wide<Real>>(lse.shape());
+        auto room = context.template make<Wide<Real>>(attention_room(lse.extent(0), options.heads));
         const auto dq = detail::attention_gradient(q);
         const auto dk = detail::attention_gradient(k);
         const auto dv = detail::attention_gradient(v);
         kernels.backward(context.stream(), q.template view<2>(), k.template view<2>(), v.template view<2>(),
                          detail::attention_rows(segments), y.template view<2>(), lse.template view<2>(),
-                         dy->tensor().template view<2>(), delta.template view<2>(), dq, dk, dv, options);
+                         dy->tensor().template view<2>(), room.template view<3>(), dq, dk, dv, options);
     });
     return y;
 }

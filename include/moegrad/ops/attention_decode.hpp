@@ -1,7 +1,9 @@
 #pragma once
-// attention_decode: the last n tokens of a sequence of m look at all of it, with the keys and values of the earlier ones
-// kept from before. Row i is the row m - n + i of ops/attention.hpp on the whole sequence, to the bit:
-//   a[i,s] = scale <q[i,h], k[s]>   for s <= m - n + i, inside the window;   y[i,h] = sum_s softmax(a[i])_s v[s]
+// attention_decode: the last n tokens of a sequence of m look at all of it, with the keys and values of the
+// earlier ones kept from before. Row i is the row m - n + i of ops/attention.hpp on the whole sequence, on
+// the CPU to the bit, on a GPU to rounding:
+//   a[i,s] = scale <q[i,h], k[s]>   for s <= m - n + i, inside the window
+//   y[i,h] = sum_s softmax(a[i])_s v[s]
 // q, y [n, H head];  k, v [m, Hkv head], all rows valid. For inference: there is no backward.
 // Saved: nothing.
 

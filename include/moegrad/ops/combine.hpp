@@ -18,10 +18,10 @@ struct CombineKernels {
     void (*forward)(Stream, View<const Real, 2> h, View<const Wide<Real>, 2> weight,
                     View<const std::int32_t, 2> slot_row, View<const Wide<Real>, 1> passthrough,
                     View<const Real, 2> x, View<Real, 2> y);
-    void (*backward_rows)(Stream, View<const Wide<Real>, 2> weight, View<const std::int32_t, 2> slot_row,
-                          View<const Real, 2> dy, View<Real, 2> dh, Write);
-    void (*backward_weight)(Stream, View<const Real, 2> h, View<const std::int32_t, 2> slot_row,
-                            View<const Real, 2> dy, View<Wide<Real>, 2> dweight, Write);
+    /// dh, or else dweight, may be empty: nobody needs it. h is read for dweight alone.
+    void (*backward_slots)(Stream, View<const Real, 2> h, View<const Wide<Real>, 2> weight,
+                           View<const std::int32_t, 2> slot_row, View<const Real, 2> dy, View<Real, 2> dh,
+                           Write write_rows, View<Wide<Real>, 2> dweight, Write write_weight);
     void (*backward_passthrough)(Stream, View<const Real, 2> x, View<const Real, 2> dy,
                                  View<Wide<Real>, 1> dpassthrough, Write);
     void (*backward_input)(Stream, View<const Wide<Real>, 1> passthrough, View<const Real, 2> dy,
@@ -51,6 +51,11 @@ void check_combine(const Var<Real>& h, const Var<Wide<Real>>& weight, const Disp
     }
 }
 
+template <int Rank, class T>
+View<T, Rank> view_or_none(const Tensor<T>& tensor) {
+    return tensor.defined() ? tensor.template view<Rank>() : View<T, Rank>();
+}
+
 /// Gradients of h and of the weights.
 template <class Real>
 void record_combine_rows(Tape& tape, const Var<Real>& h, const Var<Wide<Real>>& weight,
@@ -60,17 +65,14 @@ void record_combine_rows(Tape& tape, const Var<Real>& h, const Var<Wide<Real>>& 
     const Tensor<Real> kept = weight.needs_gradient() ? h.value() : Tensor<Real>();
     tape.record(y.gradient(), [&kernels, stream = tape.stream(), kept, row_gradient = h.gradient(), weight,
                                slot_row = plan.slot_row, dy = y.gradient()] {
-        const View<const Real, 2> dy_view = dy->tensor().template view<2>();
-        if (weight.needs_gradient()) {
-            auto dweight = weight.gradient()->target();
-            kernels.backward_weight(stream, kept.template view<2>(), slot_row.template view<2>(), dy_view,
-                                    dweight.tensor.template view<2>(), dweight.write);
-        }
-        if (row_gradient) {
-            auto dh = row_gradient->target();
-            kernels.backward_rows(stream, weight.template view<2>(), slot_row.template view<2>(), dy_view,
-                                  dh.tensor.template view<2>(), dh.write);
-        }
+        GradientTarget<Real> dh{{}, Write::overwrite};
+        GradientTarget<Wide<Real>> dweight{{}, Write::overwrite};
+        if (row_gradient) dh = row_gradient->target();
+        if (weight.needs_gradient()) dweight = weight.gradient()->target();
+        kernels.backward_slots(stream, view_or_none<2>(kept), weight.template view<2>(),
+                               slot_row.template view<2>(), dy->tensor().template view<2>(),
+                               view_or_none<2>(dh.tensor), dh.write, view_or_none<2>(dweight.tensor),
+                               dweight.write);
     });
 }
 

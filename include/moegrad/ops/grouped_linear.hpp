@@ -22,6 +22,14 @@ namespace moegrad {
 /// What the rows of an input are.
 enum class RowSource { tokens, rows };
 
+/// A second pair of factors that continues the contraction of the first: u [N, R] with B [E, O, R] in y, or du with
+/// A [E, R, D] in dx. Empty: none.
+template <class Real>
+struct LowRank {
+    View<const Real, 2> u;
+    View<const Real, 3> weight;
+};
+
 /// LoRA of each expert over its weight [E, O, D]: A [E, R, D], B [E, O, R]. The expert enters the dropout's
 /// key.
 template <class Real>
@@ -29,20 +37,24 @@ using LoraStack = LoraWeights<Real>;
 
 template <class Real>
 struct GroupedLinearKernels {
-    /// y[n] (+)= x[src(n)] w[e]^T
-    void (*multiply)(Stream, View<const Real, 2> x, View<const Real, 3> w, DispatchView, RowSource,
-                     View<Real, 2> y, Write);
-    /// dx[n] (+)= dy[n] w[e]
-    void (*multiply_back)(Stream, View<const Real, 2> dy, View<const Real, 3> w, DispatchView,
+    /// y[n] (+)= x[src(n)] w[e]^T + u[n] B[e]^T
+    void (*multiply)(Stream, View<const Real, 2> x, View<const Real, 3> w, LowRank<Real>, DispatchView,
+                     RowSource, View<Real, 2> y, Write);
+    /// dx[n] (+)= dy[n] w[e] + du[n] A[e]
+    void (*multiply_back)(Stream, View<const Real, 2> dy, View<const Real, 3> w, LowRank<Real>, DispatchView,
                           View<Real, 2> dx, Write);
+    /// u[n] = factor x[src(n)] A[e]^T
+    void (*project)(Stream, View<const Real, 2> x, View<const Real, 3> A, DispatchView, RowSource,
+                    double factor, View<Real, 2> u);
+    /// du[n] = factor dy[n] B[e]
+    void (*project_back)(Stream, View<const Real, 2> dy, View<const Real, 3> B, DispatchView, double factor,
+                         View<Real, 2> du);
     /// dw[e] (+)= sum_n dy[n]^T x[src(n)]
     void (*weight_gradient)(Stream, View<const Real, 2> dy, View<const Real, 2> x, DispatchView, RowSource,
                             View<Wide<Real>, 3> dw, Write);
     /// y[n] (+)= mask_e(x[src(n)])
     void (*drop)(Stream, View<const Real, 2> x, DispatchView, RowSource, TokenKeys, Dropout, View<Real, 2> y,
                  Write);
-    /// y[n] *= factor
-    void (*scale)(Stream, DispatchView, double factor, View<Real, 2> y);
     /// dx[t] (+)= sum_k rows[slot_row[t,k]]
     void (*sum_slots)(Stream, View<const Real, 2> rows, DispatchView, View<Real, 2> dx, Write);
 };
@@ -52,14 +64,14 @@ inline constinit KernelSlot<GroupedLinearKernels> grouped_linear_slot{"grouped_l
 namespace detail {
 
 template <class Real>
-void check_grouped_linear(const Var<Real>& x, const Weight<Real>& w, const DispatchPlan& plan, RowSource source,
+void check_grouped_linear(const Shape& x, const Weight<Real>& w, const DispatchPlan& plan, RowSource source,
                           const LoraStack<Real>* lora) {
     const Index rows = source == RowSource::tokens ? plan.tokens : plan.bound;
-    if (x.shape().rank() != 2 || w.shape().rank() != 3 || x.extent(0) != rows ||
-        w.extent(0) != plan.experts || x.extent(1) != w.extent(2)) {
+    if (x.rank() != 2 || w.shape().rank() != 3 || x[0] != rows || w.extent(0) != plan.experts ||
+        x[1] != w.extent(2)) {
         throw Error{ErrorCode::shape, "grouped_linear",
                     format("x [{}, D] and w [{}, O, D]", rows, plan.experts),
-                    format("x {}, w {}", x.shape().text(), w.shape().text())};
+                    format("x {}, w {}", x.text(), w.shape().text())};
     }
     if (lora == nullptr) return;
     const Shape &a = lora->A.shape(), &b = lora->B.shape();
@@ -79,13 +91,17 @@ struct GroupedLinear {
     DispatchPlan plan;
     RowSource source;
     Segments segments;
-    Dropout dropout;  // as active in this call
+    Dropout dropout;    // as active in this call
     Weight<Real> w;     // [E, O, D]
     Weight<Real> A, B;  // undefined without LoRA
     double scale = 1;
     Tensor<Real> x = {};  // kept only where a weight gradient reads it
     Tensor<Real> u = {};  // [N, R]
     std::shared_ptr<Gradient<Real>> input_gradient = {};
+
+    /// Whether backward reads the input again, and whether any weight learns.
+    bool reads_input() const { return w.needs_gradient() || A.needs_gradient(); }
+    bool learns() const { return reads_input() || B.needs_gradient(); }
 
     /// drop(x) as rows, or x itself without dropout: `from` says which.
     Tensor<Real> dropped(const Tensor<Real>& input, RowSource& from) const {
@@ -98,33 +114,69 @@ struct GroupedLinear {
         return rows;
     }
 
-    void add_lora(const Tensor<Real>& input, const Tensor<Real>& y) {
-        const DispatchView view(plan);
+    /// y[n] of all rows; keeps u.
+    void forward(const Tensor<Real>& input, const Tensor<Real>& y) {
+        rank(input);
+        kernels->multiply(stream, input.template view<2>(), w.template view<3>(), low_rank(),
+                          DispatchView(plan), source, y.template view<2>(), Write::overwrite);
+    }
+
+    /// u = s drop(x) A^T
+    void rank(const Tensor<Real>& input) {
+        if (!A.defined()) return;
         RowSource from;
         const Tensor<Real> rows = dropped(input, from);
         u = stream.context().template make<Real>({plan.bound, A.extent(1)});
-        kernels->multiply(stream, rows.template view<2>(), A.template view<3>(), view, from,
-                          u.template view<2>(), Write::overwrite);
-        kernels->scale(stream, view, scale, u.template view<2>());
-        kernels->multiply(stream, u.template view<2>(), B.template view<3>(), view, RowSource::rows,
-                          y.template view<2>(), Write::accumulate);
+        kernels->project(stream, rows.template view<2>(), A.template view<3>(), DispatchView(plan), from,
+                         scale, u.template view<2>());
+    }
+    LowRank<Real> low_rank() const {
+        return A.defined() ? LowRank<Real>{u.template view<2>(), B.template view<3>()} : LowRank<Real>{};
+    }
+
+    /// Whether a mask lies between du A and dx; without one it continues the contraction.
+    bool masked() const { return A.defined() && dropout.rate > 0; }
+    LowRank<Real> low_rank_back(const Tensor<Real>& du) const {
+        return A.defined() && !masked() ? LowRank<Real>{du.template view<2>(), A.template view<3>()}
+                                        : LowRank<Real>{};
+    }
+
+    /// du = s dy B, where A or the input needs it.
+    Tensor<Real> rank_gradient(const Tensor<Real>& dy, bool input_needs) const {
+        if (!A.defined() || !(A.needs_gradient() || input_needs)) return {};
+        auto du = stream.context().template make<Real>({plan.bound, A.extent(1)});
+        kernels->project_back(stream, dy.template view<2>(), B.template view<3>(), DispatchView(plan), scale,
+                              du.template view<2>());
+        return du;
+    }
+
+    /// dw, dB and dA, where they are wanted; input: what forward got.
+    void write_weights(const Tensor<Real>& dy, const Tensor<Real>& input, const Tensor<Real>& du) const {
+        if (w.needs_gradient()) write_weight(dy, input, source, w);
+        if (B.needs_gradient()) write_weight(dy, u, RowSource::rows, B);
+        if (A.needs_gradient()) {
+            RowSource from;
+            const Tensor<Real> rows = dropped(input, from);
+            write_weight(du, rows, from, A);
+        }
+    }
+
+    /// dx[n] (+)= dy w + mask(du A) of all rows
+    void write_rows(const Tensor<Real>& dy, const Tensor<Real>& du, View<Real, 2> dx, Write write) const {
+        const DispatchView view(plan);
+        kernels->multiply_back(stream, dy.template view<2>(), w.template view<3>(), low_rank_back(du), view,
+                               dx, write);
+        if (!masked()) return;
+        auto through = stream.context().template make<Real>({plan.bound, w.extent(2)});
+        kernels->multiply_back(stream, du.template view<2>(), A.template view<3>(), {}, view,
+                               through.template view<2>(), Write::overwrite);
+        kernels->drop(stream, through.template view<2>(), view, RowSource::rows,
+                      token_keys(dropout, segments), dropout, dx, Write::accumulate);
     }
 
     void backward(const Tensor<Real>& dy) const {
-        if (w.needs_gradient()) write_weight(dy, x, source, w);
-        Tensor<Real> du;
-        if (B.needs_gradient()) write_weight(dy, u, RowSource::rows, B);
-        if (A.defined() && (A.needs_gradient() || input_gradient)) {
-            du = stream.context().template make<Real>({plan.bound, A.extent(1)});
-            kernels->multiply_back(stream, dy.template view<2>(), B.template view<3>(), DispatchView(plan),
-                                   du.template view<2>(), Write::overwrite);
-            kernels->scale(stream, DispatchView(plan), scale, du.template view<2>());
-        }
-        if (A.needs_gradient()) {
-            RowSource from;
-            const Tensor<Real> rows = dropped(x, from);
-            write_weight(du, rows, from, A);
-        }
+        const Tensor<Real> du = rank_gradient(dy, input_gradient != nullptr);
+        write_weights(dy, x, du);
         if (input_gradient) write_input(dy, du);
     }
 
@@ -137,27 +189,41 @@ private:
     }
 
     void write_input(const Tensor<Real>& dy, const Tensor<Real>& du) const {
-        const DispatchView view(plan);
         auto dx = input_gradient->target();
         const bool direct = source == RowSource::rows;
         const auto rows =
             direct ? dx.tensor : stream.context().template make<Real>({plan.bound, w.extent(2)});
-        const auto rows_view = rows.template view<2>();
-        kernels->multiply_back(stream, dy.template view<2>(), w.template view<3>(), view, rows_view,
-                               direct ? dx.write : Write::overwrite);
-        if (A.defined() && dropout.rate == 0) {
-            kernels->multiply_back(stream, du.template view<2>(), A.template view<3>(), view, rows_view,
-                                   Write::accumulate);
-        } else if (A.defined()) {
-            auto through = stream.context().template make<Real>(rows.shape());
-            kernels->multiply_back(stream, du.template view<2>(), A.template view<3>(), view,
-                                   through.template view<2>(), Write::overwrite);
-            kernels->drop(stream, through.template view<2>(), view, RowSource::rows,
-                          token_keys(dropout, segments), dropout, rows_view, Write::accumulate);
+        write_rows(dy, du, rows.template view<2>(), direct ? dx.write : Write::overwrite);
+        if (!direct) {
+            kernels->sum_slots(stream, rows.template view<2>(), DispatchView(plan),
+                               dx.tensor.template view<2>(), dx.write);
         }
-        if (!direct) kernels->sum_slots(stream, rows_view, view, dx.tensor.template view<2>(), dx.write);
     }
 };
+
+/// `lora` may be null.
+template <class Real>
+GroupedLinear<Real> grouped_linear_call(Tape& tape, const Shape& x, const Weight<Real>& w,
+                                        const DispatchPlan& plan, RowSource source,
+                                        const LoraStack<Real>* lora, const Segments& segments) {
+    check_grouped_linear(x, w, plan, source, lora);
+    const Dropout dropout = lora ? active_dropout(tape, lora->dropout, segments, plan.tokens) : Dropout{};
+    GroupedLinear<Real> call{&grouped_linear_slot.get<Real>(tape.device()),
+                             tape.stream(),
+                             plan,
+                             source,
+                             segments,
+                             dropout,
+                             w,
+                             {},
+                             {}};
+    if (lora != nullptr) {
+        call.A = lora->A;
+        call.B = lora->B;
+        call.scale = lora->scale;
+    }
+    return call;
+}
 
 }  // namespace detail
 
@@ -167,30 +233,11 @@ template <class Real>
 Var<Real> grouped_linear(Tape& tape, const Var<Real>& x, const Weight<Real>& w, const DispatchPlan& plan,
                          RowSource source, const LoraStack<Real>* lora = nullptr,
                          const Segments& segments = {}) {
-    detail::check_grouped_linear(x, w, plan, source, lora);
-    const Dropout dropout = lora ? active_dropout(tape, lora->dropout, segments, plan.tokens) : Dropout{};
-    detail::GroupedLinear<Real> call{&grouped_linear_slot.get<Real>(tape.device()),
-                                     tape.stream(),
-                                     plan,
-                                     source,
-                                     segments,
-                                     dropout,
-                                     w,
-                                     {},
-                                     {}};
-    if (lora != nullptr) {
-        call.A = lora->A;
-        call.B = lora->B;
-        call.scale = lora->scale;
-    }
-    const bool weights_learn = w.needs_gradient() || call.A.needs_gradient();
-    auto y = tape.output<Real>({plan.bound, w.extent(1)},
-                               x.needs_gradient() || weights_learn || call.B.needs_gradient());
-    call.kernels->multiply(tape.stream(), x.template view<2>(), w.template view<3>(), DispatchView(plan),
-                           source, y.value().template view<2>(), Write::overwrite);
-    if (lora != nullptr) call.add_lora(x.value(), y.value());
+    auto call = detail::grouped_linear_call(tape, x.shape(), w, plan, source, lora, segments);
+    auto y = tape.output<Real>({plan.bound, w.extent(1)}, x.needs_gradient() || call.learns());
+    call.forward(x.value(), y.value());
     if (!y.needs_gradient()) return y;
-    if (weights_learn) call.x = x.value();
+    if (call.reads_input()) call.x = x.value();
     call.input_gradient = x.gradient();
     tape.record(y.gradient(), [call = std::move(call), dy = y.gradient()] { call.backward(dy->tensor()); });
     return y;

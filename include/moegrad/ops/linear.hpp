@@ -4,8 +4,10 @@
 // Every element is one chain: y over d, dx over o, dw over t and starting from what dw holds.
 // Saved: x [T, D] when w needs a gradient.
 
+#include <type_traits>
+
 #include <moegrad/autograd/tape.hpp>
-#include <moegrad/core/slot.hpp>
+#include <moegrad/ops/nf4.hpp>
 
 namespace moegrad {
 
@@ -21,14 +23,15 @@ inline constinit KernelSlot<LinearKernels> linear_slot{"linear"};
 
 /// x [T, D], w [O, D] -> [T, O].
 template <class Real>
-Var<Real> linear(Tape& tape, const Var<Real>& x, const Weight<Real>& w) {
+Var<Real> linear(Tape& tape, const Var<Real>& x, const std::type_identity_t<Matrix<Real>>& w) {
     if (x.shape().rank() != 2 || w.shape().rank() != 2 || x.extent(1) != w.extent(1)) {
         throw Error{ErrorCode::shape, "linear", "x [T, D] and w [O, D]",
                     format("x {}, w {}", x.shape().text(), w.shape().text())};
     }
     const auto& kernels = linear_slot.get<Real>(tape.device());
     auto y = tape.output<Real>({x.extent(0), w.extent(0)}, x.needs_gradient() || w.needs_gradient());
-    kernels.forward(tape.stream(), x.template view<2>(), w.template view<2>(), y.value().template view<2>());
+    kernels.forward(tape.stream(), x.template view<2>(), w.dense(tape.context()).template view<2>(),
+                    y.value().template view<2>());
     if (!y.needs_gradient()) return y;
     // A frozen weight has no use for x: do not keep it alive.
     tape.record(y.gradient(),
@@ -42,7 +45,7 @@ Var<Real> linear(Tape& tape, const Var<Real>& x, const Weight<Real>& w) {
                     }
                     if (into) {
                         auto dx = into->target();
-                        kernels.backward_input(stream, w.template view<2>(), dy_view,
+                        kernels.backward_input(stream, w.dense(stream.context()).template view<2>(), dy_view,
                                                dx.tensor.template view<2>(), dx.write);
                     }
                 });

@@ -26,16 +26,18 @@ struct DroppedInput {
     View<Real, 2> room;
 };
 
+/// bounds [2]: room for the list {0, T}, by which a GPU's grouped product takes all rows as one group.
 template <class Real>
 struct LoraLinearKernels {
     void (*forward)(Stream, View<const Real, 2> x, View<const Real, 2> w, View<const Real, 2> A,
-                    View<const Real, 2> B, double scale, DroppedInput<Real>, View<Real, 2> u,
-                    View<Real, 2> y);
+                    View<const Real, 2> B, double scale, DroppedInput<Real>, View<std::int32_t, 1> bounds,
+                    View<Real, 2> u, View<Real, 2> y);
     /// du = s dy B
     void (*backward_rank)(Stream, View<const Real, 2> dy, View<const Real, 2> B, double scale,
                           View<Real, 2> du);
     void (*backward_input)(Stream, View<const Real, 2> dy, View<const Real, 2> w, View<const Real, 2> du,
-                           View<const Real, 2> A, DroppedInput<Real>, View<Real, 2> dx, Write);
+                           View<const Real, 2> A, DroppedInput<Real>, View<std::int32_t, 1> bounds,
+                           View<Real, 2> dx, Write);
     void (*backward_down)(Stream, View<const Real, 2> x, View<const Real, 2> du, DroppedInput<Real>,
                           View<Wide<Real>, 2> dA, Write);
 };
@@ -45,7 +47,7 @@ inline constinit KernelSlot<LoraLinearKernels> lora_linear_slot{"lora_linear"};
 namespace detail {
 
 template <class Real>
-void check_lora_linear(const Var<Real>& x, const Weight<Real>& w, const LoraWeights<Real>& lora) {
+void check_lora_linear(const Var<Real>& x, const Matrix<Real>& w, const LoraWeights<Real>& lora) {
     const Shape &X = x.shape(), &W = w.shape(), &A = lora.A.shape(), &B = lora.B.shape();
     if (X.rank() != 2 || W.rank() != 2 || A.rank() != 2 || B.rank() != 2 || W[1] != X[1] || A[1] != X[1] ||
         B[0] != W[0] || B[1] != A[0]) {
@@ -59,7 +61,7 @@ template <class Real>
 struct LoraLinearBackward {
     Stream stream;
     Tensor<Real> x, u;  // x only when A or w needs a gradient
-    Weight<Real> w;
+    Matrix<Real> w;
     LoraWeights<Real> lora;  // its dropout is the active one
     Segments segments;
     std::shared_ptr<Gradient<Real>> dy, dx;
@@ -92,9 +94,10 @@ struct LoraLinearBackward {
         }
         if (dx) {
             auto target = dx->target();
-            kernels.backward_input(stream, dy_view, w.template view<2>(), du.template view<2>(),
-                                   lora.A.template view<2>(), dropped, target.tensor.template view<2>(),
-                                   target.write);
+            const Tensor<std::int32_t> bounds = stream.context().template make<std::int32_t>({2});
+            kernels.backward_input(stream, dy_view, w.dense(stream.context()).template view<2>(),
+                                   du.template view<2>(), lora.A.template view<2>(), dropped,
+                                   bounds.view<1>(), target.tensor.template view<2>(), target.write);
         }
     }
 
@@ -105,8 +108,8 @@ struct LoraLinearBackward {
 
 /// x [T, D], w [O, D] -> [T, O]. Frozen weights (plain Vars) cost no gradient product.
 template <class Real>
-Var<Real> lora_linear(Tape& tape, const Var<Real>& x, const Weight<Real>& w, const LoraWeights<Real>& lora,
-                      const Segments& segments) {
+Var<Real> lora_linear(Tape& tape, const Var<Real>& x, const std::type_identity_t<Matrix<Real>>& w,
+                      const LoraWeights<Real>& lora, const Segments& segments) {
     detail::check_lora_linear(x, w, lora);
     const Dropout active = active_dropout(tape, lora.dropout, segments, x.extent(0));
     const bool needs_x = lora.A.needs_gradient() || w.needs_gradient();
@@ -115,12 +118,13 @@ Var<Real> lora_linear(Tape& tape, const Var<Real>& x, const Weight<Real>& w, con
     const auto u = tape.make<Real>({x.extent(0), lora.A.extent(0)});
     {
         const auto room = active.rate > 0 ? tape.make<Real>(x.shape()) : Tensor<Real>();
+        const Tensor<std::int32_t> bounds = tape.make<std::int32_t>({2});
         lora_linear_slot.get<Real>(tape.device())
-            .forward(tape.stream(), x.template view<2>(), w.template view<2>(), lora.A.template view<2>(),
-                     lora.B.template view<2>(), lora.scale,
+            .forward(tape.stream(), x.template view<2>(), w.dense(tape.context()).template view<2>(),
+                     lora.A.template view<2>(), lora.B.template view<2>(), lora.scale,
                      {active, token_keys(active, segments),
                       room.defined() ? room.template view<2>() : View<Real, 2>()},
-                     u.template view<2>(), y.value().template view<2>());
+                     bounds.view<1>(), u.template view<2>(), y.value().template view<2>());
     }
     if (!y.needs_gradient()) return y;
     tape.record(y.gradient(), detail::LoraLinearBackward<Real>{tape.stream(),

@@ -8,15 +8,19 @@
 
 namespace moegrad {
 
+/// Rows whose share of dw a GPU adds in one chain.
+inline constexpr Index kRmsNormRows = 64;
+
 template <class Real>
 struct RmsNormKernels {
     void (*forward)(Stream, View<const Real, 2> x, View<const Real, 1> w, View<Real, 2> y,
                     View<Wide<Real>, 1> r, double eps);
     void (*backward_input)(Stream, View<const Real, 2> x, View<const Real, 1> w, View<const Wide<Real>, 1> r,
                            View<const Real, 2> dy, View<Real, 2> dx, Write);
-    /// One chain per column over the rows, starting from what dw holds.
+    /// CPU: one chain per column over the rows, starting from what dw holds. GPU: the sums of kRmsNormRows rows each
+    /// in `part` [ceil(T / kRmsNormRows), D], then over those.
     void (*backward_weight)(Stream, View<const Real, 2> x, View<const Wide<Real>, 1> r,
-                            View<const Real, 2> dy, View<Wide<Real>, 1> dw, Write);
+                            View<const Real, 2> dy, View<Wide<Real>, 1> dw, Write, View<Wide<Real>, 2> part);
 };
 
 inline constinit KernelSlot<RmsNormKernels> rms_norm_slot{"rms_norm"};
@@ -38,8 +42,10 @@ Var<Real> rms_norm(Tape& tape, const Var<Real>& x, const Weight<Real>& w, double
         const View<const Real, 2> dy_view = dy->tensor().template view<2>();
         if (w.needs_gradient()) {
             auto dw = w.gradient()->target();
+            const Index parts = (x.extent(0) + kRmsNormRows - 1) / kRmsNormRows;
+            const auto part = stream.context().template make<Wide<Real>>({parts, x.extent(1)});
             kernels.backward_weight(stream, x.template view<2>(), r.template view<1>(), dy_view,
-                                    dw.tensor.template view<1>(), dw.write);
+                                    dw.tensor.template view<1>(), dw.write, part.template view<2>());
         }
         if (x.needs_gradient()) {
             auto dx = x.gradient()->target();

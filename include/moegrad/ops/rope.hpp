@@ -26,6 +26,18 @@ struct RopeKernels {
 
 inline constinit KernelSlot<RopeKernels> rope_slot{"rope"};
 
+/// Room for every position of a batch; what lies on a GPU is as long as its Segments say.
+template <class Real>
+void reach(const RopeTable<Real>& table, const Segments& segments) {
+    if (segments.position.on_host()) return table.reach(segments.position);
+    if (segments.longest < 1) {
+        throw Error{ErrorCode::value, "rope", "segments that know their longest (Segments::longest)",
+                    format("{} tokens on a GPU and longest {}", segments.tokens(), segments.longest),
+                    "set it beside the positions: nobody can read those while a step runs"};
+    }
+    table.reach(segments.longest);
+}
+
 /// x [T, H head] -> [T, H head]; likewise for keys, [T, Hkv head]. The table grows to the largest position.
 template <class Real>
 Var<Real> rope(Tape& tape, const Var<Real>& x, const RopeTable<Wide<Real>>& table, const Segments& segments) {
@@ -36,8 +48,9 @@ Var<Real> rope(Tape& tape, const Var<Real>& x, const RopeTable<Wide<Real>>& tabl
     }
     const auto& kernels = rope_slot.get<Real>(tape.device());
     auto y = tape.output<Real>(x.shape(), x.needs_gradient());
-    if (x.shape().size() > 0) table.reach(segments.position);
-    const auto rotate = [&kernels, stream = tape.stream(), cos = table.cos(), sin = table.sin(),
+    if (x.shape().size() > 0) reach(table, segments);
+    const auto rotate = [&kernels, stream = tape.stream(), cos = table.cos(tape.device()),
+                         sin = table.sin(tape.device()),
                          position = segments.position](const Tensor<Real>& from, const Tensor<Real>& to,
                                                        Rotation rotation, Write write) {
         if (from.size() == 0) return;

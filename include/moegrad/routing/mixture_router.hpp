@@ -11,6 +11,7 @@
 
 #include <moegrad/ops/concat.hpp>
 #include <moegrad/ops/entropy.hpp>
+#include <moegrad/ops/fill.hpp>
 #include <moegrad/ops/mix.hpp>
 #include <moegrad/ops/scatter.hpp>
 #include <moegrad/routing/top_k_router.hpp>
@@ -72,9 +73,8 @@ private:
     /// a [T, J].
     Var<Real> main_weights(Tape& tape, const RouteInput<Real>& input) {
         if (kind != MixtureKind::free_weights) return softmax(tape, linear(tape, input.x, main->use()));
-        auto ones = tape.make<Real>({input.x.extent(0), 1});
-        std::fill(ones.values().begin(), ones.values().end(), Real(1));
-        return softmax(tape, linear(tape, Var<Real>(ones), main->use()));
+        const Var<Real> ones(filled<Real>(tape, {input.x.extent(0), 1}, 1));
+        return softmax(tape, linear(tape, ones, main->use()));
     }
 
     /// P [T, E] from a [T, J] and z [T, J E].

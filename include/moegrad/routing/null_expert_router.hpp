@@ -88,8 +88,9 @@ std::shared_ptr<Parameter<Real>> copy_gate(const Parameter<Real>& gate, Index nu
                     format("{}", nulls), "gate2 is made of whole copies of the gate"};
     }
     auto copy = std::make_shared<Parameter<Real>>(std::move(name), Shape{nulls, D});
+    const auto from = host(gate.value());
     for (Index m = 0; m < nulls; ++m) {
-        const Real* row = gate.value().matrix().row(m % E);
+        const Real* row = from.matrix().row(m % E);
         std::copy(row, row + D, copy->value().matrix().row(m));
     }
     return copy;

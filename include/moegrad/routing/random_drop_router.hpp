@@ -4,10 +4,10 @@
 // they are not needed: the same compute, spent blindly.
 //     S = top-K of the logits (best first);  slot 0 stays;  slot k > 0 stays with probability (load - 1) / (K - 1)
 //     w = softmax of the logits over what stayed
-// Draws are those of dropout (ops/dropout.hpp), keyed by (seed, step, module; sample, position, slot). Outside training
+// Draws are those of ops/drop_slots.hpp, keyed by (seed, step, module; sample, position, slot). Outside training
 // there is no step: a text is cut the same way whenever it is evaluated.
 
-#include <moegrad/ops/dropout.hpp>
+#include <moegrad/ops/drop_slots.hpp>
 #include <moegrad/routing/top_k_router.hpp>
 
 namespace moegrad {
@@ -29,13 +29,14 @@ struct RandomDropRouter {
         const auto z = gate.logits(tape, input.x, input.segments);
         const auto p = softmax(tape, z);
         const auto choice = top_k(tape, z.value(), k);
-        const auto kept = tape.make<std::int32_t>(choice.shape());
+        const auto all = classify_slots<Real>(tape, choice, input.segments, experts());
+        const auto kept = drop_slots<Real>(tape, choice, all, input.segments, rate(),
+                                           DrawKey::of(tape, seed, input.module));
         Routing<Real> routing;
-        routing.expert = classify_slots<Real>(tape, choice, input.segments, experts());
-        drop(tape, input, choice, kept, routing.expert);
+        routing.expert = kept.expert;
         routing.weight = chosen_softmax(tape, z, choice, routing.expert);
         add_penalties(tape, routing, z, p, choice, input.segments, experts(), penalties);
-        routing.stats = route_stats(tape, routing.expert, kept, p.value(), input.segments);
+        routing.stats = route_stats(tape, routing.expert, kept.choice, p.value(), input.segments);
         return routing;
     }
 
@@ -47,29 +48,7 @@ struct RandomDropRouter {
     }
 
 private:
-    /// kept [T, K]: `choice`, -1 where it is dropped; `expert` says kDropped there.
-    void drop(Tape& tape, const RouteInput<Real>& input, const Tensor<std::int32_t>& choice,
-              const Tensor<std::int32_t>& kept, const Tensor<std::int32_t>& expert) const {
-        constexpr std::uint32_t kTag = 0x64726f70;  // no other draw of a module uses this expert number
-        constexpr std::uint64_t kNoStep = ~std::uint64_t{0};
-        // The first run of a checkpointed layer does not record; it is training all the same.
-        const bool training = tape.recording() || tape.selections() != nullptr;
-        StepScalars scalars;
-        scalars.seed = seed;
-        scalars.step = training ? tape.context().scalars().step : kNoStep;
-        const double rate = k > 1 ? 1 - (load - 1) / static_cast<double>(k - 1) : 0;
-        const DropoutMask mask = dropout_mask(scalars, {.rate = rate, .module = input.module}, kTag);
-        const Segments& segments = input.segments;
-        for (Index t = 0; t < choice.rows(); ++t) {
-            for (Index slot = 0; slot < k; ++slot) {
-                const bool stays =
-                    slot == 0 || rate == 0 ||
-                    dropout_keep(mask, segments.sample.data()[t], segments.position.data()[t], slot);
-                kept.matrix()(t, slot) = stays ? choice.matrix()(t, slot) : kUnused;
-                if (!stays && expert.matrix()(t, slot) >= 0) expert.matrix()(t, slot) = kDropped;
-            }
-        }
-    }
+    double rate() const { return k > 1 ? 1 - (load - 1) / static_cast<double>(k - 1) : 0; }
 };
 
 }  // namespace moegrad

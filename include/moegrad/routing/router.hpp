@@ -13,7 +13,12 @@
 //       void after_step(const RoutingTotals&);            // optional: once per optimiser step
 //       std::vector<double> state() const;                // beside after_step: what it learned, of one length,
 //       void set_state(std::span<const double>);          // and back; without them no checkpoint can be saved
+//       static constexpr bool reads_on_host = true;       // optional: route reads tensors on the host (see below)
 //   };
+//
+// On a GPU the tensors lie there: a router made of ops runs as it is. One that looks at numbers itself reads host(tensor),
+// which waits for the GPU, writes back with copy_values, and says reads_on_host: a step that is recorded once and replayed
+// would replay its first answer, so there it is refused by name.
 //
 // Real is the router's number type, float at least: float models and bf16 models route in float, double in double.
 
@@ -102,6 +107,8 @@ public:
     Index slots() const { return self_->slots(); }
     Index experts() const { return self_->experts(); }
     RouterScope scope() const { return self_->scope(); }
+    /// Whether route reads tensors on the host, so that a recorded step cannot contain it.
+    bool reads_on_host() const { return self_->reads_on_host(); }
     /// Rows the experts may have to run for T tokens: the bound the host plans with.
     Index row_bound(Index tokens) const { return tokens * slots(); }
     /// Called once after every optimiser step with what the whole step did; for routers with state (bias balancing).
@@ -127,6 +134,7 @@ private:
         virtual Index slots() const = 0;
         virtual Index experts() const = 0;
         virtual RouterScope scope() const = 0;
+        virtual bool reads_on_host() const = 0;
         virtual void after_step(const RoutingTotals&) = 0;
         virtual bool learns() const = 0;
         virtual bool has_state() const = 0;
@@ -143,6 +151,10 @@ private:
         Index slots() const override { return router.slots(); }
         Index experts() const override { return router.experts(); }
         RouterScope scope() const override { return router.scope(); }
+        bool reads_on_host() const override {
+            if constexpr (requires { R::reads_on_host; }) return R::reads_on_host;
+            return false;
+        }
         void after_step(const RoutingTotals& totals) override {
             if constexpr (requires { router.after_step(totals); }) router.after_step(totals);
         }

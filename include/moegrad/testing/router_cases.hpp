@@ -50,12 +50,12 @@ RouterCase router_case() {
 }
 
 /// Poisoned step memory, `threads` from 1 to 4.
-inline Context& routing_context(int threads = 1) {
-    static std::array<std::unique_ptr<Context>, 5> all;
-    auto& context = all[static_cast<std::size_t>(threads)];
+inline Context& routing_context(int threads = 1, Device device = Device::cpu) {
+    static std::array<std::unique_ptr<Context>, 10> all;
+    auto& context = all[static_cast<std::size_t>(threads + (device == Device::cuda ? 5 : 0))];
     if (!context) {
         context = std::make_unique<Context>(
-            ContextOptions{.device = Device::cpu, .threads = threads, .fill = Arena::Fill::poison});
+            ContextOptions{.device = device, .threads = threads, .fill = Arena::Fill::poison});
     }
     return *context;
 }
@@ -108,7 +108,7 @@ struct PenaltyValues {
     Tensor<Real> value;
 };
 
-/// A Routing with gradients, in memory of its own.
+/// A Routing with gradients, in host memory of its own.
 template <class Real>
 struct Outcome {
     Tensor<std::int32_t> expert;       // [T, K]
@@ -125,7 +125,7 @@ template <class T>
 Tensor<T> copy_of(const Tensor<T>& from) {
     if (!from.defined()) return {};
     auto to = Tensor<T>::zeros(from.shape());
-    std::copy(from.values().begin(), from.values().end(), to.values().begin());
+    copy_values(from, to);
     return to;
 }
 
@@ -139,27 +139,30 @@ bool same_values(const Tensor<Real>& a, const Tensor<Real>& b) {
 
 namespace detail {
 
+/// Adds of(i) to element i of the gradient of y.
+template <class Real, class Of>
+void seed_each(const Var<Real>& y, const Of& of) {
+    if (!y.defined() || !y.needs_gradient()) return;
+    auto target = y.gradient()->target();
+    auto values = target.write == Write::accumulate ? copy_of(target.tensor)
+                                                    : Tensor<Real>::zeros(target.tensor.shape());
+    for (Index i = 0; i < values.size(); ++i) values.data()[i] += of(i);
+    copy_values(values, target.tensor);
+}
+
 /// Writes seed(row, column) into the gradient of y, whose outer axis are the tokens of the batch.
 template <class Real>
 void seed_rows(const Var<Real>& y, const std::vector<Index>& row) {
-    if (!y.defined() || !y.needs_gradient()) return;
-    auto target = y.gradient()->target();
-    const Index columns = y.shape().rank() == 1 ? 1 : y.extent(1);
-    for (Index i = 0; i < y.value().size(); ++i) {
+    const Index columns = y.shape().rank() == 2 ? y.extent(1) : 1;
+    seed_each(y, [&](Index i) {
         const Index id = row[static_cast<std::size_t>(i / columns)] * columns + i % columns;
-        Real& place = target.tensor.data()[i];
-        const Real add = static_cast<Real>(moegrad::detail::projection(id) - 1);
-        place = target.write == Write::accumulate ? place + add : add;
-    }
+        return static_cast<Real>(moegrad::detail::projection(id) - 1);
+    });
 }
 
 template <class Real>
 void seed_constant(const Var<Real>& y, Real value) {
-    if (!y.needs_gradient()) return;
-    auto target = y.gradient()->target();
-    for (Real& place : target.tensor.values()) {
-        place = value + (target.write == Write::accumulate ? place : Real(0));
-    }
+    seed_each(y, [value](Index) { return value; });
 }
 
 template <class Real>
@@ -184,12 +187,12 @@ Outcome<Real> outcome_of(const Routing<Real>& routing) {
 
 template <class Real>
 Routing<Real> call_router(AnyRouter<Real>& router, Tape& tape, const Var<Real>& x, const Segments& segments) {
-    const auto token = Tensor<std::int32_t>::zeros({x.extent(0)});
+    const auto token = Tensor<std::int32_t>::zeros({x.extent(0)}, tape.device());
     const RouteInput<Real> input{.x = x, .token = token, .segments = segments, .mode = tape.mode()};
     return router.route(tape, input);
 }
 
-/// Decisions only.
+/// Decisions only, of a batch on the host.
 template <class Real>
 Outcome<Real> decide(AnyRouter<Real>& router, const RouterBatch<Real>& batch, int threads = 1) {
     Tape tape(routing_context(threads), Mode::inference);
@@ -197,19 +200,22 @@ Outcome<Real> decide(AnyRouter<Real>& router, const RouterBatch<Real>& batch, in
 }
 
 /// Decisions, and the gradients of weights, passthrough and all penalties together. Parameter gradients accumulate
-/// over calls, as over micro-batches, until `forget`.
+/// over calls, as over micro-batches, until `forget`. On a GPU the router's parameters must be there already.
 template <class Real>
-Outcome<Real> decide_and_learn(AnyRouter<Real>& router, const RouterBatch<Real>& batch, int threads = 1) {
-    Tape tape(routing_context(threads));
-    const Var<Real> x(batch.x, std::make_shared<Gradient<Real>>(Tensor<Real>::zeros(batch.x.shape())));
-    auto routing = call_router(router, tape, x, batch.segments);
+Outcome<Real> decide_and_learn(AnyRouter<Real>& router, const RouterBatch<Real>& batch, int threads = 1,
+                               Device device = Device::cpu) {
+    Tape tape(routing_context(threads, device));
+    const Var<Real> x(placed(batch.x, device),
+                      std::make_shared<Gradient<Real>>(Tensor<Real>::zeros(batch.x.shape(), device)));
+    const auto segments = placed(batch.segments, device);
+    auto routing = call_router(router, tape, x, segments);
     auto result = detail::outcome_of(routing);
     detail::seed_rows(routing.weight, batch.row);
     detail::seed_rows(routing.passthrough, batch.row);
     for (const auto& penalty : routing.penalties) detail::seed_constant(penalty.value, Real(0.5));
     routing = {};
     tape.backward();
-    result.dx = x.gradient()->tensor();
+    result.dx = host(x.gradient()->tensor());
     return result;
 }
 
@@ -226,9 +232,8 @@ std::vector<Tensor<Real>> parameter_gradients(AnyRouter<Real>& router) {
         auto total = Tensor<Real>::zeros(parameter->shape());
         for (const auto& gradient : parameter->gradients()) {
             if (!gradient->written()) continue;
-            for (std::size_t i = 0; i < total.values().size(); ++i) {
-                total.values()[i] += gradient->tensor().values()[i];
-            }
+            const auto one = host(gradient->tensor());
+            for (std::size_t i = 0; i < total.values().size(); ++i) total.values()[i] += one.values()[i];
         }
         all.push_back(total);
     }

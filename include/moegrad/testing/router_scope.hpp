@@ -1,7 +1,8 @@
 #pragma once
-// The second half of the conformance suite: threads, scope, padding and edges. check_router runs all of it.
+// The second half of the conformance suite: threads, scope, padding and edges. check_router runs all of it, on a GPU too
+// where the program has kernels for one.
 
-#include <moegrad/testing/router_conformance.hpp>
+#include <moegrad/testing/router_device.hpp>
 
 #include <limits>
 
@@ -246,6 +247,7 @@ inline Report check_router(const RouterCase& router, int cases = 500) {
         check_padding(router, random, seed, report);
     }
     check_edges(router, report);
+    check_device(router, report);
     return report;
 }
 

@@ -128,14 +128,14 @@ template <class Real>
 void read_adapter_tensor(const AdapterTensor<Real>& tensor, const SafetensorsFile& file) {
     const TensorInfo& info = require_shape(tensor, file);
     const std::string place = format("{}: {}", file.path(), info.name);
-    std::vector<Real> values(static_cast<std::size_t>(tensor.shape().size()));
-    file.read(info, std::span<Real>(values));
-    for (const Real value : values) {
+    std::vector<Wide<Real>> values(static_cast<std::size_t>(tensor.shape().size()));
+    file.read(info, std::span<Wide<Real>>(values));
+    for (const Wide<Real> value : values) {
         if (!std::isfinite(value))
             throw Error{ErrorCode::value, place, "finite numbers", "NaN or infinity",
                         "the run that wrote it had diverged; take an earlier checkpoint"};
     }
-    tensor.unpack(values, tensor.parameter->value());
+    tensor.write(values);
 }
 
 /// Adapters of moegrad know their base; those of other programs do not say.
@@ -159,10 +159,10 @@ std::vector<std::string> save_adapter_tensors(Decoder<Real>& model, const std::s
     std::vector<std::string> names;
     bool fused = false;
     for (const auto& tensor : adapter_tensors(model, layout)) {
-        const auto values = tensor.pack(tensor.parameter->value());
+        const auto values = tensor.read();
         std::vector<Index> shape;
         for (int axis = 0; axis < tensor.shape().rank(); ++axis) shape.push_back(tensor.shape()[axis]);
-        writer.add(tensor.name, StoredType::f32, shape, std::span<const Real>(values));
+        writer.add(tensor.name, StoredType::f32, shape, std::span<const Wide<Real>>(values));
         names.push_back(tensor.name);
         fused = fused || tensor.layout == AdapterLayout::rows;
     }

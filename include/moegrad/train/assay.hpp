@@ -12,6 +12,7 @@
 
 #include <moegrad/data/dataset.hpp>
 #include <moegrad/eval/statistics.hpp>
+#include <moegrad/eval/token_ids.hpp>
 #include <moegrad/models/decoder.hpp>
 #include <moegrad/routing/random_router.hpp>
 
@@ -36,12 +37,14 @@ std::vector<double> nll_of_documents(Context& context, Decoder<Real>& model, con
     const auto run = [&] {
         const Batch batch = make_batch(documents, picks);
         Tape tape(context, Mode::inference);
-        Forward<Real> forward{tape, batch.token, batch.segments};
-        const auto nll = model.loss(forward, model.hidden(forward), batch.target);
+        const auto token = placed_ids(batch.token.values(), model.config().vocab_size, context.device());
+        const auto segments = placed(batch.segments, context.device());
+        Forward<Real> forward{tape, token, segments};
+        const auto nll = host(model.loss(forward, model.hidden(forward), batch.target).value());
         for (Index s = 0; s < batch.segments.count(); ++s) {
             double sum = 0;
             const auto* begin = batch.segments.begin.data();
-            for (Index t = begin[s]; t < begin[s + 1]; ++t) sum += static_cast<double>(nll.value().data()[t]);
+            for (Index t = begin[s]; t < begin[s + 1]; ++t) sum += static_cast<double>(nll.data()[t]);
             sums.push_back(sum);
         }
         picks.clear();

@@ -35,6 +35,7 @@ std::optional<RunState> resume_checkpoint(CheckpointFolder& checkpoints, Trainer
     auto all = state_tensors<Real>(trainer.parameters(), trainer.routers());
     const auto state = load_newest(checkpoints, all.tensors, identity, trainer.pool(), say);
     if (!state) return state;
+    all.arrive();
     std::size_t i = 0;
     for (const auto& [name, router] : trainer.routers())
         if (router->learns()) router->set_state(all.router_states[i++]);

@@ -3,7 +3,8 @@
 //   router.NAME          [n] F64   what a router with after_step keeps beside its parameters
 //   weight.PARAMETER     master copy of each trainable parameter, in the trainer's order
 //   first_moment.., second_moment..   of AdamW, likewise
-// Written straight from the tensors: nothing is held twice. Digests are made by the pool while the file is written.
+// The numbers are the masters', float in a bf16 model. Written straight from host tensors: nothing is held twice; those of
+// a GPU are brought to the host first. Digests are made by the pool while the file is written.
 
 #include <algorithm>
 #include <cstddef>
@@ -30,10 +31,27 @@ struct StateTensor {
     std::span<std::byte> bytes;
 };
 
-/// The tensors of a checkpoint. Those of parameters are windows on them; router states are copies.
+/// The tensors of a checkpoint. Those of parameters are windows on them, or on host copies; router states are copies.
+template <class Real>
 struct StateTensors {
+    struct Value {
+        Tensor<Wide<Real>> values, there;  // on the host, and where the parameter lies
+        Parameter<Wide<Real>>* weight;     // null for moments
+    };
     std::vector<StateTensor> tensors;
     std::vector<std::vector<double>> router_states;  // behind the first tensors, in the order of the routers
+    std::vector<Value> values;                       // behind the others
+
+    /// After read_state: parameters on a GPU and the bf16 copies of masters get what was read.
+    void arrive() const {
+        for (const Value& value : values) {
+            if (value.weight != nullptr) {
+                set_values<Real>(*value.weight, value.values);
+            } else if (!value.there.on_host()) {
+                copy_values(value.values, value.there);
+            }
+        }
+    }
 };
 
 namespace detail {
@@ -84,10 +102,10 @@ void require_states(const NamedRouters<Real>& routers) {
 
 /// Everything that training changes.
 template <class Real>
-StateTensors state_tensors(const std::vector<Parameter<Wide<Real>>*>& parameters,
-                           const NamedRouters<Real>& routers) {
+StateTensors<Real> state_tensors(const std::vector<Parameter<Wide<Real>>*>& parameters,
+                                 const NamedRouters<Real>& routers) {
     require_states<Real>(routers);
-    StateTensors state;
+    StateTensors<Real> state;
     for (const auto& [name, router] : routers)
         if (router->learns()) state.router_states.push_back(router->state());
     std::size_t i = 0;
@@ -99,12 +117,14 @@ StateTensors state_tensors(const std::vector<Parameter<Wide<Real>>*>& parameters
                                  {static_cast<Index>(values.size())},
                                  std::as_writable_bytes(std::span(values))});
     }
-    for (auto* p : parameters)
-        state.tensors.push_back(detail::state_tensor("weight." + p->name(), p->value()));
-    for (auto* p : parameters)
-        state.tensors.push_back(detail::state_tensor("first_moment." + p->name(), p->first_moment()));
-    for (auto* p : parameters)
-        state.tensors.push_back(detail::state_tensor("second_moment." + p->name(), p->second_moment()));
+    const auto add = [&state](const std::string& name, const Tensor<Wide<Real>>& there,
+                              Parameter<Wide<Real>>* weight) {
+        state.values.push_back({host(there), there, weight});
+        state.tensors.push_back(detail::state_tensor(name, state.values.back().values));
+    };
+    for (auto* p : parameters) add("weight." + p->name(), p->value(), p);
+    for (auto* p : parameters) add("first_moment." + p->name(), p->first_moment(), nullptr);
+    for (auto* p : parameters) add("second_moment." + p->name(), p->second_moment(), nullptr);
     return state;
 }
 

@@ -85,6 +85,11 @@ private:
     void require_startable(const CompareArm& arm) const {
         try {
             const RunConfig config = run_config_of(spec_, arm, spec_.seeds.front(), 1);
+            if (config.dtype != spec_.base.dtype || config.device != spec_.base.device) {
+                throw Error{ErrorCode::config, "model.dtype and train.device",
+                            "those of the base for every arm",
+                            format("{} on {}", moegrad::name(config.dtype), moegrad::name(config.device))};
+            }
             const auto model = make_model<Real>(load_model_config(config.model));
             attach(*model, config.adapter_for(model->config()));
             load_text_data(config, tokenizer_);
@@ -97,9 +102,10 @@ private:
     /// Questions for the model as it is, and the assay.
     void ask_base(CompareResult& result) {
         const std::string folder = spec_.output + "/base", label = "base";
-        auto model = load_model<Real>(spec_.base.model);
+        const Device device = spec_.base.device;
+        Context context({.device = device, .threads = spec_.threads});
+        auto model = load_model<Real>(spec_.base.model, device);
         if (model->config().is_mixture()) slots_ = model->config().num_experts_per_tok;
-        Context context({.device = Device::cpu, .threads = spec_.threads});
         if (!is_done(folder, inputs_)) {
             std::filesystem::remove(folder + "/run.json");
             watch_(CompareNews::begin, label, "questions to the base model, before any training");
@@ -127,9 +133,10 @@ private:
         watch_(CompareNews::begin, label, "");
         const RunSummary summary = run_training<Real>(
             config, [&](const std::string& line) { watch_(CompareNews::step, label, line); });
-        auto model = load_model<Real>(config.model);
+        Context context({.device = config.device, .threads = spec_.threads});
+        auto model = load_model<Real>(config.model, config.device);
         load_adapter(*model, summary.adapter);
-        Context context({.device = Device::cpu, .threads = spec_.threads});
+        move_to(*model, config.device);
         const auto acc = ask(context, *model, config.output, label);
         mark_done(config.output, fingerprint, summary.tokens_per_second);
         watch_(CompareNews::done, label,

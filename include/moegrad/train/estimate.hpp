@@ -1,5 +1,5 @@
 #pragma once
-// estimate_memory: the peak of a run before it is started, by kind of memory.
+// estimate_memory: the peak of a run before it is started, by kind of memory; of a run on a GPU, what it takes there.
 // Weights and step memory come from a plan (memory_plan.hpp). The program and its data are not guessed either: the data is
 // loaded here as the run would load it, and this process is asked what it holds then. Weights are never read: config.json
 // is enough.
@@ -27,6 +27,7 @@ struct MemoryEstimate {
     std::size_t scratch = 0;  // packing buffers and stacks of the threads
     std::size_t saving = 0;   // the adapter's file while it is written
     std::size_t reading = 0;  // highest while the tokenizer and the data were read, before the weights
+    Device device = Device::cpu;
 
     std::string model;               // "mixtral, 4 layers"
     std::string method;              // "lora"
@@ -42,10 +43,14 @@ struct MemoryEstimate {
         return program + data + plan.base + plan.adapter + std::min(kReading, plan.base);
     }
     std::size_t peak() const {
+        if (device == Device::cuda) return plan.total() + kWorkspace + kContext;
         return std::max({reading, loading(), program + data + plan.total() + scratch + saving});
     }
 
     static constexpr std::size_t kReading = std::size_t{8} << 20;  // of a file's pages at a time
+    // On a GPU: room of the matrix products, and what the driver takes for a process: its context, and code once it is
+    // loaded. The latter was seen to be about this on an H100; it varies with the driver.
+    static constexpr std::size_t kWorkspace = std::size_t{32} << 20, kContext = std::size_t{500} << 20;
 };
 
 namespace detail {
@@ -156,6 +161,7 @@ MemoryEstimate estimate_memory(const RunConfig& config) {
                     "pass --model PATH"};
     detail::check_settings(config);
     MemoryEstimate estimate;
+    estimate.device = config.device;
     estimate.program = process_memory().now;
     const ModelConfig shape = load_model_config(config.model);
     const AdapterSpec spec = config.adapter_for(shape);
@@ -167,7 +173,8 @@ MemoryEstimate estimate_memory(const RunConfig& config) {
     const TextData data = detail::estimate_data(config, estimate);
     estimate.reading = process_memory().highest;
     give_back_heap();
-    estimate.data = process_memory().now - std::min(estimate.program, process_memory().now);
+    const std::size_t now = process_memory().now;
+    estimate.data = now - std::min(estimate.program, now);
 
     StepOrder order(data.train, config);
     const Index wanted = config.steps > 0 ? config.steps : order.steps(config.epochs);

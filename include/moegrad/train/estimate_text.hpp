@@ -37,6 +37,25 @@ inline std::string with_unit(double value) {
     return format("{:.3g}{}", value, units[unit]);
 }
 
+/// The peak, what other settings would make of it, and the work.
+inline std::string closing_lines(const MemoryEstimate& e) {
+    std::string text = format("peak about {} MiB\n", mebibytes(e.peak()));
+    for (const auto& [setting, peak] : e.others)
+        text += format("  with {:<28} {} MiB\n", setting, mebibytes(peak));
+    text += format("a step of {} tokens: {}FLOP, {}FLOP per token forward\n", e.step_tokens,
+                   with_unit(e.step_flops), with_unit(e.token_flops));
+    if (e.epoch_tokens > 0) text += format("{} steps; {} tokens per epoch\n", e.steps, e.epoch_tokens);
+    return text;
+}
+
+inline std::string gpu_lines(const MemoryEstimate& e) {
+    std::string text = memory_line("products", MemoryEstimate::kWorkspace, "workspace of cuBLASLt");
+    text += memory_line("CUDA context", MemoryEstimate::kContext, "assumed; it varies with the driver");
+    text += format("all of it on the GPU; the host holds the data, {} MiB, beside the program\n",
+                   mebibytes(e.data));
+    return text + closing_lines(e);
+}
+
 }  // namespace detail
 
 inline std::string estimate_text(const MemoryEstimate& e) {
@@ -53,18 +72,14 @@ inline std::string estimate_text(const MemoryEstimate& e) {
     text += memory_line("step memory", plan.step,
                         format("micro-batch of {} tokens in {} samples", e.tokens, e.samples));
     text += memory_line("tables", plan.tables);
+    if (e.device == Device::cuda) return text + detail::gpu_lines(e);
     text += memory_line("data", e.data);
     text += memory_line("scratch", e.scratch, format("{} threads", e.threads));
     text += memory_line("saving", e.saving);
     text += memory_line("program", e.program);
     text += format("reading the data reaches {} MiB, loading the weights {} MiB\n",
                    detail::mebibytes(e.reading), detail::mebibytes(e.loading()));
-    text += format("peak about {} MiB\n", detail::mebibytes(e.peak()));
-    for (const auto& [setting, peak] : e.others)
-        text += format("  with {:<28} {} MiB\n", setting, detail::mebibytes(peak));
-    text += format("a step of {} tokens: {}FLOP, {}FLOP per token forward\n", e.step_tokens,
-                   detail::with_unit(e.step_flops), detail::with_unit(e.token_flops));
-    if (e.epoch_tokens > 0) text += format("{} steps; {} tokens per epoch\n", e.steps, e.epoch_tokens);
+    text += detail::closing_lines(e);
     const std::size_t there = available_memory();
     if (there > 0 && there < e.peak())
         text += format("this machine has {} MiB to give: it would not do\n", detail::mebibytes(there));

@@ -1,11 +1,12 @@
 #pragma once
-// Before every update: are loss, gradients and weights finite? If not, the first bad tensor by name, and no update.
+// After a step whose update was blocked: what was not finite, or what a kernel reported. The first bad tensor by name.
+// Here the host may wait for the device: the run is over.
 
 #include <cmath>
 #include <string>
 #include <vector>
 
-#include <moegrad/autograd/parameter.hpp>
+#include <moegrad/autograd/parameter_values.hpp>
 #include <moegrad/core/context.hpp>
 #include <moegrad/models/decoder.hpp>
 #include <moegrad/ops/adamw.hpp>
@@ -14,36 +15,68 @@
 
 namespace moegrad {
 
+namespace detail {
+
+/// The first value that is no number, or -1.
+template <class Real>
+Index first_bad(Context& context, const GradientUses<Real>& values) {
+    const auto first = context.template make<Index>({1});
+    first_non_finite(context.stream(), values, first.template view<1>());
+    return host(first).data()[0];
+}
+template <class Real>
+Index first_bad_weight(Context& context, const Parameter<Wide<Real>>& weight) {
+    if (weight.value().defined()) return first_bad(context, GradientUses<Wide<Real>>{weight.value()});
+    const auto values = host_values<Real>(weight);
+    for (Index i = 0; i < values.size(); ++i)
+        if (!std::isfinite(values.data()[i])) return i;
+    return -1;
+}
+
+/// What kernels of a GPU found wrong and could not throw.
+inline void require_no_report(const DeviceStatus& status, Index step) {
+    const auto stop = [&](ErrorCode code, const char* expected, const char* got, const char* hint) {
+        throw Error{code, format("step {}", step), expected, got, hint};
+    };
+    if (status.bad_index != 0)
+        stop(ErrorCode::value, "experts, columns and ids in range", "one out of range, found by a kernel",
+             "the weights are those before the step; does a router of your own choose it?");
+    if (status.overflow != 0)
+        stop(ErrorCode::memory, "rows within the row budget", "more routed rows than it holds",
+             "the weights are those before the step; raise the row budget");
+}
+
+}  // namespace detail
+
 /// A weight that is not a number makes every gradient bad: it is to blame before any of them.
 template <class Real>
 void require_finite_weights(Context& context, Decoder<Real>& model,
                             const std::vector<Parameter<Wide<Real>>*>& trainable, Index step) {
     auto weights = model.base_parameters();
     weights.insert(weights.end(), trainable.begin(), trainable.end());
-    const auto first = context.template make<Index>({1});
     for (auto* weight : weights) {
-        if (weight->size() == 0) continue;
-        first_non_finite(context.stream(), GradientUses<Real>{weight->value()}, first.template view<1>());
-        if (first.data()[0] < 0) continue;
+        const Index bad = weight->size() == 0 ? -1 : detail::first_bad_weight<Real>(context, *weight);
+        if (bad < 0) continue;
         throw Error{ErrorCode::value, format("step {}", step), "finite weights",
-                    format("{}, element {}", weight->name(), first.data()[0]),
+                    format("{}, element {}", weight->name(), bad),
                     "the weights are those before the step; was the checkpoint or adapter damaged?"};
     }
 }
 
+/// Throws for a step that was blocked, with its gradients as they were when it was.
 template <class Real>
-void require_finite_step(Context& context, Decoder<Real>& model,
-                         const std::vector<Parameter<Wide<Real>>*>& trainable, const StepReport& report) {
-    if (std::isfinite(report.gradient_norm) && std::isfinite(report.cross_entropy)) return;
+[[noreturn]] void throw_blocked_step(Context& context, Decoder<Real>& model,
+                                     const std::vector<Parameter<Wide<Real>>*>& trainable,
+                                     const StepReport& report, const DeviceStatus& status) {
+    detail::require_no_report(status, report.step);
     require_finite_weights(context, model, trainable, report.step);
-    std::string culprit = "the loss";
-    const auto first = context.template make<Index>({1});
+    std::string culprit = "the loss, or a score of a router";
+    if (!std::isfinite(report.cross_entropy)) culprit = "the loss";
     for (auto* parameter : trainable) {
-        const GradientUses<Real> gradients(parameter->gradients());
-        if (gradients.count == 0) continue;
-        first_non_finite(context.stream(), gradients, first.template view<1>());
-        if (first.data()[0] < 0) continue;
-        culprit = format("gradient of {}, element {}", parameter->name(), first.data()[0]);
+        const GradientUses<Wide<Real>> gradients(parameter->gradients());
+        const Index bad = gradients.count == 0 ? -1 : detail::first_bad(context, gradients);
+        if (bad < 0) continue;
+        culprit = format("gradient of {}, element {}", parameter->name(), bad);
         break;
     }
     throw Error{

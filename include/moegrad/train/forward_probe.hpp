@@ -21,6 +21,7 @@ struct ForwardProbe {
     AdapterReading reading{};
     bool gradients = false;
     int threads = 0;
+    Device device = Device::cpu;
 };
 
 namespace detail {
@@ -58,16 +59,12 @@ inline ProbeTokens read_probe_tokens(const std::string& path, Index vocabulary) 
     return probe;
 }
 
-template <class Real>
-void write_tensor(SafetensorsWriter& writer, const std::string& name, const Tensor<Real>& tensor,
+/// From any device; bf16 as the float it is.
+template <class T>
+void write_tensor(SafetensorsWriter& writer, const std::string& name, const Tensor<T>& tensor,
                   const std::vector<Index>& shape, StoredType type = StoredType::f32) {
-    writer.add(name, type, shape, std::span<const Real>(tensor.values()));
-}
-
-inline std::vector<Index> extents(const Shape& shape) {
-    std::vector<Index> all;
-    for (int axis = 0; axis < shape.rank(); ++axis) all.push_back(shape[axis]);
-    return all;
+    const auto numbers = widened(host(tensor));
+    writer.add(name, type, shape, std::span<const Wide<T>>(numbers.values()));
 }
 
 template <class Real>
@@ -77,7 +74,7 @@ void write_gradients(SafetensorsWriter& writer, Decoder<Real>& model, bool adapt
             if (!tensor.parameter->trainable()) continue;
             const auto values = tensor.pack(total_gradient(*tensor.parameter));
             writer.add("grad." + tensor.name, StoredType::f32, extents(tensor.shape()),
-                       std::span<const Real>(values));
+                       std::span<const Wide<Real>>(values));
         }
         return;
     }
@@ -87,53 +84,66 @@ void write_gradients(SafetensorsWriter& writer, Decoder<Real>& model, bool adapt
     }
 }
 
+/// The model on its device, ready for what is asked of it.
+template <class Real>
+std::unique_ptr<Decoder<Real>> probe_model(const ForwardProbe& options) {
+    auto model = load_model<Real>(options.model, options.device);
+    if (!options.adapter.empty()) {
+        load_adapter(*model, options.adapter, options.reading);
+    } else if (options.gradients) {
+        for (auto* parameter : model->base_parameters()) parameter->set_trainable(true);
+    }
+    move_to(*model, options.device);
+    // The probe is an evaluation: a tape that records, but no dropout. Adapters are read with the rate they were
+    // trained at, so the rate is cleared where gradients are taken.
+    if (options.gradients) clear_dropout(*model);
+    return model;
+}
+
+template <class Real>
+void write_routings(SafetensorsWriter& writer, const Forward<Real>& forward) {
+    for (const auto& record : forward.routings) {
+        const std::string name = format("routing.{}", record.layer);
+        const auto& routing = record.routing;
+        if (record.name.find("self_attn") != std::string::npos || record.name.ends_with("_proj")) continue;
+        write_tensor(writer, name + ".expert", routing.expert, extents(routing.expert.shape()),
+                     StoredType::i32);
+        write_tensor(writer, name + ".weight", routing.weight.value(), extents(routing.weight.shape()));
+    }
+}
+
 }  // namespace detail
 
 /// Runs the probe in number type Real and returns the loss.
 template <class Real>
 double run_forward_probe(const ForwardProbe& options) {
-    auto model = load_model<Real>(options.model);
-    const bool adapter = !options.adapter.empty();
-    if (adapter) {
-        load_adapter(*model, options.adapter, options.reading);
-    } else if (options.gradients) {
-        for (auto* parameter : model->base_parameters()) parameter->set_trainable(true);
-    }
+    Context context({.device = options.device, .threads = options.threads});
+    const auto model = detail::probe_model<Real>(options);
     const auto probe = detail::read_probe_tokens(options.tokens, model->config().vocab_size);
-    Context context({.device = Device::cpu, .threads = options.threads});
+    const auto token = placed(probe.token, options.device);
+    const auto segments = placed(probe.segments, options.device);
     SafetensorsWriter writer;
-    // The probe is an evaluation: a tape that records, but no dropout. Adapters are read with the rate they were
-    // trained at, so the rate is cleared where gradients are taken.
-    if (options.gradients) clear_dropout(*model);
     Tape tape(context, options.gradients ? Mode::training : Mode::inference);
-    Forward<Real> forward{tape, probe.token, probe.segments};
+    Forward<Real> forward{tape, token, segments};
     const auto hidden = model->hidden(forward);
     {
         Tape aside(context, Mode::inference);
-        Forward<Real> head{aside, probe.token, probe.segments};
+        Forward<Real> head{aside, token, segments};
         const auto logits = model->logits(head, Var<Real>(hidden.value())).value();
         detail::write_tensor(writer, "logits", logits, {probe.B, probe.S, model->config().vocab_size});
     }
     const auto nll = model->loss(forward, hidden, probe.target);
     double sum = 0;
-    for (auto value : nll.value().values()) sum += static_cast<double>(value);
+    const auto each = host(nll.value());
+    for (auto value : each.values()) sum += static_cast<double>(value);
     const double supervised = static_cast<double>(probe.B * (probe.S - 1));
-    const auto loss = Tensor<double>::from({1}, {sum / supervised});
-    detail::write_tensor(writer, "loss", loss, {1});
-    for (const auto& record : forward.routings) {
-        const std::string name = format("routing.{}", record.layer);
-        const auto& routing = record.routing;
-        if (record.name.find("self_attn") != std::string::npos || record.name.ends_with("_proj")) continue;
-        detail::write_tensor(writer, name + ".expert", routing.expert,
-                             detail::extents(routing.expert.shape()), StoredType::i32);
-        detail::write_tensor(writer, name + ".weight", routing.weight.value(),
-                             detail::extents(routing.weight.shape()));
-    }
+    detail::write_tensor(writer, "loss", Tensor<double>::from({1}, {sum / supervised}), {1});
+    detail::write_routings(writer, forward);
     if (options.gradients) {
         context.scalars().coefficient[0] = 1.0 / supervised;
         seed(tape, nll, 0);
         tape.backward();
-        detail::write_gradients(writer, *model, adapter);
+        detail::write_gradients(writer, *model, !options.adapter.empty());
     }
     writer.save(options.out);
     return sum / supervised;

@@ -4,8 +4,11 @@
 //
 // dA = s B^T dy x^T is zero while B is, so an A whose B starts at zero is looked at after the second step, when B has moved.
 // So is the router X.router... of experts or sub-routers X... whose B is zero: while they are all the same, or add nothing,
-// it decides nothing. Everything else is looked at after the first. An expert that no token of a step chose has no gradient, which is no fault: stacks with
-// such experts share one line.
+// it decides nothing. Everything else is looked at after the first. An expert that no token of a step chose has no gradient,
+// which is no fault: stacks with such experts share one line.
+//
+// Looked at is the first moment, m = (1 - b1) g after the first step: a GPU's update leaves no gradient behind, and a moment
+// that is exactly zero has seen none.
 
 #include <algorithm>
 #include <set>
@@ -13,6 +16,7 @@
 #include <vector>
 
 #include <moegrad/core/format.hpp>
+#include <moegrad/core/transfer.hpp>
 #include <moegrad/methods/trainable_parameters.hpp>
 
 namespace moegrad {
@@ -51,7 +55,7 @@ public:
         std::vector<std::string> zero;
         for (auto* b : parameters) {
             const std::size_t at = b->name().rfind("lora_B");
-            if (at == std::string::npos || !all_zero(b->value(), 0, b->size())) continue;
+            if (at == std::string::npos || !all_zero(host(b->value()), 0, b->size())) continue;
             std::string a = b->name();
             a[at + 5] = 'A';
             waiting_.insert(a);
@@ -73,10 +77,11 @@ public:
         for (auto* parameter : parameters_) {
             const bool waits = waiting_.count(parameter->name()) > 0;
             if (waits != (n == 1)) continue;
-            if (!has_gradient(*parameter, 0, parameter->size())) {
+            const auto moment = seen(*parameter);
+            if (!moment.defined() || all_zero(moment, 0, moment.size())) {
                 note(zero.names, ++zero.whole, parameter->name());
             } else if (n == 0) {
-                const Index E = experts_without(*parameter);
+                const Index E = experts_without(moment);
                 if (E > 0)
                     note(zero.in_stacks, ++zero.stacks,
                          format("{} ({} of {})", parameter->name(), E, parameter->shape()[0]));
@@ -86,18 +91,20 @@ public:
     }
 
 private:
-    static bool has_gradient(const Parameter<Real>& parameter, Index begin, Index end) {
-        for (const auto& gradient : parameter.gradients())
-            if (gradient->written() && !all_zero(gradient->tensor(), begin, end)) return true;
-        return false;
+    /// The first moment on the host; undefined where no gradient was ever written.
+    static Tensor<Wide<Real>> seen(Parameter<Wide<Real>>& parameter) {
+        const auto& gradients = parameter.gradients();
+        const bool written = std::any_of(gradients.begin(), gradients.end(),
+                                         [](const auto& gradient) { return gradient->written(); });
+        return written ? host(parameter.first_moment()) : Tensor<Wide<Real>>();
     }
 
-    static Index experts_without(const Parameter<Real>& parameter) {
-        const Index E = parameter.shape().rank() == 3 ? parameter.shape()[0] : 0;
+    static Index experts_without(const Tensor<Wide<Real>>& moment) {
+        const Index E = moment.shape().rank() == 3 ? moment.extent(0) : 0;
         Index count = 0;
         for (Index e = 0; e < E; ++e) {
-            const Index size = parameter.size() / E;
-            count += has_gradient(parameter, e * size, (e + 1) * size) ? 0 : 1;
+            const Index size = moment.size() / E;
+            count += all_zero(moment, e * size, (e + 1) * size) ? 1 : 0;
         }
         return count;
     }

@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include <moegrad/core/device_step.hpp>
 #include <moegrad/io/json.hpp>
 #include <moegrad/io/json_value.hpp>
 #include <moegrad/io/sha256.hpp>
@@ -90,6 +91,7 @@ inline Json machine_facts(int threads) {
     machine.add("instructions", instruction_set());
     machine.add("cores", static_cast<std::int64_t>(std::thread::hardware_concurrency()));
     machine.add("threads", threads);
+    if (has_cuda()) machine.add("gpu", device_name());
     machine.add("kernel", format("{} {} {}", system.sysname, system.release, system.machine));
     machine.add("environment", std::move(environment));
     return machine;

@@ -42,6 +42,7 @@ struct ManifestStart {
     Settings settings;
     std::uint64_t seed = 0;
     int threads = 1;
+    bool on_gpu = false;
     bool cut_matters = false;  // a penalty of scope micro: the bits depend on the cut into micro-batches
     std::vector<InputFile> inputs;
 };
@@ -179,7 +180,8 @@ private:
         json.add("config_sha256", config_sha256);
         json.add("seed", Json::from_unsigned(start.seed));
         json.add("random", "Philox4x32-10 by seed, step, sample, position, module, expert, column");
-        json.add("guarantee", start.cut_matters
+        json.add("guarantee", start.on_gpu ? "same bits run after run on one model of GPU"
+                              : start.cut_matters
                                   ? "same bits with any thread count; the cut into micro-batches matters"
                                   : "same bits with any thread count and any cut into micro-batches");
         json.add("started", started);

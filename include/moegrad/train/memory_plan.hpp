@@ -2,6 +2,7 @@
 // MemoryPlan: what a run holds while it trains, found by training: the same model, adapter, forward, backward and update,
 // on Device::dry, where weights are address space and kernels do nothing. No formula knows an op's memory, so none can be
 // forgotten when an op changes. A run reserves the step memory of its plan before the first step (Arena::reserve).
+// A plan for a GPU pads its batches and aligns its blocks as one does there.
 
 #include <algorithm>
 #include <memory>
@@ -69,17 +70,25 @@ inline Dataset longest_sample(const Dataset& data) {
 
 namespace detail {
 
+/// Of a bf16 model: the copy that it computes with, and where it trains the master.
+template <class Real>
+std::size_t value_bytes(const Parameter<Real>& parameter) {
+    const auto size = static_cast<std::size_t>(parameter.size());
+    return (parameter.value().defined() ? size * sizeof(Real) : 0) +
+           (parameter.compute_copy().defined() ? size * sizeof(bf16) : 0);
+}
+
 template <class Real>
 void count_parameters(Decoder<Real>& model, MemoryPlan& plan) {
     const auto base = model.base_parameters();
     for (auto* parameter : base) {
-        plan.base += static_cast<std::size_t>(parameter->size()) * sizeof(Real);
+        plan.base += value_bytes(*parameter);
         plan.parameters += parameter->size();
     }
     for (auto* parameter : trainable_parameters(model)) {
-        const std::size_t bytes = static_cast<std::size_t>(parameter->size()) * sizeof(Real);
+        const std::size_t bytes = static_cast<std::size_t>(parameter->size()) * sizeof(Wide<Real>);
         const bool of_base = std::find(base.begin(), base.end(), parameter) != base.end();
-        plan.adapter += of_base ? 0 : bytes;
+        plan.adapter += of_base ? 0 : value_bytes(*parameter);
         plan.gradients += parameter->gradients().size() * bytes;
         plan.moments += parameter->gradients().empty() ? 0 : 2 * bytes;
         plan.trainable += parameter->size();
@@ -92,11 +101,12 @@ void count_parameters(Decoder<Real>& model, MemoryPlan& plan) {
 /// What `build` makes, a model ready to train, holds after a step over `cuts` of `data` and an evaluation of `evaluated`,
 /// which may be empty. Nothing is computed; `build` is called while Planning is on.
 template <class Real, class Build>
-MemoryPlan plan_memory(Build build, const Dataset& data, const MicroBatches& cuts, const Dataset& evaluated) {
+MemoryPlan plan_memory(Build build, const Dataset& data, const MicroBatches& cuts, const Dataset& evaluated,
+                       Device device = Device::cpu) {
     const Planning planning;
     const std::size_t before = Buffer::lasting_bytes();
     const std::unique_ptr<Decoder<Real>> model = build();
-    Context context({.device = Device::dry});
+    Context context({.device = Device::dry, .plans = device});
     Trainer<Real> trainer(context, *model, {"balance", "z"}, {});
     trainer.evaluate(evaluated);
     trainer.step(data, cuts, 0);
@@ -118,7 +128,7 @@ MemoryPlan plan_run(const RunConfig& config, const ModelConfig& shape, const Tex
         return model;
     };
     return plan_memory<Real>(build, data.train, largest_micro_batches(data.train, order, steps),
-                             longest_sample(data.eval));
+                             longest_sample(data.eval), config.device);
 }
 
 }  // namespace moegrad

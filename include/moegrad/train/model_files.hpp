@@ -2,17 +2,23 @@
 // A base model from a Hugging Face folder. Every tensor of the checkpoint is read exactly once into the place the
 // family gives it, in the model's number type; a tensor nobody wants, or one that is missing, is an error, found before
 // anything is allocated. Pages of a file go back as soon as they are read, so nothing is held twice.
+// Onto a GPU a parameter goes as soon as its last tensor is read: the host holds one parameter at a time.
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <moegrad/io/checkpoint_index.hpp>
 #include <moegrad/io/model_config_json.hpp>
 #include <moegrad/models/llama.hpp>
 #include <moegrad/models/mixtral.hpp>
+#include <moegrad/train/base_fingerprint.hpp>
 #include <moegrad/train/checkpoint_shapes.hpp>
 
 namespace moegrad {
@@ -26,30 +32,101 @@ std::unique_ptr<Decoder<Real>> make_model(const ModelConfig& config) {
 
 namespace detail {
 
-/// A tied head that is stored all the same must be the embedding.
+inline std::vector<Index> extents(const Shape& shape) {
+    std::vector<Index> all;
+    for (int axis = 0; axis < shape.rank(); ++axis) all.push_back(shape[axis]);
+    return all;
+}
+
+/// A tied head that is stored all the same must be the embedding [V, D], which is on the host.
 template <class Real>
-void check_tied_head(CheckpointIndex& files, Decoder<Real>& model) {
+void check_tied_head(CheckpointIndex& files, const ModelConfig& config, const Tensor<Real>& embedding) {
     const std::string name = "lm_head.weight";
-    if (!model.config().tie_word_embeddings || !files.contains(name)) return;
-    const std::vector<Index> shape{model.config().vocab_size, model.config().hidden_size};
-    const auto embedding = model.stored_tensors().front().value().values();
-    std::vector<Real> head(embedding.size());
-    files.read(name, shape, std::span<Real>(head));
-    const auto same = [](Real a, Real b) { return a == b || (std::isnan(a) && std::isnan(b)); };
-    const auto [ours, theirs] = std::mismatch(embedding.begin(), embedding.end(), head.begin(), same);
-    if (ours == embedding.end()) return;
-    const auto row = static_cast<Index>(ours - embedding.begin()) / model.config().hidden_size;
+    if (!config.tie_word_embeddings || !files.contains(name)) return;
+    const auto values = embedding.values();
+    std::vector<Real> head(values.size());
+    files.read(name, extents(embedding.shape()), std::span<Real>(head));
+    const auto same = [](Real one, Real other) {
+        const auto a = static_cast<Wide<Real>>(one), b = static_cast<Wide<Real>>(other);
+        return a == b || (std::isnan(a) && std::isnan(b));
+    };
+    const auto [ours, theirs] = std::mismatch(values.begin(), values.end(), head.begin(), same);
+    if (ours == values.end()) return;
+    const auto row = static_cast<Index>(ours - values.begin()) / config.hidden_size;
     throw Error{ErrorCode::format, format("{}: tensor {}", files.folder(), name),
                 "the numbers of model.embed_tokens.weight, for tie_word_embeddings is true",
                 format("another value in row {}", row),
                 "set tie_word_embeddings to false in config.json if the head is its own"};
 }
 
+/// Whether a NaN or an infinity is among n values: an exponent of all ones. In words of 8 bytes: one added at the lowest bit
+/// of an exponent carries to the sign's place where all of its bits are set, and nowhere else.
+template <class T>
+bool any_nonfinite(const T* values, std::size_t n) {
+    std::size_t done = 0;
+    if constexpr (sizeof(T) < 8) {
+        constexpr bool half = sizeof(T) == 2;
+        constexpr std::uint64_t exponents = half ? 0x7f807f807f807f80 : 0x7f8000007f800000;
+        constexpr std::uint64_t lowest = half ? 0x0080008000800080 : 0x0080000000800000;
+        constexpr std::uint64_t signs = half ? 0x8000800080008000 : 0x8000000080000000;
+        constexpr std::size_t each = 8 / sizeof(T);
+        std::uint64_t found = 0, word = 0;
+        for (; done + each <= n; done += each) {
+            std::memcpy(&word, values + done, sizeof(word));
+            found |= (word & exponents) + lowest;
+        }
+        if ((found & signs) != 0) return true;
+    }
+    return std::any_of(values + done, values + n,
+                       [](T value) { return !std::isfinite(static_cast<Wide<T>>(value)); });
+}
+
+template <class Real>
+void count_nonfinite(const StoredTensor<Real>& stored, NonFiniteCount& count) {
+    stored.visit([&](const auto& part) {
+        const auto there = host(part);
+        const auto values = there.values();
+        if (!any_nonfinite(values.data(), values.size())) return;
+        count.tensors.push_back(stored.name);
+        for (const auto number : values) {
+            const auto value = static_cast<Wide<Real>>(number);
+            if (std::isfinite(value)) continue;
+            ++(std::isnan(value) ? count.nan : count.infinite);
+        }
+    });
+}
+
+/// Reads every tensor of the model; parameters go to `device` one by one.
+template <class Real>
+void read_weights(CheckpointIndex& files, Decoder<Real>& model, Device device) {
+    const auto tensors = model.stored_tensors();
+    BaseFacts facts;
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+        const auto& stored = tensors[i];
+        stored.visit([&](const auto& value) {
+            files.read(stored.name, extents(value.shape()), value.values());
+            if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, Tensor<Real>>) {
+                if (i == 0) check_tied_head(files, model.config(), value);
+            }
+        });
+        if (device != Device::cuda) continue;
+        count_nonfinite(stored, facts.nonfinite);
+        const bool complete = i + 1 == tensors.size() || tensors[i + 1].parameter != stored.parameter;
+        if (!complete) continue;
+        facts.fingerprint += fingerprint_line<Real>(*stored.parameter);
+        stored.parameter->move_to(device);
+    }
+    if (device != Device::cuda) return;
+    facts.fingerprint = sha256_hex(facts.fingerprint);
+    model.as_read = std::move(facts);
+}
+
 }  // namespace detail
 
 /// Reads config.json and the weights of `folder`.
 template <class Real>
-std::unique_ptr<Decoder<Real>> load_model(const std::string& folder) {
+std::unique_ptr<Decoder<Real>> load_model(const std::string& folder, Device device = Device::cpu) {
+    if (device == Device::cuda) require_cuda("load_model");
     const ModelConfig config = load_model_config(folder);
     CheckpointIndex files(folder);
     require_same_checkpoint(config, files);
@@ -57,37 +134,17 @@ std::unique_ptr<Decoder<Real>> load_model(const std::string& folder) {
     if (auto* mixtral = dynamic_cast<Mixtral<Real>*>(model.get())) {
         mixtral->layout = has_fused_experts(files) ? ExpertLayout::fused : ExpertLayout::one_by_one;
     }
-    for (const auto& stored : model->stored_tensors()) {
-        const auto value = stored.value();
-        const Shape shape = value.shape();
-        std::vector<Index> extents;
-        for (int axis = 0; axis < shape.rank(); ++axis) extents.push_back(shape[axis]);
-        files.read(stored.name, extents, value.values());
-    }
-    detail::check_tied_head(files, *model);
+    detail::read_weights(files, *model, device);
     files.require_all_read();
     return model;
 }
 
-/// NaN and infinite values of a model's weights.
-struct NonFiniteCount {
-    Index nan = 0, infinite = 0;
-    std::vector<std::string> tensors;  // that have any
-
-    Index total() const { return nan + infinite; }
-};
-
+/// Of a model that was loaded onto a GPU: as it was read.
 template <class Real>
 NonFiniteCount count_nonfinite(Decoder<Real>& model) {
+    if (model.away() && model.as_read) return model.as_read->nonfinite;
     NonFiniteCount count;
-    for (const auto& stored : model.stored_tensors()) {
-        const Index before = count.total();
-        for (const Real value : stored.value().values()) {
-            if (std::isfinite(value)) continue;
-            ++(std::isnan(value) ? count.nan : count.infinite);
-        }
-        if (count.total() > before) count.tensors.push_back(stored.name);
-    }
+    for (const auto& stored : model.stored_tensors()) detail::count_nonfinite(stored, count);
     return count;
 }
 

@@ -32,7 +32,7 @@ void save_model(Decoder<Real>& model, const std::string& folder, StoredType type
         extents.clear();
         for (int axis = 0; axis < shape.rank(); ++axis) extents.push_back(shape[axis]);
         values.clear();
-        for (const Real number : value.values()) values.push_back(static_cast<float>(number));
+        for (const auto number : value.values()) values.push_back(static_cast<float>(number));
         file.add(stored.name, type, extents, std::span<const float>(values));
     }
     file.save(folder + "/model.safetensors");

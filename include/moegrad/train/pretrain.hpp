@@ -17,6 +17,7 @@
 #include <moegrad/train/progress.hpp>
 #include <moegrad/train/run_checks.hpp>
 #include <moegrad/train/run_control.hpp>
+#include <moegrad/train/run_model.hpp>
 #include <moegrad/train/trainer.hpp>
 
 namespace moegrad {
@@ -43,6 +44,7 @@ void prepare_pretraining(Decoder<Real>& model, double balance) {
 namespace detail {
 
 inline void check_pretraining(const PretrainConfig& config) {
+    check_device(config.place(), config.number());
     const auto range = [](const char* key, double value, double low, double high) {
         if (value >= low && value <= high) return;
         throw Error{ErrorCode::config, key, format("{} to {}", low, high), format("{}", value)};
@@ -73,9 +75,12 @@ std::unique_ptr<Decoder<Real>> fresh_model(const PretrainConfig& config, const T
     model->initialize(config.seed);
     if (!config.tied) {
         auto* embedding = model->base_parameters().front();
-        fill_normal(embedding->value(), config.embedding_range, config.seed, 0);
+        change_values<Real>(*embedding, [&](const auto& values) {
+            fill_normal(values, config.embedding_range, config.seed, 0);
+        });
     }
     prepare_pretraining(*model, config.balance);
+    move_to(*model, config.place());
     return model;
 }
 
@@ -94,10 +99,12 @@ inline std::string pretrain_identity(const PretrainConfig& config) {
     std::string lines;
     for (const auto& entry : pretrain_table().entries()) {
         const std::string_view key = entry.key;
-        const bool how = key == "train.threads" || key == "train.micro_batch" || key == "output.dir" ||
+        const bool cut = key == "train.micro_batch" && config.place() == Device::cpu;
+        const bool how = cut || key == "train.threads" || key == "train.graphs" || key == "output.dir" ||
                          key.starts_with("log.") || key.starts_with("checkpoint.");
         if (!how) lines += format("{} = {}\n", key, pretrain_table().get(entry, config));
     }
+    if (config.place() == Device::cuda) lines += format("gpu = {}\n", device_name());
     if (!config.text.empty()) {
         lines += format("text = {}\n", sha256_file(config.text));
         lines += format("tokenizer = {}\n", sha256_file(config.tokenizer + "/tokenizer.json"));
@@ -115,12 +122,13 @@ public:
           control_(control),
           data_(load_pretrain_data(config)),
           model_(fresh_model<Real>(config, data_.tokenizer)),
-          context_({.device = Device::cpu, .threads = config.threads}),
+          context_({.device = config.place(), .threads = config.threads}),
           trainer_(context_, *model_, {"balance"},
                    {.adamw = config.adamw,
                     .clip = config.clip,
                     .micro_batch = config.micro_batch > 0 ? config.micro_batch : config.batch,
-                    .seed = config.seed}),
+                    .seed = config.seed,
+                    .graphs = config.graphs}),
           batches_(data_, config),
           rate_(config.rate) {
         rate_.shape = LearningRate::named(config.shape);
@@ -139,6 +147,7 @@ public:
         RunLog log(config_.output, pretrain_table().resolved(config_), config_.steps, state_);
         while (state_.step < config_.steps && !interrupted()) {
             take_step(log);
+            while (interrupted() && trainer_.in_flight() > 0) take_report(log);
             const Index done = state_.step;
             if (is_due(config_.eval_every) && done < config_.steps) evaluate(log);
             if (is_due(config_.checkpoint_every) || interrupted()) save(log);
@@ -154,6 +163,7 @@ public:
                    config_.stored == "bfloat16" ? StoredType::bf16 : StoredType::f32);
         write_tokenizer_files(config_, summary_.model);
         log.save();
+        if (config_.place() == Device::cuda) say_(device_use_text(trainer_.use()));
         return summary_;
     }
 
@@ -172,14 +182,28 @@ private:
         say_(format("going on after step {} of {}", state_.step, config_.steps));
     }
 
+    /// Begins as many steps as may be in flight, up to the next evaluation or checkpoint, and waits for the oldest.
     void take_step(RunLog& log) {
-        const Index n = state_.step;
+        const Index stop =
+            next_stop(state_.step, config_.steps, {config_.eval_every, config_.checkpoint_every});
+        while (trainer_.in_flight() < trainer_.depth() && state_.step + trainer_.in_flight() < stop)
+            begin_step();
+        take_report(log);
+    }
+    void begin_step() {
+        const Index n = state_.step + trainer_.in_flight();
         const bool mixture = model_->config().is_mixture();
         const Dataset& samples = batches_.at(n);
-        const auto started = std::chrono::steady_clock::now();
-        const auto report = trainer_.step(samples, batches_.picks(), rate_.at(n, config_.steps),
-                                          {{"balance", mixture ? config_.balance : 0}});
-        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
+        if (trainer_.in_flight() == 0) clock_ = std::chrono::steady_clock::now();
+        const Index each = config_.micro_batch > 0 ? config_.micro_batch : config_.batch;
+        trainer_.begin_step(samples, micro_batches(batches_.picks(), each), rate_.at(n, config_.steps),
+                            {{"balance", mixture ? config_.balance : 0}});
+    }
+    void take_report(RunLog& log) {
+        const Index n = state_.step;
+        const StepReport report = *trainer_.finish_step();
+        const auto now = std::chrono::steady_clock::now();
+        const std::chrono::duration<double> took = now - std::exchange(clock_, now);
         const std::string line = log.step(report, took.count());
         state_.step = n + 1;
         state_.stream = batches_.position();
@@ -212,6 +236,7 @@ private:
     PretrainBatches batches_;
     LearningRate rate_;
     RunState state_;
+    std::chrono::steady_clock::time_point clock_;  // when the step in hand began, or the one before it ended
     PretrainSummary summary_;
 };
 

@@ -30,10 +30,15 @@ struct PretrainConfig {
     Index steps = 3000, batch = 32, micro_batch = 0;
     std::uint64_t seed = 0;
     int threads = 0;
+    std::string device = "cpu", dtype = "float32";
+    bool graphs = true;  // on a GPU: steps are recorded once and replayed
     Index eval_documents = 400, eval_every = 0, log_every = 100;
     Index checkpoint_every = 0, checkpoint_keep = 2;
     std::string stored = "bfloat16";
     std::string output = "runs/pretrain";
+
+    Device place() const { return device == "cuda" ? Device::cuda : Device::cpu; }
+    Number number() const { return dtype == "bfloat16" ? Number::bfloat16 : Number::float32; }
 
     /// The model for a vocabulary of this size.
     ModelConfig model(Index vocabulary) const {
@@ -121,6 +126,13 @@ inline const ConfigTable<PretrainConfig>& pretrain_table() {
             {"train.batch", "samples per optimiser step", [](C& c) { return &c.batch; }},
             {"train.micro_batch", "samples per forward; 0: train.batch", [](C& c) { return &c.micro_batch; }},
             {"train.seed", "of the start", [](C& c) { return &c.seed; }},
+            {"train.device", "where the model is computed", [](C& c) { return &c.device; }, {"cpu", "cuda"}},
+            {"train.dtype",
+             "number type of the run; bfloat16 on a GPU",
+             [](C& c) { return &c.dtype; },
+             {"float32", "bfloat16"}},
+            {"train.graphs", "on a GPU: record steps once and replay them; the same bits without",
+             [](C& c) { return &c.graphs; }},
             {"train.threads", "0: MOEGRAD_THREADS, else all cores", [](C& c) { return &c.threads; }},
             {"eval.documents", "held-out documents of the small world",
              [](C& c) { return &c.eval_documents; }},

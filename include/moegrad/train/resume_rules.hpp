@@ -1,5 +1,6 @@
 #pragma once
-// What a run that goes on may change, and what it may not. Free are settings that change no bit of the result, and where
+// What a run that goes on may change, and what it may not. Free are settings that change no bit of the result (on a GPU the
+// cut into micro-batches changes some, and so does another model of GPU), and where
 // files lie: what is in them is compared by SHA-256, and so is what the data is read as, which its file's name
 // has a part in.
 
@@ -8,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include <moegrad/core/device_step.hpp>
 #include <moegrad/data/record_kind.hpp>
 #include <moegrad/train/input_files.hpp>
 #include <moegrad/train/run_fields.hpp>
@@ -24,11 +26,13 @@ inline bool cut_decides(const RunConfig& config) {
 
 inline bool may_change_at_resume(std::string_view key, const RunConfig& config) {
     constexpr std::array paths{"model.path", "data.train", "data.eval", "output.dir"};
-    constexpr std::array speed{"train.threads", "train.checkpointing"};
+    constexpr std::array speed{"train.threads", "train.graphs"};
+    constexpr std::array recomputing{"train.checkpointing"};
     constexpr std::array cut{"train.micro_batch", "train.accumulate"};
     constexpr std::array output{"log.every", "log.tensorboard", "checkpoint.every", "checkpoint.keep"};
     const auto in = [&](const auto& keys) { return std::find(keys.begin(), keys.end(), key) != keys.end(); };
-    return in(paths) || in(speed) || in(output) || (in(cut) && !cut_decides(config));
+    if (in(paths) || in(speed) || in(output)) return true;
+    return config.device == Device::cpu && (in(recomputing) || (in(cut) && !cut_decides(config)));
 }
 
 /// Everything that decides the result of a run, for run_identity.hpp. Reads every input file.
@@ -42,6 +46,7 @@ inline std::string identity_of(const RunConfig& config) {
     options.prompt = config.prompt;
     for (const auto& field : config_fields())
         if (!may_change_at_resume(field.key, config)) line(field.key, field.get(config));
+    if (config.device == Device::cuda) line("gpu", device_name());
     for (const auto& file : input_files(config.model, config.train_data, config.eval_data)) {
         if (!file.decides()) continue;
         line(file.is_data() ? file.role + " sha256" : format("{} {} sha256", file.role, file.name()),

@@ -18,16 +18,12 @@
 #include <moegrad/train/checkpoint.hpp>
 #include <moegrad/train/early_stop.hpp>
 #include <moegrad/train/gradient_watch.hpp>
-#include <moegrad/train/memory_plan.hpp>
-#include <moegrad/train/model_files.hpp>
 #include <moegrad/train/parameter_groups.hpp>
-#include <moegrad/train/process_memory.hpp>
 #include <moegrad/train/progress.hpp>
 #include <moegrad/train/resume_rules.hpp>
-#include <moegrad/train/run_checks.hpp>
 #include <moegrad/train/run_control.hpp>
-#include <moegrad/train/run_data.hpp>
 #include <moegrad/train/run_fields.hpp>
+#include <moegrad/train/run_model.hpp>
 #include <moegrad/train/run_record.hpp>
 #include <moegrad/train/run_state.hpp>
 #include <moegrad/train/trainable_table.hpp>
@@ -55,14 +51,15 @@ public:
           say_(std::move(say)),
           control_(control),
           spec_(checked_adapter(config)),
-          data_(load_data(config)),
-          model_(load_adapted(config, spec_)),
-          context_({.device = Device::cpu, .threads = config.threads}),
+          data_(load_run_data(config)),
+          model_(load_adapted<Real>(config, spec_)),
+          context_({.device = config.device, .threads = config.threads}),
           trainer_(context_, *model_, {"balance", "z"},
                    {.adamw = config.adamw,
                     .clip = config.clip,
                     .micro_batch = config.per_micro_batch(),
-                    .seed = config.seed}),
+                    .seed = config.seed,
+                    .graphs = config.graphs}),
           order_(data_.train, config),
           steps_(config.steps > 0 ? config.steps : order_.steps(config.epochs)) {
         model_->activations = config.checkpointing ? Activations::recomputed : Activations::kept;
@@ -74,7 +71,7 @@ public:
     RunSummary run() {
         if (control_.resume && is_finished(config_.output)) return nothing_to_do();
         introduce();
-        reserve_memory();
+        reserve_memory<Real>(context_, config_, model_->config(), data_, order_, steps_, say_);
         checkpoints_.emplace(config_.output);
         if (config_.checkpoint_every > 0 || control_.resume) require_states<Real>(trainer_.routers());
         if (!control_.resume && remove_earlier_run(config_.output, control_.replace)) {
@@ -97,6 +94,7 @@ private:
         if (state_.step == 0 && !data_.eval.empty()) state_.nll_before = evaluate(log, 0);
         while (state_.step < steps_ && !interrupted() && !stopped_early()) {
             take_step(log);
+            while (interrupted() && trainer_.in_flight() > 0) take_report(log);
             const Index done = state_.step;
             const bool due = config_.eval_every > 0 && done % config_.eval_every == 0;
             if (due && done < steps_ && !data_.eval.empty()) evaluate(log, done);
@@ -104,35 +102,6 @@ private:
                 save(log);
         }
         return state_.step < steps_ && !stopped_early() && interrupted() ? leave(log) : finish(log);
-    }
-
-    static AdapterSpec checked_adapter(const RunConfig& config) {
-        check_run(config);
-        return config.adapter_for(load_model_config(config.model));
-    }
-    /// Before the weights: what reading takes beside the samples is gone when they come.
-    static TextData load_data(const RunConfig& config) {
-        TextData data = load_text_data(config, load_tokenizer(config.model));
-        give_back_heap();
-        return data;
-    }
-    static std::unique_ptr<Decoder<Real>> load_adapted(const RunConfig& config, const AdapterSpec& spec) {
-        auto model = load_model<Real>(config.model);
-        require_finite(*model, config.model, config.allow_nonfinite);
-        attach(*model, spec);
-        return model;
-    }
-
-    /// The first step finds the memory that the largest one needs. A router from outside that cannot run without numbers
-    /// is no reason to stop.
-    void reserve_memory() {
-        try {
-            const auto plan = plan_run<Real>(config_, model_->config(), data_, order_, steps_);
-            context_.arena().reserve(plan.step);
-        } catch (const Error& error) {
-            if (error.code == ErrorCode::memory) throw;
-            say_(format("step memory is not planned: {}", error.what()));
-        }
     }
 
     void introduce() {
@@ -171,15 +140,28 @@ private:
     EarlyStop early_stop() const { return {config_.patience, config_.min_delta}; }
     bool stopped_early() const { return state_.step < steps_ && early_stop().stop(state_); }
     bool interrupted() const { return control_.stop != nullptr && control_.stop->load(); }
+    /// Begins as many steps as may be in flight, up to the next evaluation or checkpoint, and waits for the oldest. The
+    /// first two go alone, for report_zero_gradients.
     void take_step(RunLog& log) {
+        const Index depth = state_.step < 2 ? 1 : trainer_.depth();
+        const Index stop = next_stop(state_.step, steps_, {config_.eval_every, config_.checkpoint_every});
+        while (trainer_.in_flight() < depth && state_.step + trainer_.in_flight() < stop) begin_step();
+        take_report(log);
+    }
+    std::map<std::string, double> coefficients(Index n) {
+        return {{"balance", config_.balance_coefficient().at(order_.epoch(n))}, {"z", config_.z_coefficient}};
+    }
+    void begin_step() {
+        const Index n = state_.step + trainer_.in_flight();
+        if (trainer_.in_flight() == 0) clock_ = std::chrono::steady_clock::now();
+        trainer_.begin_step(data_.train, order_.step(n), config_.rate.at(n, steps_), coefficients(n));
+    }
+    void take_report(RunLog& log) {
         const Index n = state_.step;
-        const std::map<std::string, double> coefficients{
-            {"balance", config_.balance_coefficient().at(order_.epoch(n))}, {"z", config_.z_coefficient}};
-        const auto started = std::chrono::steady_clock::now();
-        const auto report =
-            trainer_.step(data_.train, order_.step(n), config_.rate.at(n, steps_), coefficients);
-        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
-        if (n == 0) require_penalties(coefficients, report);
+        const StepReport report = *trainer_.finish_step();
+        const auto now = std::chrono::steady_clock::now();
+        const std::chrono::duration<double> took = now - std::exchange(clock_, now);
+        if (n == 0) require_penalties(coefficients(n), report);
         const std::string line = log.step(report, took.count());
         record_->step(report, log.tokens_per_second());
         if (is_logged(n, steps_ - 1, config_.log_every)) say_(line);
@@ -262,6 +244,7 @@ private:
         summary.load = load_;
         log.save();
         summary.tokens_per_second = log.tokens_per_second();
+        if (config_.device == Device::cuda) say_(device_use_text(trainer_.use()));
         record_->seal({.stopped = stopped,
                        .state = state_,
                        .evaluated = state_.evaluated,
@@ -284,8 +267,9 @@ private:
     std::optional<GradientWatch<Real>> watch_;
     std::optional<CheckpointFolder> checkpoints_;  // keeps other writers out while the run goes
     std::string identity_;
-    Index saved_ = -1;  // step of the last checkpoint of this process
-    double load_ = -1;  // of the last evaluation
+    std::chrono::steady_clock::time_point clock_;  // when the step in hand began, or the one before it ended
+    Index saved_ = -1;                             // step of the last checkpoint of this process
+    double load_ = -1;                             // of the last evaluation
 };
 
 }  // namespace detail

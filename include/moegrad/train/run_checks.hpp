@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include <moegrad/core/device_memory.hpp>
 #include <moegrad/core/model_config.hpp>
 #include <moegrad/core/thread_pool.hpp>
 #include <moegrad/data/dataset.hpp>
@@ -22,6 +23,16 @@ namespace detail {
 /// Steps whose load is always worth a line: ties of a fresh null-expert router break in the first few.
 inline bool is_logged(Index step, Index last, Index every) {
     return step <= 2 || step == 5 || step == 10 || step == last || (every > 0 && step % every == 0);
+}
+
+/// Which number types a device computes in.
+inline void check_device(Device device, Number dtype) {
+    const bool fits = device == Device::cuda ? dtype != Number::float64 : dtype != Number::bfloat16;
+    if (device == Device::cuda) require_cuda("train.device");
+    if (fits) return;
+    throw Error{ErrorCode::config, "model.dtype",
+                device == Device::cuda ? "float32 or bfloat16 on a GPU" : "float32 or float64 on the CPU",
+                name(dtype)};
 }
 
 /// What can be said of the values alone.
@@ -128,6 +139,7 @@ inline void check_run(const RunConfig& config) {
     require(config.model, "model.path", "--model");
     require(config.train_data, "data.train", "--data");
     check_settings(config);
+    check_device(config.device, config.dtype);
     refuse_inputs_in_output(config);
     std::error_code problem;
     std::filesystem::create_directories(config.output, problem);

@@ -36,6 +36,8 @@ struct RunConfig {
     Index batch = 8, micro_batch = 0, accumulate = 0;
     std::uint64_t seed = 0;
     int threads = 0;
+    Device device = Device::cpu;
+    bool graphs = true;  // on a GPU: steps are recorded once and replayed
     bool checkpointing = false;
     Index eval_every = 0, eval_samples = 0, log_every = 10;
     Index patience = 0;    // evaluations without a new best before the run stops; 0: never

@@ -48,7 +48,8 @@ struct ConfigField {
 inline const std::vector<ConfigField>& config_fields() {
     static const std::vector<ConfigField> fields{
         MOEGRAD_TEXT_FIELD("model.path", model, "folder of the base checkpoint (Hugging Face layout)"),
-        MOEGRAD_CHOICE_FIELD("model.dtype", dtype, "number type of the run", "float32", "float64"),
+        MOEGRAD_CHOICE_FIELD("model.dtype", dtype, "number type of the run; bfloat16 on a GPU", "float32",
+                             "float64", "bfloat16"),
         MOEGRAD_FIELD("model.allow_nonfinite", allow_nonfinite, parse_flag,
                       "train on a base with weights that are NaN or infinite"),
         MOEGRAD_TEXT_FIELD("data.train", train_data, "what to train on: JSONL, TSV or plain text"),
@@ -145,6 +146,9 @@ inline const std::vector<ConfigField>& config_fields() {
         MOEGRAD_FIELD("train.accumulate", accumulate, parse_count,
                       "micro-batches per step, in place of train.micro_batch; 0: that decides"),
         MOEGRAD_FIELD("train.seed", seed, parse_count, "of start, order and dropout"),
+        MOEGRAD_CHOICE_FIELD("train.device", device, "where the model is computed", "cpu", "cuda"),
+        MOEGRAD_FIELD("train.graphs", graphs, parse_flag,
+                      "on a GPU: record steps once and replay them; the same bits without"),
         MOEGRAD_FIELD("train.threads", threads, parse_threads, "0: MOEGRAD_THREADS, else all cores"),
         MOEGRAD_FIELD("train.checkpointing", checkpointing, parse_flag, "recompute each layer in backward"),
         MOEGRAD_FIELD("eval.every", eval_every, parse_count,

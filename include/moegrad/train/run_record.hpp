@@ -22,6 +22,7 @@ inline ManifestStart manifest_start(const RunConfig& config, int threads) {
                         .settings = {},
                         .seed = config.seed,
                         .threads = threads,
+                        .on_gpu = config.device == Device::cuda,
                         .cut_matters = cut_decides(config),
                         .inputs = input_files(config.model, config.train_data, config.eval_data)};
     for (const auto& field : config_fields()) start.settings.emplace_back(field.key, field.get(config));

@@ -1,9 +1,11 @@
 #pragma once
 // What a step is told, and what it tells.
 
+#include <algorithm>
 #include <map>
 #include <string>
 
+#include <moegrad/core/device_step.hpp>
 #include <moegrad/ops/adamw.hpp>
 #include <moegrad/ops/route_stats.hpp>
 
@@ -15,6 +17,7 @@ struct TrainerOptions {
     Index micro_batch = 8;      // samples per micro-batch
     std::uint64_t seed = 0;     // of dropout
     bool allow_masked = false;  // samples without a supervised token, as long as the step has one
+    bool graphs = true;         // on a GPU: steps are recorded and replayed; the same bits without
 };
 
 /// What one step did. Penalties are raw values in the unit they are divided by.
@@ -35,5 +38,35 @@ struct StepReport {
         return routers.empty() ? -1 : sum / static_cast<double>(routers.size());
     }
 };
+
+/// Routers with state learn what the whole step did. routers: names and routers.
+template <class Routers>
+void tell_routers(const Routers& routers, const StepReport& report) {
+    for (const auto& [name, router] : routers) {
+        const auto found = report.routers.find(name);
+        if (found != report.routers.end()) router->after_step(found->second);
+    }
+}
+
+/// How a trainer used a GPU. A steady step is one in which nothing ran or was recorded for the first time.
+struct DeviceUse {
+    Index steady_steps = 0;
+    DeviceCounts most;   // of one steady step, from its begin to its report
+    int graphs = 0;      // recorded and replayed
+    bool plain = false;  // steps run without recording
+
+    void add(const DeviceCounts& calls) {
+        ++steady_steps;
+        most.allocations = std::max(most.allocations, calls.allocations);
+        most.synchronising = std::max(most.synchronising, calls.synchronising);
+    }
+};
+
+inline std::string device_use_text(const DeviceUse& use) {
+    const std::string how = use.plain ? "not recorded" : format("{} graphs", use.graphs);
+    if (use.steady_steps == 0) return format("GPU: {}; no step was a steady one", how);
+    return format("GPU: {}; a steady step made {} synchronising calls and {} allocations ({} steps)", how,
+                  use.most.synchronising, use.most.allocations, use.steady_steps);
+}
 
 }  // namespace moegrad

@@ -106,7 +106,7 @@ private:
         add_all(one, all);
     }
 
-    void add(ProjectionCount& one, Parameter<Real>& parameter) {
+    void add(ProjectionCount& one, Parameter<Wide<Real>>& parameter) {
         if (parameter.defined() && parameter.trainable() && seen_.insert(&parameter).second)
             one.values += values_in(parameter, 0, matrices(parameter));
     }
@@ -125,10 +125,10 @@ private:
         one.experts = static_cast<Index>(trained.size());
     }
 
-    static Index matrices(const Parameter<Real>& p) { return p.shape().rank() == 3 ? p.shape()[0] : 1; }
+    static Index matrices(const Parameter<Wide<Real>>& p) { return p.shape().rank() == 3 ? p.shape()[0] : 1; }
 
     /// Values of the matrices [begin, end) that can change: frozen blocks are the same in each.
-    static Index values_in(const Parameter<Real>& p, Index begin, Index end) {
+    static Index values_in(const Parameter<Wide<Real>>& p, Index begin, Index end) {
         if (!p.trainable()) return 0;
         Index one = p.size() / std::max<Index>(1, matrices(p));
         for (const Block& block : p.frozen_blocks())

@@ -2,26 +2,37 @@
 // Trainer: one optimiser step at a time.
 //     objective = 1/S sum_t nll[t]  +  sum_p c_p / U_p sum penalty_p
 // S: supervised tokens of the whole step; U: its segments, valid tokens or micro-batches (PenaltyUnit). The whole step
-// is known before it is cut into micro-batches, so the cut changes no bit (but for penalties of unit batch).
-// A loss or gradient that is not finite stops the run before the update: the weights stay as they were.
+// is known before it is cut into micro-batches, so on the CPU the cut changes no bit (but for penalties of unit batch).
+// A loss or gradient that is not finite blocks the update: the weights stay as they were.
+//
+//     begin_step  asks for all of a step: micro-batches, update, the way of its results to the host
+//     finish_step reads the results of the oldest step that was begun, and throws if it was blocked
+//     step        both
+// On a GPU `begin_step` returns while the device works, and may be called once more before `finish_step` (depth()): the
+// device always has a next step, the host never waits for the one it has just begun. A step that is begun behind a blocked
+// one is blocked too. Micro-batches are padded to few shapes (data/step_batches.hpp), recorded and replayed
+// (recorded_steps.hpp); without recording they run in the same shapes and with the same bits.
 
 #include <cmath>
+#include <deque>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <moegrad/data/dataset.hpp>
 #include <moegrad/methods/attach.hpp>
 #include <moegrad/methods/model_routers.hpp>
-#include <moegrad/ops/sum_squares.hpp>
-#include <moegrad/ops/zero_block.hpp>
+#include <moegrad/train/evaluate_nll.hpp>
 #include <moegrad/train/finite_check.hpp>
-#include <moegrad/train/step_report.hpp>
+#include <moegrad/train/penalty_scales.hpp>
+#include <moegrad/train/recorded_steps.hpp>
+#include <moegrad/train/step_fetch.hpp>
+#include <moegrad/train/step_size.hpp>
+#include <moegrad/train/step_update.hpp>
 
 namespace moegrad {
-
-/// The samples of a step, micro-batch by micro-batch.
-using MicroBatches = std::vector<std::vector<std::int32_t>>;
 
 template <class Real>
 class Trainer {
@@ -32,245 +43,253 @@ public:
             const TrainerOptions& options)
         : context_(context),
           model_(model),
-          penalties_(std::move(penalties)),
           options_(options),
-          parameters_(trainable_parameters(model)) {
-        if (parameters_.empty()) {
-            throw Error{ErrorCode::config, "training", "at least one trainable parameter", "none",
-                        "choose adapter.target, or router.mode = \"full\""};
-        }
-        if (static_cast<int>(penalties_.size()) >= kCoefficients) {
-            throw Error{ErrorCode::config, "training", format("fewer than {} penalties", kCoefficients),
-                        format("{}", penalties_.size())};
-        }
-        if (options_.micro_batch < 1) {
-            throw Error{ErrorCode::config, "train.micro_batch", "at least 1",
-                        format("{}", options_.micro_batch)};
+          parameters_(checked(trainable_parameters(model), options)),
+          scales_(std::move(penalties)),
+          sums_(context.device()),
+          update_(parameters_, options, context.device()),
+          recorded_(context) {
+        for (auto& fetch : fetches_) fetch = std::make_unique<StepFetch>(context.device());
+        for (const auto& [name, router] : routers()) learns_ = learns_ || router->learns();
+        if (on_gpu()) accumulate_from_zero(true);
+        if (records()) refuse_host_readers(routers());
+    }
+    Trainer(const Trainer&) = delete;
+    Trainer& operator=(const Trainer&) = delete;
+    /// The model must still be there: its gradients become what they were.
+    ~Trainer() {
+        try {
+            if (on_gpu()) accumulate_from_zero(false);
+        } catch (const Error&) {
+            return;  // the device is lost
         }
     }
 
     const std::vector<Parameter<Wide<Real>>*>& parameters() const { return parameters_; }
     NamedRouters<Real> routers() { return model_routers(model_); }
     ThreadPool& pool() { return context_.pool(); }
+    Device device() const { return context_.device(); }
+    /// Steps that were finished.
     Index steps_done() const { return steps_; }
     /// Goes on after `steps` steps that were taken before; weights and moments are the caller's to bring back.
     void resume_at(Index steps) { steps_ = steps; }
     /// Factors on the learning rate, one per parameter.
-    void set_rate_ratios(std::vector<double> ratios) { rate_ratios_ = std::move(ratios); }
+    void set_rate_ratios(std::vector<double> ratios) { update_.set_rate_ratios(std::move(ratios)); }
+
+    /// Steps that were begun and not finished, and how many of them there may be after `begin_step`. A router that learns
+    /// from each step must have heard of it before the next begins.
+    Index in_flight() const { return static_cast<Index>(pending_.size()); }
+    Index depth() const { return on_gpu() && !learns_ ? 2 : 1; }
 
     /// One step on the samples `picks` of `data`, options.micro_batch at a time. coefficients: by penalty name.
     StepReport step(const Dataset& data, std::span<const std::int32_t> picks, double learning_rate,
                     const std::map<std::string, double>& coefficients = {}) {
-        MicroBatches cuts;
-        for (std::size_t i = 0; i < picks.size(); ++i) {
-            if (i % static_cast<std::size_t>(options_.micro_batch) == 0) cuts.emplace_back();
-            cuts.back().push_back(picks[i]);
-        }
-        return step(data, cuts, learning_rate, coefficients);
+        return step(data, micro_batches(picks, options_.micro_batch), learning_rate, coefficients);
     }
-
     /// One step, cut as `cuts` says.
     StepReport step(const Dataset& data, const MicroBatches& cuts, double learning_rate,
                     const std::map<std::string, double>& coefficients = {}) {
-        StepReport report;
-        report.step = steps_;
-        report.learning_rate = learning_rate;
-        set_scalars(data, cuts, learning_rate, coefficients, report);
-        for (auto* parameter : parameters_) parameter->forget_gradients();
-        penalty_sums_.clear();
-        trace_sums_.clear();
-        double sum = 0;
+        begin_step(data, cuts, learning_rate, coefficients);
+        while (in_flight() > 1) finish_step();
+        return *finish_step();
+    }
+
+    void begin_step(const Dataset& data, const MicroBatches& cuts, double learning_rate,
+                    const std::map<std::string, double>& coefficients = {}) {
+        if (in_flight() >= depth()) {
+            throw Error{ErrorCode::state, "begin_step", format("fewer than {} steps in flight", depth()),
+                        format("{}", in_flight()), "call finish_step first"};
+        }
+        const DeviceCounts before = device_counts();
+        Pending pending;
+        pending.report.step = steps_ + in_flight();
+        pending.size = step_size(data, cuts, options_.allow_masked, pending.report.step);
+        if (on_gpu()) require_ids(data, cuts, model_.config().vocab_size);
+        pending.report.learning_rate = learning_rate;
+        pending.report.tokens = pending.size.tokens;
+        pending.report.supervised = pending.size.supervised;
+        set_scalars(pending, coefficients);
         try {
-            for (const auto& picks : cuts) run_micro_batch(make_batch(data, picks), report, sum);
+            run(data, cuts);
         } catch (const Error& error) {
+            if (on_gpu()) give_up();
             // An op that cannot go on without numbers (top-k) stops first; a user can act on the weight.
-            if (error.code == ErrorCode::value) require_finite_weights(context_, model_, parameters_, steps_);
+            if (error.code == ErrorCode::value)
+                require_finite_weights(context_, model_, parameters_, pending.report.step);
             throw;
         }
-        report.cross_entropy = sum / static_cast<double>(report.supervised);
-        for (const auto& [name, routers] : penalty_sums_)
-            report.penalties[name] = total(routers) / units_.at(name);
-        for (const auto& [name, routers] : trace_sums_) {
-            report.traces[name] =
-                total(routers) / static_cast<double>(report.tokens) / static_cast<double>(routers.size());
-        }
-        update(report);
-        tell_routers(report);
+        pending.fetch = fetches_[static_cast<std::size_t>(pending.report.step % 2)].get();
+        pending.fetch->start(update_.report(), sums_.sums(), sums_.counts());
+        pending.calls = device_counts() - before;
+        const bool changed = recorded_.take_changed();
+        pending.steady = ++begun_ > 2 && !changed;
+        pending_.push_back(std::move(pending));
+    }
+
+    /// Of the oldest step in flight, nothing where there is none.
+    std::optional<StepReport> finish_step() {
+        if (pending_.empty()) return std::nullopt;
+        const DeviceCounts before = device_counts();
+        Pending pending = std::move(pending_.front());
+        pending_.pop_front();
+        pending.fetch->wait();
+        read(pending);
+        if (pending.fetch->report(kClipBlocked) != 0) stop(pending);
+        tell_routers(routers(), pending.report);
         ++steps_;
-        return report;
+        pending.calls = pending.calls + (device_counts() - before);
+        if (pending.steady) use_.add(pending.calls);
+        return std::move(pending.report);
     }
 
     /// Mean negative log likelihood per supervised token, no penalty, no dropout.
     double evaluate(const Dataset& data, std::map<std::string, RoutingTotals>* routers = nullptr) {
-        double sum = 0;
-        Index supervised = 0;
-        for (std::size_t i = 0; i < data.size(); ++i) {
-            const std::int32_t pick = static_cast<std::int32_t>(i);
-            const Batch batch = make_batch(data, std::span(&pick, 1));
-            Tape tape(context_, Mode::inference);
-            Forward<Real> forward{tape, batch.token, batch.segments};
-            const auto nll = model_.loss(forward, model_.hidden(forward), batch.target);
-            for (auto value : nll.value().values()) sum += static_cast<double>(value);
-            supervised += data[i].supervised();
-            if (routers) count_routing(forward, *routers);
-        }
-        return supervised == 0 ? 0 : sum / static_cast<double>(supervised);
+        return evaluate_nll(context_, model_, data, on_gpu() ? options_.micro_batch : 1, routers);
+    }
+
+    /// Whether steps are recorded, and what they ask of the system once they are.
+    const DeviceUse& use() {
+        use_.graphs = recorded_.count();
+        use_.plain = on_gpu() && !(records() && recorded_.possible());
+        return use_;
     }
 
 private:
-    void set_scalars(const Dataset& data, const MicroBatches& cuts, double learning_rate,
-                     const std::map<std::string, double>& coefficients, StepReport& report) {
-        for (const auto& [name, value] : coefficients) {
-            if (coefficient_of(penalties_, name) < 0) {
-                throw Error{ErrorCode::config, format("step {}", steps_),
-                            "coefficients of the trainer's penalties", name};
-            }
+    struct Pending {
+        StepSize size;
+        StepReport report = {};
+        StepFetch* fetch = nullptr;
+        DeviceCounts calls = {};
+        bool steady = false;
+    };
+
+    using Parameters = std::vector<Parameter<Wide<Real>>*>;
+
+    static Parameters checked(Parameters parameters, const TrainerOptions& options) {
+        if (parameters.empty()) {
+            throw Error{ErrorCode::config, "training", "at least one trainable parameter", "none",
+                        "choose adapter.target, or router.mode = \"full\""};
         }
+        if (options.micro_batch < 1) {
+            throw Error{ErrorCode::config, "train.micro_batch", "at least 1",
+                        format("{}", options.micro_batch)};
+        }
+        return parameters;
+    }
+
+    bool on_gpu() const { return context_.device() == Device::cuda; }
+    /// What a learning router holds on the host would be recorded as it was.
+    bool records() const { return on_gpu() && options_.graphs && !learns_; }
+    /// A recorded micro-batch always adds to the gradients: they begin at zero, and the update leaves zero behind.
+    void accumulate_from_zero(bool accumulate) {
+        for (auto* parameter : parameters_) {
+            parameter->set_accumulates(accumulate);
+            for (const auto& gradient : parameter->gradients()) clear(gradient->tensor());
+        }
+    }
+
+    void set_scalars(const Pending& pending, const std::map<std::string, double>& coefficients) {
+        const double learning_rate = pending.report.learning_rate;
         if (!std::isfinite(learning_rate)) {
-            throw Error{ErrorCode::value, format("step {}", steps_), "a finite learning rate",
+            throw Error{ErrorCode::value, format("step {}", pending.report.step), "a finite learning rate",
                         format("{}", learning_rate)};
-        }
-        micro_batches_ = static_cast<Index>(cuts.size());
-        segments_ = 0;
-        for (const auto& picks : cuts) {
-            for (std::int32_t pick : picks) count_sample(data, pick, report);
-            segments_ += static_cast<Index>(picks.size());
-        }
-        if (report.supervised == 0) {
-            throw Error{ErrorCode::data, format("step {}", steps_),
-                        segments_ == 0 ? "at least one sample" : "at least one supervised token",
-                        format("{} samples with none", segments_)};
         }
         StepScalars& scalars = context_.scalars();
         scalars = {};
         scalars.seed = options_.seed;
-        scalars.step = static_cast<std::uint64_t>(steps_);
+        scalars.step = static_cast<std::uint64_t>(pending.report.step);
         scalars.learning_rate = learning_rate;
-        scalars.coefficient[0] = 1.0 / static_cast<double>(report.supervised);
-        coefficients_ = coefficients;
+        scalars.coefficient[0] = 1.0 / static_cast<double>(pending.size.supervised);
+        scales_.set(coefficients, pending.size, scalars);
     }
 
-    void count_sample(const Dataset& data, std::int32_t pick, StepReport& report) const {
-        if (pick < 0 || pick >= static_cast<Index>(data.size())) {
-            throw Error{ErrorCode::data, format("sample {}", pick), format("one of {} samples", data.size()),
-                        "no such sample"};
-        }
-        const Sample& sample = data[static_cast<std::size_t>(pick)];
-        if (sample.supervised() == 0 && !options_.allow_masked) {
-            throw Error{ErrorCode::data, format("sample {}", pick), "at least one supervised token", "none"};
-        }
-        report.tokens += static_cast<Index>(sample.token.size());
-        report.supervised += sample.supervised();
-    }
-
-    double unit_size(PenaltyUnit unit, const StepReport& report) const {
-        switch (unit) {
-            case PenaltyUnit::sequence: return static_cast<double>(segments_);
-            case PenaltyUnit::token: return static_cast<double>(report.tokens);
-            case PenaltyUnit::batch: return static_cast<double>(micro_batches_);
-        }
-        return 1;
-    }
-
-    void run_micro_batch(const Batch& batch, StepReport& report, double& sum) {
-        Tape tape(context_);
-        Forward<Real> forward{tape, batch.token, batch.segments, {}, &penalties_};
-        // A checkpointed layer seeds its penalties in backward: coefficients must stand before the first forward, and
-        // a penalty's unit is known from its first value.
-        const auto nll = model_.loss(forward, model_.hidden(forward), batch.target);
-        for (auto value : nll.value().values()) sum += static_cast<double>(value);
-        for (const auto& record : forward.routings) {
-            for (const auto& penalty : record.routing.penalties) {
-                units_[penalty.name] = unit_size(penalty.unit, report);
-                add(penalty_sums_, penalty.name, record.name, penalty.value.value());
-                const int index = coefficient_of(penalties_, penalty.name);
-                if (index < 0) continue;
-                const auto found = coefficients_.find(penalty.name);
-                context_.scalars().coefficient[index] =
-                    found == coefficients_.end() ? 0 : found->second / units_[penalty.name];
+    void run(const Dataset& data, const MicroBatches& cuts) {
+        const auto body = [this](const Batch& batch) { micro_batch(batch); };
+        sums_.clear();
+        if (context_.target() == Device::cuda) {
+            inputs_.send(data, cuts, context_.device());
+            for (std::size_t i = 0; i < inputs_.count(); ++i) {
+                if (!records()) {
+                    body(inputs_.batch(i));
+                    continue;
+                }
+                recorded_.keep_for({sums_.moves(), lists_});
+                recorded_.micro_batch(inputs_, i, body);
             }
+        } else {
+            for (auto* parameter : parameters_) parameter->forget_gradients();
+            for (const auto& picks : cuts) body(make_batch(data, picks));
         }
-        count_routing(forward, report.routers);
-        for (const auto& record : forward.routings) {
-            for (const auto& trace : record.routing.traces)
-                add(trace_sums_, trace.name, record.name, trace.value);
-        }
+        lists_ += update_.prepare() ? 1 : 0;
+        const auto update = [this] { update_.run(context_.stream(), sums_.loss()); };
+        if (!records()) return update();
+        recorded_.keep_for({sums_.moves(), lists_});
+        recorded_.update(update);
+    }
+
+    void micro_batch(const Batch& batch) {
+        Tape tape(context_);
+        Forward<Real> forward{tape, batch.token, batch.segments, {}, &scales_.names()};
+        const auto nll = model_.loss(forward, model_.hidden(forward), batch.target, batch.row);
+        // A checkpointed layer seeds its penalties in backward: their coefficients must stand before it.
+        scales_.learn(forward, context_.scalars());
+        sums_.add_loss(tape.stream(), nll.value());
+        sums_.add_stats(tape.stream(), forward);
+        sums_.add_penalties_and_traces(tape.stream(), forward);
         seed(tape, nll, 0);
         seed_penalties(forward);
         tape.backward();
     }
 
-    static void count_routing(const Forward<Real>& forward, std::map<std::string, RoutingTotals>& routers) {
-        for (const auto& record : forward.routings) {
-            if (record.routing.stats.defined()) routers[record.name].add(record.routing.stats);
-        }
+    /// From the numbers that arrived.
+    void read(Pending& pending) const {
+        const StepValues values = pending.fetch->values();
+        StepReport& report = pending.report;
+        report.cross_entropy = sums_.loss(values) / static_cast<double>(report.supervised);
+        report.gradient_norm = pending.fetch->report(kClipNorm);
+        sums_.penalties(values, [&](const std::string& name, double sum, double) {
+            report.penalties[name] = sum / scales_.unit(name, pending.size);
+        });
+        sums_.traces(values, [&](const std::string& name, double sum, double routers) {
+            report.traces[name] = sum / static_cast<double>(report.tokens) / routers;
+        });
+        sums_.add_to(values, report.routers);
     }
 
-    /// Sums of a penalty or trace, one per router: over micro-batches only, so that the cut changes no bit.
-    using RouterSums = std::map<std::string, std::map<std::string, double>>;
-
-    template <class Value>
-    static void add(RouterSums& sums, const std::string& name, const std::string& router,
-                    const Tensor<Value>& values) {
-        double& sum = sums[name][router];
-        for (Value value : values.values()) sum += static_cast<double>(value);
-    }
-    static double total(const std::map<std::string, double>& routers) {
-        double sum = 0;
-        for (const auto& [router, value] : routers) sum += value;
-        return sum;
-    }
-
-    /// Routers with state learn what the whole step did.
-    void tell_routers(const StepReport& report) {
-        for (const auto& [name, router] : routers()) {
-            const auto found = report.routers.find(name);
-            if (found != report.routers.end()) router->after_step(found->second);
+    /// The step was blocked, and so was whatever was begun behind it.
+    [[noreturn]] void stop(const Pending& pending) {
+        try {
+            throw_blocked_step(context_, model_, parameters_, pending.report, pending.fetch->status());
+        } catch (...) {
+            if (on_gpu()) give_up();
+            throw;
         }
     }
-
-    /// Global norm in the order of the parameters, clip, AdamW.
-    void update(StepReport& report) {
-        const Stream stream = context_.stream();
-        for (auto* parameter : parameters_) {
-            for (const Block& block : parameter->frozen_blocks()) {
-                for (const auto& gradient : parameter->gradients()) {
-                    if (gradient->written()) zero_block(stream, gradient->tensor(), block);
-                }
-            }
+    /// Back to where a step may begin: nothing in flight, gradients and status words zero.
+    void give_up() {
+        while (!pending_.empty()) {
+            pending_.front().fetch->wait();
+            pending_.pop_front();
         }
-        const auto squares = context_.template make<double>({1});
-        double total = 0;
-        for (auto* parameter : parameters_) {
-            const GradientUses<Real> gradients(parameter->gradients());
-            if (gradients.count == 0) continue;
-            sum_squares(stream, gradients, squares.template view<1>());
-            total += squares.data()[0];
-        }
-        report.gradient_norm = std::sqrt(total);
-        require_finite_step(context_, model_, parameters_, report);
-        const bool clips = options_.clip > 0 && report.gradient_norm > options_.clip;
-        context_.scalars().clip_scale = clips ? options_.clip / report.gradient_norm : 1.0;
-        for (std::size_t i = 0; i < parameters_.size(); ++i) {
-            auto* parameter = parameters_[i];
-            const GradientUses<Real> gradients(parameter->gradients());
-            if (gradients.count == 0) continue;
-            AdamWOptions adamw = options_.adamw;
-            if (!rate_ratios_.empty()) adamw.rate_ratio = rate_ratios_.at(i);
-            adamw_update(stream, gradients, parameter->value(), parameter->first_moment(),
-                         parameter->second_moment(), adamw);
-        }
+        accumulate_from_zero(true);
+        cuda_step().clear_status();
     }
 
     Context& context_;
     Decoder<Real>& model_;
-    std::vector<std::string> penalties_;
     TrainerOptions options_;
-    std::vector<Parameter<Wide<Real>>*> parameters_;
-    std::vector<double> rate_ratios_;  // empty: all 1
-    Index steps_ = 0, segments_ = 0, micro_batches_ = 0;
-    std::map<std::string, double> coefficients_, units_;
-    RouterSums penalty_sums_, trace_sums_;
+    Parameters parameters_;
+    PenaltyScales scales_;
+    StepSums<Real> sums_;
+    StepUpdate<Wide<Real>> update_;
+    StepBatches inputs_;
+    RecordedSteps recorded_;
+    std::unique_ptr<StepFetch> fetches_[2];
+    std::deque<Pending> pending_;
+    DeviceUse use_;
+    Index steps_ = 0, begun_ = 0;
+    int lists_ = 0;
+    bool learns_ = false;
 };
 
 }  // namespace moegrad

@@ -1,0 +1,118 @@
+#pragma once
+// Sums over an expert's rows:   c[e][i, j] (+)= sum_n narrow[src(n), i] wide[src(n), j]
+// LoRA's gradients: one side has R columns, the other D or O. mma.sync fed by cp.async; a block owns 16 or 64 by 128
+// elements of one expert and walks all its rows in order: one chain of depth 16, no split, no atomics.
+
+#include <moegrad/cuda/support/grouped_sm80.cuh>
+
+namespace moegrad::cuda::grouped {
+
+struct Gram {
+    GramSide narrow, wide;
+    float* c;
+    Index slice, narrow_stride, wide_stride;  // of c: from expert to expert, from i to i + 1, from j to j + 1
+    Write write;
+    const std::int32_t* expert_begin;
+};
+
+/// Rows [row, row + 32) of Columns columns from `column` on, zeros outside.
+template <int Columns>
+__device__ __forceinline__ void load_side(const GramSide& side, Index row, Index end, int column,
+                                          hopper::Address to) {
+    constexpr int kChunks = Columns / 8;
+#pragma unroll
+    for (int i = threadIdx.x; i < kPlainDepth * kChunks; i += kPlainThreads) {
+        const int r = i / kChunks, chunk = i % kChunks, at = column + 8 * chunk;
+        const int count = row + r < end ? min(max(side.columns - at, 0), 8) : 0;
+        const Index source =
+            count > 0 ? (side.list == nullptr ? row + r : side.list[row + r]) * side.pitch + at : 0;
+        copy_chunk<true>(to + r * Columns * 2 + (chunk ^ (r % min(8, kChunks))) * 16, side.data + source,
+                         count);
+    }
+}
+template <int Columns>
+__device__ __forceinline__ hopper::Address place_side(int row, int chunk) {
+    return row * Columns * 2 + (chunk ^ (row % min(8, Columns / 8))) * 16;
+}
+
+namespace {
+
+template <int Narrow>
+__global__ void __launch_bounds__(kPlainThreads) grouped_gram(const __grid_constant__ Gram p) {
+    constexpr int kNarrowBytes = kPlainDepth * Narrow * 2, kBytes = kNarrowBytes + kPlainDepth * 128 * 2;
+    const hopper::Address stages = hopper::shared_address(dynamic_shared<unsigned char>());
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int top = blockIdx.y * Narrow, left = blockIdx.x * 128;
+    const Index begin = p.expert_begin[blockIdx.z], end = p.expert_begin[blockIdx.z + 1];
+    const int steps = static_cast<int>((end - begin + kPlainDepth - 1) / kPlainDepth);
+    const auto load = [&](int step) {
+        const hopper::Address to = stages + step % kPlainStages * kBytes;
+        load_side<Narrow>(p.narrow, begin + step * kPlainDepth, end, top, to);
+        load_side<128>(p.wide, begin + step * kPlainDepth, end, left, to + kNarrowBytes);
+    };
+    float d[Narrow / 16][16] = {};
+    for (int step = 0; step < kPlainStages - 1; ++step) {
+        if (step < steps) load(step);
+        asm volatile("cp.async.commit_group;" ::: "memory");
+    }
+    for (int step = 0; step < steps; ++step) {
+        asm volatile("cp.async.wait_group %0;" ::"n"(kPlainStages - 2) : "memory");
+        __syncthreads();
+        if (step + kPlainStages - 1 < steps) load(step + kPlainStages - 1);
+        asm volatile("cp.async.commit_group;" ::: "memory");
+        const hopper::Address a = stages + step % kPlainStages * kBytes, b = a + kNarrowBytes;
+#pragma unroll
+        for (int k = 0; k < kPlainDepth; k += 16) {
+            std::uint32_t x[Narrow / 16][4];
+#pragma unroll
+            for (int m = 0; m < Narrow / 16; ++m) {
+                load_turned_matrices(
+                    x[m], a + place_side<Narrow>(k + lane % 8 + lane / 16 * 8, 2 * m + lane / 8 % 2));
+            }
+#pragma unroll
+            for (int n = 0; n < 2; ++n) {
+                std::uint32_t y[4];
+                load_turned_matrices(y, b + place_side<128>(k + lane % 16, warp * 4 + 2 * n + lane / 16));
+#pragma unroll
+                for (int m = 0; m < Narrow / 16; ++m) {
+                    multiply_16(&d[m][8 * n], x[m], y[0], y[1]);
+                    multiply_16(&d[m][8 * n + 4], x[m], y[2], y[3]);
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (int m = 0; m < Narrow / 16; ++m) {
+#pragma unroll
+        for (int i = 0; i < 16; ++i) {
+            const int row = top + 16 * m + lane / 4 + i / 2 % 2 * 8,
+                      column = left + warp * 32 + i / 4 * 8 + lane % 4 * 2 + i % 2;
+            if (row >= p.narrow.columns || column >= p.wide.columns) continue;
+            float& c = p.c[blockIdx.z * p.slice + row * p.narrow_stride + column * p.wide_stride];
+            c = p.write == Write::accumulate ? c + d[m][i] : d[m][i];
+        }
+    }
+}
+
+template <int Narrow>
+void launch_gram(cudaStream_t stream, const Gram& p, int experts) {
+    constexpr int kShared = kPlainStages * kPlainDepth * (Narrow + 128) * 2;
+    const dim3 grid(static_cast<unsigned>((p.wide.columns + 127) / 128),
+                    static_cast<unsigned>((p.narrow.columns + Narrow - 1) / Narrow),
+                    static_cast<unsigned>(experts));
+    launch("weight_gradient", grouped_gram<Narrow>, grid, dim3(kPlainThreads), kShared, stream, p);
+}
+
+/// dw[e] [O, D] (+)= sum_n dy[n]^T x[src(n)]; rows start at 16 bytes.
+inline void run_gram(cudaStream_t stream, const GramSide& dy, const GramSide& x, const View<float, 3>& dw,
+                     Write write, const std::int32_t* expert_begin) {
+    const bool first = dy.columns <= x.columns;
+    const Gram p{first ? dy : x,       first ? x : dy,       dw.data, dw.extent(1) * dw.pitch,
+                 first ? dw.pitch : 1, first ? 1 : dw.pitch, write,   expert_begin};
+    const int experts = static_cast<int>(dw.extent(0));
+    if (experts == 0) return;
+    p.narrow.columns <= 16 ? launch_gram<16>(stream, p, experts) : launch_gram<64>(stream, p, experts);
+}
+
+}  // namespace
+}  // namespace moegrad::cuda::grouped

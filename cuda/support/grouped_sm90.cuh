@@ -1,0 +1,159 @@
+#pragma once
+// The grouped product for Hopper: wgmma fed by the copy engine, bf16 in and out, float accumulators.
+// Resident blocks, in pairs (clusters of two), take tiles of 128 rows by 256 columns from a list that each computes
+// from the experts' first rows: nothing about the routing is known on the host. One warpgroup loads, two multiply.
+// A pair takes two tiles of an expert above each other, which share b: each block fetches one half and sends it to
+// both. The last row of tiles of an expert with an odd count is taken in pairs beside each other, which share a.
+// An element of c is one chain of products of depth 16, in order: no split, no atomics, the same bits every time.
+
+#include <moegrad/cuda/support/device_language.cuh>
+#include <moegrad/cuda/support/grouped_finish.cuh>
+#include <moegrad/cuda/support/grouped_sm90_load.cuh>
+
+namespace moegrad::cuda::grouped {
+
+#if MOEGRAD_SM90A
+
+/// This warp has read the stage: both blocks of the pair may write it again.
+__device__ __forceinline__ void release(Address empty) {
+    if (threadIdx.x % 32 < 2) barrier_arrive_at(empty, threadIdx.x % 32);
+}
+
+/// d += a b over one stage, 16 deep at a time: Chunks of them, or `chunks` where that is 0.
+template <Major MajorB, int Chunks>
+__device__ __forceinline__ void multiply_stage(const Shared& shared, int stage, int group, int chunks,
+                                               float (&d)[kTileColumns / 2]) {
+    constexpr int kAdvanceB = MajorB == Major::k ? 32 : 16 * 128;
+    const std::uint64_t a = operand(shared.a(stage) + group * kBytesA / 2);
+    const std::uint64_t b = operand(shared.b(stage), MajorB == Major::k ? 0 : kDepth * 128);
+    wgmma_begin();
+    if constexpr (Chunks > 0) {
+#pragma unroll
+        for (int k = 0; k < Chunks; ++k) wgmma<MajorB>(d, advance(a, 32 * k), advance(b, kAdvanceB * k));
+    } else {
+#pragma unroll 1
+        for (int k = 0; k < chunks; ++k) wgmma<MajorB>(d, advance(a, 32 * k), advance(b, kAdvanceB * k));
+    }
+    wgmma_commit();
+}
+
+template <Major MajorB, bool Gather, class To>
+__device__ void consume(const HopperProduct<To>& p, const Shared& shared, int rank) {
+    const int group = threadIdx.x / 128 - 1, lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    Tiles tiles(p.expert_begin, p.experts, p.column_tiles);
+    Tile tile;
+    Ring ring;
+    for (int pair = blockIdx.x / 2; tiles.find(pair, rank, tile); pair += gridDim.x / 2) {
+        float d[kTileColumns / 2];
+#pragma unroll
+        for (float& x : d) x = 0;
+        int last = -1;
+        for (int step = 0; step < p.steps; ++step, ring.next()) {
+            barrier_wait(shared.full(ring.stage), ring.phase);
+            if constexpr (Gather) async_fence();
+            multiply_stage<MajorB, 4>(shared, ring.stage, group, 4, d);
+            wgmma_wait<1>();
+            if (last >= 0) release(shared.empty(last));
+            last = ring.stage;
+        }
+        for (int step = 0; step < p.steps2; ++step, ring.next()) {
+            barrier_wait(shared.full(ring.stage), ring.phase);
+            multiply_stage<MajorB, 0>(shared, ring.stage, group, step + 1 < p.steps2 ? 4 : p.chunks2, d);
+            wgmma_wait<1>();
+            if (last >= 0) release(shared.empty(last));
+            last = ring.stage;
+        }
+        wgmma_wait<0>();
+        pin(d);
+        if (last >= 0) release(shared.empty(last));
+        if (tile.column_tile >= p.column_tiles) continue;
+        finish<true>(p.to, d, tile.row + 64 * group + 16 * warp + lane / 4, tile.row_end,
+                     tile.column_tile * p.column_step, p.distance);
+    }
+}
+
+#endif  // MOEGRAD_SM90A
+
+namespace {
+
+template <Major MajorB, bool Gather, class To>
+__global__ void __launch_bounds__(kHopperThreads, 1)
+    grouped_product_sm90(const __grid_constant__ HopperProduct<To> p) {
+#if MOEGRAD_SM90A
+    Shared shared;
+    shared.stages = (shared_address(dynamic_shared<unsigned char>()) + 1023) / 1024 * 1024;
+    const int rank = cluster_rank();
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < kStages; ++i) {
+            barrier_init(shared.full(i), Gather ? 1 + 128 : 1);
+            barrier_init(shared.empty(i), 2 * 8);  // the consumer warps of both blocks
+        }
+        barrier_init_fence();
+        prefetch(&p.a);
+        prefetch(&p.b);
+    }
+    cluster_sync();
+    if (threadIdx.x < 128) {
+        fewer_registers<56>();
+        produce<MajorB, Gather, To>(p, shared, rank);
+    } else {
+        more_registers<224>();
+        consume<MajorB, Gather, To>(p, shared, rank);
+    }
+    // Neither block leaves while the other may still write into it.
+    cluster_sync();
+#endif
+}
+
+/// What the copy engine and 16-byte stores ask for.
+inline bool fits_hopper(const Operands<bf16>& x) {
+    const bool second = !x.second() || (fits_tensor_map(x.a2) && fits_tensor_map(x.b2));
+    return device_limits().compute == 90 && device_limits().code == 90 && fits_tensor_map(x.a) &&
+           fits_tensor_map(x.b) && second;
+}
+
+/// columns: of a tile list, F for the swiglu forms. distance: from the first half of a tile's columns to the second.
+template <Major MajorB, bool Gather, class To>
+void run_hopper(cudaStream_t stream, const Operands<bf16>& x, int columns, int column_step, int distance,
+                const To& to) {
+    HopperProduct<To> p{};
+    const int box_b = MajorB == Major::k ? kTileColumns / 2 : kDepth;
+    p.a = tensor_map(x.a, kBoxRows);
+    p.b = tensor_map(x.b, box_b);
+    if (x.second()) {
+        p.a2 = tensor_map(x.a2, kBoxRows);
+        p.b2 = tensor_map(x.b2, box_b);
+        const int depth2 = static_cast<int>(x.a2.extent(1));
+        p.steps2 = (depth2 + kDepth - 1) / kDepth;
+        p.chunks2 = (depth2 - (p.steps2 - 1) * kDepth + 15) / 16;
+    }
+    p.expert_begin = x.expert_begin;
+    p.row_token = x.row_token;
+    p.experts = x.experts();
+    p.gathered = x.a.data;
+    p.gathered_pitch = x.a.pitch;
+    p.depth = static_cast<int>(x.a.extent(1));
+    p.steps = static_cast<int>((x.a.extent(1) + kDepth - 1) / kDepth);
+    p.column_step = column_step;
+    p.column_tiles = (columns + column_step - 1) / column_step;
+    p.distance = distance;
+    p.to = to;
+    const auto kernel = grouped_product_sm90<MajorB, Gather, To>;
+    static thread_local bool allowed = false;
+    if (!allowed) allow_shared_memory(kernel, kSharedBytes, "grouped_product");
+    allowed = true;
+    cudaLaunchAttribute pairs{};
+    pairs.id = cudaLaunchAttributeClusterDimension;
+    pairs.val.clusterDim = {2, 1, 1};
+    cudaLaunchConfig_t config{};
+    config.gridDim = device_limits().multiprocessors / 2 * 2;
+    config.blockDim = kHopperThreads;
+    config.dynamicSmemBytes = kSharedBytes;
+    config.stream = stream;
+    config.attrs = &pairs;
+    config.numAttrs = 1;
+    check(cudaLaunchKernelEx(&config, kernel, p), "grouped_product");
+}
+
+}  // namespace
+}  // namespace moegrad::cuda::grouped

@@ -1,0 +1,109 @@
+#pragma once
+// What loaders and multipliers of grouped_sm90.cuh share: tile sizes, the arguments of a launch, the list of tiles, the
+// ring of stages in shared memory.
+
+#include <moegrad/cuda/support/grouped_operands.cuh>
+#include <moegrad/cuda/support/tensor_map.cuh>
+#include <moegrad/cuda/support/wgmma.cuh>
+
+namespace moegrad::cuda::grouped {
+
+using hopper::Major;
+
+inline constexpr int kTileRows = 128;
+inline constexpr int kTileColumns = 256;
+inline constexpr int kDepth = 64;
+inline constexpr int kStages = 4;
+inline constexpr int kBoxRows = 64;
+// Pairs above each other that go together through all columns: 16 tiles of rows stay in the L2 cache.
+inline constexpr int kRowGroup = 8;
+
+inline constexpr int kBytesA = kTileRows * kDepth * 2;
+inline constexpr int kBytesB = kTileColumns * kDepth * 2;
+inline constexpr int kBytesStage = kBytesA + kBytesB;
+inline constexpr int kSharedBytes = 1024 + kStages * kBytesStage + 2 * kStages * 8;
+inline constexpr int kHopperThreads = 3 * 128;
+
+/// What a launch gives to every block.
+template <class To>
+struct HopperProduct {
+    CUtensorMap a, b, a2, b2;
+    const std::int32_t* expert_begin;  // [E + 1]
+    const std::int32_t* row_token;     // [N], read when rows are gathered
+    int experts;
+    const bf16* gathered;  // a, when its rows are gathered
+    Index gathered_pitch;
+    int depth;
+    int steps, steps2;
+    int chunks2;  // of 16, in the last step of the second contraction
+    int column_tiles, column_step, distance;
+    To to;
+};
+
+struct Tile {
+    int expert, row, row_end, column_tile;
+    bool above;  // the pair shares b; else a
+};
+
+/// Walks the list of pairs: those of expert 0, of expert 1, ...
+class Tiles {
+public:
+    __device__ Tiles(const std::int32_t* begin, int experts, int columns)
+        : begin_(begin), experts_(experts), columns_(columns) {}
+
+    __device__ bool find(int pair, int rank, Tile& tile) {
+        for (; expert_ < experts_; ++expert_) {
+            const int row = begin_[expert_], end = begin_[expert_ + 1];
+            const int rows = (end - row + kTileRows - 1) / kTileRows;
+            const int above = rows / 2 * columns_, pairs = above + rows % 2 * ((columns_ + 1) / 2);
+            if (pair < first_ + pairs) {
+                place(pair - first_, rows, above, rank, tile);
+                tile.expert = expert_, tile.row = row + tile.row * kTileRows, tile.row_end = end;
+                return true;
+            }
+            first_ += pairs;
+        }
+        return false;
+    }
+
+private:
+    __device__ void place(int pair, int rows, int above, int rank, Tile& tile) const {
+        tile.above = pair < above;
+        if (!tile.above) {
+            tile.row = rows - 1, tile.column_tile = 2 * (pair - above) + rank;
+            return;
+        }
+        const int group = pair / (kRowGroup * columns_), within = pair - group * kRowGroup * columns_;
+        const int high = min(kRowGroup, rows / 2 - group * kRowGroup);
+        tile.row = 2 * (group * kRowGroup + within % high) + rank, tile.column_tile = within / high;
+    }
+
+    const std::int32_t* begin_;
+    int experts_, columns_;
+    int expert_ = 0, first_ = 0;
+};
+
+#if MOEGRAD_SM90A
+
+using namespace hopper;
+
+struct Shared {
+    Address stages;
+
+    __device__ Address a(int stage) const { return stages + stage * kBytesStage; }
+    __device__ Address b(int stage) const { return stages + stage * kBytesStage + kBytesA; }
+    __device__ Address full(int stage) const { return stages + kStages * kBytesStage + 8 * stage; }
+    __device__ Address empty(int stage) const { return full(kStages + stage); }
+};
+
+/// Position in the ring of stages.
+struct Ring {
+    int stage = 0, phase = 0;
+    __device__ void next() {
+        if (++stage == kStages) stage = 0, phase ^= 1;
+    }
+};
+
+#endif  // MOEGRAD_SM90A
+
+}  // namespace moegrad::cuda::grouped

@@ -1,0 +1,37 @@
+#pragma once
+// In the place of cuda/support/device_language.cuh: the same two functions for the emulator.
+
+#include <cuda_runtime.h>
+
+#include <tuple>
+
+#include <moegrad/cuda/support/check.cuh>
+
+namespace moegrad::cuda {
+
+/// Filled with 0xFF before each block.
+template <class T>
+T* dynamic_shared() {
+    return reinterpret_cast<T*>(emulated::shared_memory());
+}
+
+template <class... Parameters, class... Arguments>
+void launch(const char* place, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
+            cudaStream_t, Arguments&&... arguments) {
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+    if (shared_bytes > 48 * 1024) allow_shared_memory(kernel, static_cast<int>(shared_bytes), place);
+    struct Call {
+        void (*kernel)(Parameters...);
+        std::tuple<Parameters...> parameters;
+    };
+    const Call call{kernel, {static_cast<Parameters>(arguments)...}};
+    emulated::run(
+        place, grid, block, shared_bytes,
+        [](const void* from) {
+            const Call& c = *static_cast<const Call*>(from);
+            std::apply(c.kernel, c.parameters);
+        },
+        &call);
+}
+
+}  // namespace moegrad::cuda

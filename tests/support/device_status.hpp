@@ -1,0 +1,24 @@
+#pragma once
+// What the kernels of a GPU complained about.
+
+#include <moegrad/core/device_memory.hpp>
+#include <moegrad/core/device_step.hpp>
+
+namespace moegrad::test {
+
+/// Since the last call; nothing in a program whose kernels came without a DeviceStep.
+inline DeviceStatus take_status() {
+    DeviceStatus status;
+    if (cuda_step().fetch_status == nullptr) return status;
+    cuda_step().fetch_status(&status);
+    cuda_memory().wait();
+    cuda_step().clear_status();
+    return status;
+}
+
+/// Whether there is a GPU, or the emulator, that can complain.
+inline bool device_reports() {
+    return has_cuda() && cuda_step().fetch_status != nullptr;
+}
+
+}  // namespace moegrad::test
