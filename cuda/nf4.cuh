@@ -13,9 +13,11 @@ struct Tables {
     float map[256], book[16];
 };
 
+/// nf4_maximum, whose product nvcc would narrow to float and fuse with the sum.
 __device__ __forceinline__ float maximum_at(const Tables& tables, const Nf4View& matrix, Index at) {
     const Index block = at / kNf4Block;
-    return nf4_maximum(tables.map[matrix.scale[block]], matrix.large[block / kNf4ScaleBlock], matrix.mean);
+    const float map = tables.map[matrix.scale[block]], large = matrix.large[block / kNf4ScaleBlock];
+    return __fadd_rn(__fmul_rn(map, large), matrix.mean);
 }
 __device__ __forceinline__ float value_at(const Tables& tables, const Nf4View& matrix, Index at) {
     const int both = matrix.code[at / 2];

@@ -36,11 +36,6 @@ inline CLI::Validator probability_above_zero() {
 }
 
 /// What every verb says of devices and number types that are not there.
-inline void require_cpu(const std::string& device) {
-    if (device == "cpu") return;
-    throw moegrad::Error{moegrad::ErrorCode::unsupported, "--device", "cpu", device,
-                         "this build has no CUDA kernels"};
-}
 inline void refuse_bfloat16(const std::string& dtype) {
     if (dtype != "bfloat16") return;
     throw moegrad::Error{moegrad::ErrorCode::unsupported, "--dtype", "float32 or float64 on the CPU",

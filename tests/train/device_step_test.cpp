@@ -12,7 +12,9 @@
 
 #include <limits>
 
-using namespace moegrad;
+// Tests of training are one translation unit: the names below are this file's.
+namespace moegrad::device_step_test {
+
 using namespace moegrad::test;
 using io_test::expect_error;
 
@@ -242,3 +244,5 @@ TEST_CASE("device step: ids that a GPU could not check are refused before they a
         for (Index n = 0; n < 3; ++n) bench.begin(n);
     });
 }
+
+}  // namespace moegrad::device_step_test

@@ -36,10 +36,6 @@ Var<Real> checkpoint(Tape& tape, const Var<Real>& x, Segment segment) {
                 throw Error{ErrorCode::unsupported, "checkpoint", "a segment that computes something",
                             "one that returns its input, on a GPU", "leave the checkpoint out"};
             }
-            if (!dy->tensor().on_host()) {
-                throw Error{ErrorCode::unsupported, "checkpoint", "a segment that computes something",
-                            "one that returns its input, on a GPU"};
-            }
             const View<const Real, 2> from = dy->tensor().matrix();
             const View<Real, 2> into = again.gradient()->target().tensor.matrix();
             for (Index t = 0; t < from.rows(); ++t) {

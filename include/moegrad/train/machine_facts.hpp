@@ -78,7 +78,8 @@ inline Json code_facts() {
     return code;
 }
 
-inline Json machine_facts(int threads) {
+/// on_gpu: a run on the CPU never asks the driver for anything.
+inline Json machine_facts(int threads, bool on_gpu) {
     utsname system{};
     ::uname(&system);
     Json environment = Json::object();
@@ -91,7 +92,7 @@ inline Json machine_facts(int threads) {
     machine.add("instructions", instruction_set());
     machine.add("cores", static_cast<std::int64_t>(std::thread::hardware_concurrency()));
     machine.add("threads", threads);
-    if (has_cuda()) machine.add("gpu", device_name());
+    if (on_gpu) machine.add("gpu", device_name());
     machine.add("kernel", format("{} {} {}", system.sysname, system.release, system.machine));
     machine.add("environment", std::move(environment));
     return machine;

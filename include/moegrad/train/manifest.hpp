@@ -165,7 +165,7 @@ private:
         head_.add("sealed", false);
         head_.add("identity", identity(start, config_sha256, std::move(resumes), started));
         head_.add("code", detail::code_facts());
-        head_.add("machine", detail::machine_facts(start.threads));
+        head_.add("machine", detail::machine_facts(start.threads, start.on_gpu));
         head_.add("inputs", detail::inputs_json(start.inputs));
         write_file_atomically(path_, write_json(head_, JsonStyle::indented));
     }

@@ -1,7 +1,8 @@
 #pragma once
 // run_pretraining: a model from nothing: `Decoder::initialize`, then full-parameter AdamW on the small world, written on
-// the fly, or on a text file. Step n sees the same samples however the run is cut into micro-batches or threads.
-// Writes to output.dir: model/ (a complete Hugging Face folder), config.toml, metrics.jsonl, checkpoints/ while it goes.
+// the fly, on a text file, or a mix. Step n sees the same samples however the run is cut into micro-batches or threads.
+// Writes to output.dir: model/ (a complete Hugging Face folder), config.toml, metrics.jsonl, results.json, checkpoints/
+// while it goes.
 
 #include <chrono>
 #include <filesystem>
@@ -10,10 +11,12 @@
 
 #include <moegrad/io/sha256.hpp>
 #include <moegrad/train/checkpoint.hpp>
+#include <moegrad/train/input_files.hpp>
 #include <moegrad/train/model_files.hpp>
 #include <moegrad/train/model_saver.hpp>
 #include <moegrad/train/pretrain_config.hpp>
 #include <moegrad/train/pretrain_data.hpp>
+#include <moegrad/train/pretrain_results.hpp>
 #include <moegrad/train/progress.hpp>
 #include <moegrad/train/run_checks.hpp>
 #include <moegrad/train/run_control.hpp>
@@ -21,13 +24,6 @@
 #include <moegrad/train/trainer.hpp>
 
 namespace moegrad {
-
-struct PretrainSummary {
-    std::map<std::string, double> nll;  // per held-out token, by domain; "text" for a text
-    Index tokens = 0, parameters = 0;
-    std::string model;         // folder
-    bool interrupted = false;  // stopped by RunControl::stop; a checkpoint was saved
-};
 
 /// Every base weight trains; routers of a mixture get the Switch load balance.
 template <class Real>
@@ -86,9 +82,9 @@ std::unique_ptr<Decoder<Real>> fresh_model(const PretrainConfig& config, const T
 
 /// The tokenizer's files beside the weights.
 inline void write_tokenizer_files(const PretrainConfig& config, const std::string& folder) {
-    if (config.text.empty()) return write_world_tokenizer(folder);
-    for (const char* file :
-         {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {
+    if (config.tokenizer.empty()) return write_world_tokenizer(folder);
+    for (const char* file : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+                             "special_tokens_map.json", "generation_config.json"}) {
         const std::string from = config.tokenizer + "/" + file;
         if (file_exists(from)) write_file_atomically(folder + "/" + file, MappedFile(from).text());
     }
@@ -100,15 +96,18 @@ inline std::string pretrain_identity(const PretrainConfig& config) {
     for (const auto& entry : pretrain_table().entries()) {
         const std::string_view key = entry.key;
         const bool cut = key == "train.micro_batch" && config.place() == Device::cpu;
-        const bool how = cut || key == "train.threads" || key == "train.graphs" || key == "output.dir" ||
-                         key.starts_with("log.") || key.starts_with("checkpoint.");
+        const bool how = cut || key == "train.threads" || key == "train.graphs" || key == "data.folder" ||
+                         key == "output.dir" || key.starts_with("log.") || key.starts_with("checkpoint.");
         if (!how) lines += format("{} = {}\n", key, pretrain_table().get(entry, config));
     }
     if (config.place() == Device::cuda) lines += format("gpu = {}\n", device_name());
-    if (!config.text.empty()) {
-        lines += format("text = {}\n", sha256_file(config.text));
-        lines += format("tokenizer = {}\n", sha256_file(config.tokenizer + "/tokenizer.json"));
+    if (!config.text.empty()) lines += format("text = {}\n", sha256_file(config.text));
+    for (const MixSource& source : parse_mix(config.mix)) {
+        for (const std::string& file : mix_files(source, config.folder))
+            lines += format("{} = {}\n", source.domain, sha256_once(file));
     }
+    if (!config.tokenizer.empty())
+        lines += format("tokenizer = {}\n", sha256_file(config.tokenizer + "/tokenizer.json"));
     return lines;
 }
 
@@ -163,6 +162,7 @@ public:
                    config_.stored == "bfloat16" ? StoredType::bf16 : StoredType::f32);
         write_tokenizer_files(config_, summary_.model);
         log.save();
+        write_pretrain_results(config_.output + "/results.json", summary_, data_, state_);
         if (config_.place() == Device::cuda) say_(device_use_text(trainer_.use()));
         return summary_;
     }
@@ -215,9 +215,17 @@ private:
         for (const auto& [domain, samples] : data_.heldout) {
             std::map<std::string, RoutingTotals> routers;
             summary_.nll[domain] = trainer_.evaluate(samples, &routers);
-            say_(format("{:<12} {}", domain,
-                        log.evaluation(state_.step, summary_.nll[domain], mean_load(routers))));
+            std::string line = log.evaluation(state_.step, summary_.nll[domain], mean_load(routers));
+            if (const auto bytes = data_.heldout_bytes.find(domain); bytes != data_.heldout_bytes.end()) {
+                const double bits = bits_per_byte(summary_.nll[domain], samples, bytes->second);
+                summary_.bits_per_byte[domain] = bits;
+                line += format("  {:.4f} bits per byte", bits);
+            }
+            say_(format("{:<12} {}", domain, line));
         }
+        if (!data_.mix) return;
+        summary_.use = data_.mix->use(state_.step);
+        for (const MixUse& use : summary_.use) say_(mix_use_text(use));
     }
 
     void save(RunLog& log) {

@@ -19,6 +19,7 @@ struct PretrainConfig {
     bool tied = false;
     double rope_theta = 1e4, initializer_range = 0.06, embedding_range = 0.2;
     std::string text, tokenizer;  // empty: the small world and its tokenizer
+    std::string mix, folder;      // sources of data/mix.hpp, and where their files are
     double holdout = 0.05;        // of a text
     Index max_length = 80;
     WorldOptions world{};
@@ -89,8 +90,12 @@ inline const ConfigTable<PretrainConfig>& pretrain_table() {
             {"model.embedding_range", "the same of the embedding, where it is not tied",
              [](C& c) { return &c.embedding_range; }},
             {"data.text", "text file to train on; empty: the small world", [](C& c) { return &c.text; }},
+            {"data.mix", "instead: sources, each a domain, its share, and files, or none for the small world",
+             [](C& c) { return &c.mix; }},
+            {"data.folder", "where the files of data.mix are", [](C& c) { return &c.folder; }},
             {"data.tokenizer", "folder of the text's tokenizer.json", [](C& c) { return &c.tokenizer; }},
-            {"data.holdout", "share of the text's end kept for evaluation", [](C& c) { return &c.holdout; }},
+            {"data.holdout", "share kept for evaluation: of the text's end; of every file of a mix",
+             [](C& c) { return &c.holdout; }},
             {"data.max_length", "tokens per sample", [](C& c) { return &c.max_length; }},
             {"world.seed", "of the small world", [](C& c) { return &c.world.seed; }},
             {"world.people", "people, twelve facts each", [](C& c) { return &c.world.people; }},

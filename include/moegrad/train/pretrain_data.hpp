@@ -1,8 +1,10 @@
 #pragma once
-// What a pretraining run reads: documents of the small world, written on the fly, or a text file; and what is held out.
+// What a pretraining run reads: documents of the small world, written on the fly, a text file, or a mix of both; and what is
+// held out.
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,7 @@
 #include <moegrad/data/world_tokenizer.hpp>
 #include <moegrad/io/tokenizer_json.hpp>
 #include <moegrad/train/pretrain_config.hpp>
+#include <moegrad/train/pretrain_mix.hpp>
 
 namespace moegrad {
 
@@ -74,15 +77,30 @@ inline std::map<std::string, Dataset> world_heldout(const World& source, const T
 
 namespace detail {
 
-/// Where a run's samples come from: the small world, or a text.
+/// Where a run's samples come from: the small world, a text, or a mix.
 struct PretrainData {
     World world;
     Tokenizer tokenizer;
     Dataset text;  // empty: the small world
     std::map<std::string, Dataset> heldout;
+    std::map<std::string, Index> heldout_bytes = {};  // of a mix
+    std::shared_ptr<PretrainMix> mix = nullptr;
 };
 
+inline PretrainData load_pretrain_mix(const PretrainConfig& config) {
+    if (!config.text.empty() || config.tokenizer.empty()) {
+        throw Error{ErrorCode::config, "data.mix", "data.tokenizer, and no data.text",
+                    config.tokenizer.empty() ? "no tokenizer" : "a text"};
+    }
+    PretrainData data{World(config.world), load_tokenizer(config.tokenizer), {}, {}};
+    data.mix = std::make_shared<PretrainMix>(config, data.world, data.tokenizer);
+    data.heldout = data.mix->heldout();
+    data.heldout_bytes = data.mix->heldout_bytes();
+    return data;
+}
+
 inline PretrainData load_pretrain_data(const PretrainConfig& config) {
+    if (!config.mix.empty()) return load_pretrain_mix(config);
     if (config.text.empty() != config.tokenizer.empty()) {
         throw Error{ErrorCode::config, "data.text and data.tokenizer", "both, or neither for the small world",
                     "one of them"};
@@ -119,6 +137,10 @@ public:
           stream_(data.world, data.tokenizer, config.max_length),
           order_(std::max<Index>(1, static_cast<Index>(data.text.size())), config.batch, config.seed) {
         for (Index i = 0; i < batch_; ++i) picks_.push_back(static_cast<std::int32_t>(i));
+        if (data.mix) {
+            ahead_ = std::make_unique<StepPrefetch>([mix = data.mix](Index n) { return mix->step(n); },
+                                                    config.steps);
+        }
     }
     /// Of step n; steps are asked for one after another.
     const Dataset& at(Index n) {
@@ -126,13 +148,14 @@ public:
             picks_ = order_.step(n);
             return data_.text;
         }
+        if (ahead_) return fresh_ = ahead_->take(n);
         fresh_.clear();
         for (Index i = 0; i < batch_; ++i) fresh_.push_back(stream_.next());
         return fresh_;
     }
     const std::vector<std::int32_t>& picks() const { return picks_; }
-    /// Where the stream of documents stands; 0 for a text, whose order is a function of the step.
-    Index position() const { return data_.text.empty() ? stream_.position() : 0; }
+    /// Where the stream of documents stands; 0 for a text or a mix, whose order is a function of the step.
+    Index position() const { return data_.text.empty() && !ahead_ ? stream_.position() : 0; }
     void seek(Index position) { stream_.seek(position); }
 
 private:
@@ -142,6 +165,7 @@ private:
     SampleOrder order_;
     Dataset fresh_;
     std::vector<std::int32_t> picks_;
+    std::unique_ptr<StepPrefetch> ahead_;  // of a mix
 };
 
 }  // namespace detail

@@ -1,0 +1,61 @@
+#pragma once
+// The experts of one layer with LoRA of rank R on both stacks, random weights; and their forward and backward as a model
+// runs them.
+
+#include <moegrad/ops/combine.hpp>
+#include <moegrad/ops/dispatch.hpp>
+#include <moegrad/ops/expert_swiglu.hpp>
+
+#include <support/values.hpp>
+
+namespace moegrad::bench {
+
+struct LayerShape {
+    Index T = 8192, D = 4096, F = 14336, E = 8, R = 8;
+};
+
+template <class Real>
+struct ExpertLayer {
+    ExpertLayer(const LayerShape& s, Device device)
+        : shape(s),
+          up(normal<Real>({s.E, 2 * s.F, s.D}, 11, 1 / std::sqrt(static_cast<double>(s.D)), device)),
+          down(normal<Real>({s.E, s.D, s.F}, 12, 1 / std::sqrt(static_cast<double>(s.F)), device)),
+          up_lora(adapter(2 * s.F, s.D, device)),
+          down_lora(adapter(s.D, s.F, device)),
+          x(normal<Real>({s.T, s.D}, 13, 1, device)),
+          dy(normal<Real>({s.T, s.D}, 14, 1, device)) {}
+
+    /// dispatch, experts, combine and all their gradients. expert, weight [T, K].
+    void forward_and_backward(Context& context, const Tensor<std::int32_t>& expert,
+                              const Tensor<Wide<Real>>& weight) const {
+        for (const auto* lora : {&up_lora, &down_lora}) {
+            lora->A.gradient()->forget();
+            lora->B.gradient()->forget();
+        }
+        Tape tape(context);
+        const DispatchPlan plan = dispatch(tape, expert, shape.E);
+        const auto h = expert_swiglu<Real>(tape, tape.input(x), {Weight<Real>(up), &up_lora},
+                                           {Weight<Real>(down), &down_lora}, plan);
+        const auto y = combine<Real>(tape, h, tape.input(weight), plan);
+        y.gradient()->adopt(dy);
+        tape.backward();
+    }
+
+    LayerShape shape;
+    Tensor<Real> up, down;
+    LoraStack<Real> up_lora, down_lora;
+    Tensor<Real> x, dy;
+
+private:
+    static Weight<Real> learning(const Shape& shape, double deviation, Device device) {
+        return Weight<Real>(normal<Real>(shape, 15, deviation, device),
+                            std::make_shared<Gradient<Wide<Real>>>(Tensor<Wide<Real>>::zeros(shape, device)));
+    }
+    LoraStack<Real> adapter(Index O, Index D, Device device) const {
+        const double deviation = 1 / std::sqrt(static_cast<double>(D));
+        return {learning({shape.E, shape.R, D}, deviation, device),
+                learning({shape.E, O, shape.R}, 0.02, device), 2};
+    }
+};
+
+}  // namespace moegrad::bench
