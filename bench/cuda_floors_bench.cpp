@@ -68,10 +68,9 @@ void measure(const Options& options, Device device, std::vector<Job> jobs, const
     std::fflush(stdout);
 }
 
-template <class Real>
-std::vector<Job> row_jobs(const RowJobs<Real>& rows, const UpdateJob& update, const std::string& group) {
-    std::vector<Job> jobs = rows.jobs(group);
-    if (std::is_same_v<Real, float>) jobs.push_back(update.job(group));
+std::vector<Job> float_jobs(const RowJobs<float>& rows, const FloatJobs& others) {
+    std::vector<Job> jobs = rows.jobs("float32");
+    for (Job& job : others.jobs("float32")) jobs.push_back(std::move(job));
     return jobs;
 }
 
@@ -87,11 +86,9 @@ void run(const Options& options) {
     if (options.wants("rows")) {
         const RowShape shape =
             tiny ? RowShape{64, 64, 96, 100, 16} : RowShape{16384, 4096, 14336, 32000, 128};
-        const UpdateJob update(context, tiny ? 5000 : Index{1} << 26);
-        go(row_jobs(RowJobs<float>(context, shape), update, "float32"));
-        if constexpr (!std::is_same_v<Real, float>) {
-            go(row_jobs(RowJobs<Real>(context, shape), update, "bfloat16"));
-        }
+        const FloatJobs others(context, tiny ? 8192 : Index{1} << 26);
+        go(float_jobs(RowJobs<float>(context, shape), others));
+        if constexpr (!std::is_same_v<Real, float>) go(RowJobs<Real>(context, shape).jobs("bfloat16"));
     }
     if (options.wants("experts")) {
         const LayerShape shape = tiny ? LayerShape{64, 32, 48, 4, 4} : LayerShape{};

@@ -1,6 +1,6 @@
 // Training steps on demand, for bench/peers/moe_step.py: loads DIR/model, DIR/adapter and DIR/tokens.safetensors, then for
 // every line on its input, a number n, takes n optimiser steps as `train` does and prints their losses and seconds.
-//   step_bench DIR [--device cpu|cuda] [--dtype float32|bfloat16] [--steps N]
+//   step_bench DIR [--device cpu|cuda] [--dtype float32|bfloat16] [--rate LR] [--steps N]
 // With --steps it takes that many steps by itself.
 
 #include <moegrad/io/safetensors.hpp>
@@ -23,12 +23,12 @@ namespace {
 using namespace moegrad;
 
 constexpr Index kSequences = 8;
-constexpr double kRate = 1e-3;
 
 struct Options {
     std::string folder;
     Device device = Device::cpu;
     bool bfloat16 = false;
+    double rate = 1e-3;
     int steps = 0;
 };
 
@@ -65,14 +65,15 @@ void say(fmt::format_string<Values...> text, Values&&... values) {
 template <class Real>
 class Steps {
 public:
-    Steps(Trainer<Real>& trainer, const Dataset& data) : trainer_(trainer), data_(data) {}
+    Steps(Trainer<Real>& trainer, const Dataset& data, double rate)
+        : trainer_(trainer), data_(data), rate_(rate) {}
 
     /// Begun ahead of their results, as far as the trainer lets them.
     std::vector<double> take(int count) {
         std::vector<double> losses;
         for (int i = 0; i < count; ++i) {
             if (trainer_.in_flight() == trainer_.depth()) finish(losses);
-            trainer_.begin_step(data_, {next_batch()}, kRate);
+            trainer_.begin_step(data_, {next_batch()}, rate_);
         }
         while (trainer_.in_flight() > 0) finish(losses);
         return losses;
@@ -89,6 +90,7 @@ private:
 
     Trainer<Real>& trainer_;
     const Dataset& data_;
+    double rate_;
     Index step_ = 0;
 };
 
@@ -126,7 +128,7 @@ void run(const Options& options) {
     Index trainable = 0;
     for (const auto* parameter : trainer.parameters()) trainable += parameter->size();
     say("{{\"trainable\": {}}}\n", trainable);
-    Steps<Real> steps(trainer, data);
+    Steps<Real> steps(trainer, data, options.rate);
     int left = options.steps;
     while (const int count = options.steps > 0 ? std::min(left--, 1) : next_number()) {
         const auto begin = Clock::now();
@@ -148,6 +150,7 @@ Options parse(int argc, char** argv) {
         const std::string_view flag = argv[i], value = argv[i + 1];
         if (flag == "--device") options.device = value == "cuda" ? Device::cuda : Device::cpu;
         if (flag == "--dtype") options.bfloat16 = value == "bfloat16";
+        if (flag == "--rate") options.rate = std::atof(argv[i + 1]);
         if (flag == "--steps") options.steps = std::atoi(argv[i + 1]);
     }
     return options;
@@ -158,7 +161,7 @@ Options parse(int argc, char** argv) {
 int main(int argc, char** argv) {
     if (argc < 2) {
         fmt::print(stderr,
-                   "step_bench DIR [--device cpu|cuda] [--dtype float32|bfloat16] [--steps N]\n"
+                   "step_bench DIR [--device cpu|cuda] [--dtype float32|bfloat16] [--rate LR] [--steps N]\n"
                    "DIR as bench/peers/moe_step.py makes it\n");
         return 2;
     }

@@ -6,6 +6,9 @@ foreach(source IN LISTS moegrad_benches)
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/bench")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bench")
 endforeach()
+if(TARGET moegrad::cuda)
+  target_compile_definitions(step_bench PRIVATE MOEGRAD_HAVE_CUDA=1)  # bf16 models
+endif()
 
 # The peers of gemm_bench use every instruction of this machine; OpenBLAS only where it is installed.
 if(TARGET gemm_bench)

@@ -25,3 +25,5 @@ moegrad_text_library(UTF8PROC utf8proc.h utf8proc
   "no tokenizers that normalise text (Qwen, OLMoE)" libutf8proc-dev)
 moegrad_text_library(SENTENCEPIECE sentencepiece_processor.h sentencepiece
   "no tokenizer.model files, tokenizer.json only" libsentencepiece-dev)
+moegrad_text_library(SENTENCEPIECE_TRAIN sentencepiece_trainer.h sentencepiece_train
+  "no training of tokenizers" libsentencepiece-dev)

@@ -56,13 +56,13 @@ void backward(Stream stream, View<const Real, 2> q, View<const Real, 2> k, View<
     prepare(on, y, dy, lse, p.rows, p.q.head, p.prepared);
     with_shape(head, [&]<class Shape>(std::type_identity<Shape>) {
         const Index T = q.extent(0);
-        if (dk.wanted || dv.wanted) {
-            launch("attention: dk, dv", key_plain<Shape, Real>, tiles(T, Shape::kTile, options.kv_heads),
-                   kTileThreads, Shape::kBytes, on, p, dk, dv);
-        }
         if (dq.wanted) {
             launch("attention: dq", query_plain<Shape, Real>, tiles(T, Shape::kTile, H), kTileThreads,
                    Shape::kBytes, on, p, dq);
+        }
+        if (dk.wanted || dv.wanted) {
+            launch("attention: dk, dv", key_plain<Shape, Real>, tiles(T, Shape::kTile, options.kv_heads),
+                   kTileThreads, Shape::kBytes, on, p, dk, dv);
         }
     });
 }

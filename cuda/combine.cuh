@@ -101,17 +101,29 @@ void backward_slots(Stream stream, View<const Real, 2> h, View<const Wide<Real>,
     backward_slots_by<Element<Real>>(stream, h, weight, slot_row, dy, dh, write_rows, dweight, write_weight);
 }
 
-template <class Real>
-void backward_passthrough(Stream stream, View<const Real, 2> x, View<const Real, 2> dy,
-                          View<Wide<Real>, 1> dpassthrough, Write write) {
+template <class Piece, class Real>
+void backward_passthrough_by(Stream stream, View<const Real, 2> x, View<const Real, 2> dy,
+                             View<float, 1> dpassthrough, Write write) {
     const Index D = dy.extent(1);
     warps("combine: passthrough's gradient", cuda_stream(stream), dy.extent(0),
           [=] __device__(Index t, int lane) {
               float dot = 0;
-              for (Index d = lane; d < D; d += kWarp) dot = fmaf(wide(dy(t, d)), wide(x(t, d)), dot);
+              for (Index d = lane * Piece::kSize; d < D; d += kWarp * Piece::kSize) {
+                  const auto piece = Piece::load(dy.row(t) + d), other = Piece::load(x.row(t) + d);
+#pragma unroll
+                  for (int i = 0; i < Piece::kSize; ++i) dot = fmaf(piece.value[i], other.value[i], dot);
+              }
               dot = warp_sum(dot);
               if (lane == 0) put(dpassthrough(t), dot, write);
           });
+}
+
+template <class Real>
+void backward_passthrough(Stream stream, View<const Real, 2> x, View<const Real, 2> dy,
+                          View<Wide<Real>, 1> dpassthrough, Write write) {
+    if (aligned(x) && aligned(dy))
+        return backward_passthrough_by<Pack<Real>>(stream, x, dy, dpassthrough, write);
+    backward_passthrough_by<Element<Real>>(stream, x, dy, dpassthrough, write);
 }
 
 template <class Real>

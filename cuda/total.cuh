@@ -14,28 +14,32 @@ constexpr int kSumThreads = 1024;
 /// into[b] = sum of the values [b length, (b + 1) length)
 template <class Number>
 __global__ void __launch_bounds__(kSumThreads)
-    sum_kernel(View<const Number, 1> value, Index length, View<double, 1> into, Write write) {
+    sum_kernel(View<const Number, 1> value, View<const std::uint8_t, 1> valid, Index length,
+               View<double, 1> into, Write write) {
+    const bool all = valid.size() == 0;
     const Index begin = blockIdx.x * length, end = min(value.extent(0), begin + length);
     double sum = 0;
-    for (Index i = begin + threadIdx.x; i < end; i += kSumThreads) sum += static_cast<double>(value(i));
+    for (Index i = begin + threadIdx.x; i < end; i += kSumThreads)
+        if (all || valid(i) != 0) sum += static_cast<double>(value(i));
     sum = block_sum(sum);
     if (threadIdx.x > 0) return;
     into(blockIdx.x) = write == Write::overwrite ? sum : into(blockIdx.x) + sum;
 }
 
 template <class Number>
-void sum_blocks(cudaStream_t stream, View<const Number, 1> value, Index blocks, Index length,
-                View<double, 1> into, Write write) {
+void sum_blocks(cudaStream_t stream, View<const Number, 1> value, View<const std::uint8_t, 1> valid,
+                Index blocks, Index length, View<double, 1> into, Write write) {
     launch("total", sum_kernel<Number>, dim3(static_cast<unsigned>(blocks)), dim3(kSumThreads), 0, stream,
-           value, length, into, write);
+           value, valid, length, into, write);
 }
 
 template <class Real>
-void sum(Stream stream, View<const Real, 1> value, View<double, 1> part, View<double, 1> into, Write write) {
+void sum(Stream stream, View<const Real, 1> value, View<const std::uint8_t, 1> valid, View<double, 1> part,
+         View<double, 1> into, Write write) {
     const Index blocks = part.extent(0);
-    if (blocks <= 1) return sum_blocks(cuda_stream(stream), value, 1, value.extent(0), into, write);
-    sum_blocks(cuda_stream(stream), value, blocks, kTotalBlock, part, Write::overwrite);
-    sum_blocks<double>(cuda_stream(stream), part, 1, blocks, into, write);
+    if (blocks <= 1) return sum_blocks(cuda_stream(stream), value, valid, 1, value.extent(0), into, write);
+    sum_blocks(cuda_stream(stream), value, valid, blocks, kTotalBlock, part, Write::overwrite);
+    sum_blocks<double>(cuda_stream(stream), part, {}, 1, blocks, into, write);
 }
 
 template <class Real>

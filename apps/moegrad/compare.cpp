@@ -2,6 +2,7 @@
 
 #include "compare_toml.hpp"
 #include "compare_verb.hpp"
+#include "run_flags.hpp"
 #include "verbs.hpp"
 
 using namespace moegrad;
@@ -32,6 +33,7 @@ void add_compare(CLI::App& app) {
         spec.output = flags->out.empty() ? "runs/" + spec.name : flags->out;
         spec.threads = flags->threads;
         if (!flags->device.empty()) spec.base.device = flags->device == "cuda" ? Device::cuda : Device::cpu;
+        settle_number(spec.base);
         compare_and_print(spec);
     });
 }

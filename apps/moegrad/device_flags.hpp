@@ -1,5 +1,5 @@
 #pragma once
-// --device and --dtype of the verbs that compute a model: which flags go together, and the number type they come to.
+// --device, --dtype and --quantise of the verbs that compute a model: which flags go together, and the number type they come to.
 
 #include <fmt/core.h>
 
@@ -8,6 +8,7 @@
 
 #include <moegrad/core/bf16.hpp>
 #include <moegrad/core/device_memory.hpp>
+#include <moegrad/core/nf4.hpp>
 #include <moegrad/io/model_config_json.hpp>
 
 #include "verbs.hpp"
@@ -18,6 +19,9 @@ struct DeviceFlags {
     std::string device = "cpu";
     std::string dtype;  // empty: float32; on a GPU the type that the checkpoint is stored in
 
+    std::string quantise = "none";
+
+    Quantisation quantisation() const { return quantise == "nf4" ? Quantisation::nf4 : Quantisation::none; }
     Device place() const { return device == "cuda" ? Device::cuda : Device::cpu; }
 };
 
@@ -26,6 +30,18 @@ inline void add_device_flags(CLI::App* verb, DeviceFlags& flags) {
     verb->add_option("--dtype", flags.dtype,
                      "float32 or float64 on the CPU [float32]; float32 or bfloat16 on a GPU [as stored]")
         ->check(CLI::IsMember({"float32", "float64", "bfloat16"}));
+    verb->add_option("--quantise", flags.quantise,
+                     "nf4: weights of attention, feed-forward and experts in four bits [none]")
+        ->check(CLI::IsMember({"none", "nf4"}));
+}
+
+/// The type that a GPU computes a checkpoint in when nobody says another. Says on stderr which.
+inline Number stored_number(const std::string& model) {
+    const bool stored = load_model_config(model).dtype == "bfloat16";
+    fmt::print(stderr, "{}: {}, --dtype {} changes it\n", stored ? "bfloat16" : "float32",
+               stored ? "as the checkpoint is stored" : "the checkpoint is not stored in bfloat16",
+               stored ? "float32" : "bfloat16");
+    return stored ? Number::bfloat16 : Number::float32;
 }
 
 /// Throws where a program, a device and a number type do not go together. Says on stderr what it chose itself.
@@ -40,11 +56,7 @@ inline Number number_for(const DeviceFlags& flags, const std::string& model) {
                     "--device cpu computes in float64"};
     }
     if (!flags.dtype.empty()) return flags.dtype == "bfloat16" ? Number::bfloat16 : Number::float32;
-    const bool stored = load_model_config(model).dtype == "bfloat16";
-    fmt::print(stderr, "{}: {}, --dtype {} changes it\n", stored ? "bfloat16" : "float32",
-               stored ? "as the checkpoint is stored" : "the checkpoint is not stored in bfloat16",
-               stored ? "float32" : "bfloat16");
-    return stored ? Number::bfloat16 : Number::float32;
+    return stored_number(model);
 }
 
 /// run.template operator()<Real>(). bf16 models are in programs with CUDA kernels only.

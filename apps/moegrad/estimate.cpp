@@ -24,7 +24,8 @@ void add_estimate(CLI::App& app) {
     verb->add_option("--config", *file, "TOML file with the keys below")->check(CLI::ExistingFile);
     const auto flags = add_run_flags(*verb);
     verb->callback([=] {
-        const RunConfig config = run_config({}, *file, *flags);
+        RunConfig config = run_config({}, *file, *flags);
+        settle_number(config);
         fmt::print("{}", estimate_text(estimate_of(config)));
     });
 }

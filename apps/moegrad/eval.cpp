@@ -80,7 +80,7 @@ struct Evaluator {
 
     explicit Evaluator(const EvalFlags& flags_)
         : flags(flags_),
-          model(load_model<Real>(flags_.model, flags_.device.place())),
+          model(load_model<Real>(flags_.model, flags_.device.place(), flags_.device.quantisation())),
           tokenizer(load_tokenizer(flags_.model)),
           context({.device = flags_.device.place(), .threads = flags_.threads}) {
         if (flags.adapter.empty()) return;

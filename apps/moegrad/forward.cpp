@@ -26,6 +26,7 @@ void add_forward(CLI::App& app) {
     verb->callback([=] {
         const Number number = number_for(*flags, probe->model);
         probe->device = flags->place();
+        probe->quantise = flags->quantisation();
         const double loss =
             with_number(number, [&]<class Real>() { return run_forward_probe<Real>(*probe); });
         fmt::print("loss {:.6f}  -> {}\n", loss, probe->out);

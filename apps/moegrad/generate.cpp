@@ -29,7 +29,7 @@ struct GenerateFlags {
 template <class Real>
 void run_generate(const GenerateFlags& flags) {
     const Device device = flags.device.place();
-    auto model = load_model<Real>(flags.model, device);
+    auto model = load_model<Real>(flags.model, device, flags.device.quantisation());
     if (!flags.adapter.empty()) load_adapter(*model, flags.adapter, flags.reading);
     move_to(*model, device);
     const Tokenizer tokenizer = load_tokenizer(flags.model);

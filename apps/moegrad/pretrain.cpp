@@ -15,6 +15,14 @@ using namespace moegrad;
 
 namespace {
 
+/// The number type that nobody gave: float32, on a GPU that of the checkpoint to be written.
+void settle_number(PretrainConfig& config) {
+    if (!config.dtype.empty()) return;
+    config.dtype = config.place() == Device::cuda ? config.stored : "float32";
+    if (config.place() == Device::cpu) return;
+    fmt::print(stderr, "{}: as the checkpoint will be stored, --dtype changes it\n", config.dtype);
+}
+
 void add_pretrain(CLI::App& app) {
     auto config = std::make_shared<PretrainConfig>();
     auto file = std::make_shared<std::string>();
@@ -43,6 +51,7 @@ void add_pretrain(CLI::App& app) {
             ->type_name("");
     }
     verb->callback([=] {
+        config->dtype.clear();  // until a key gives it
         if (!file->empty()) read_toml_config(*config, *file);
         const auto apply_flags = [&] {
             for (const auto& [key, value] : *flags) set_config(*config, key, value, "--" + key);
@@ -52,6 +61,7 @@ void add_pretrain(CLI::App& app) {
             read_toml_config(*config, config->output + "/config.toml");
             apply_flags();
         }
+        settle_number(*config);
         const StopSignal signal;
         const auto say = [](const std::string& line) {
             fmt::print("{}\n", line);

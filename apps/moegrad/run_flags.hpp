@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "device_flags.hpp"
 #include "toml_config.hpp"
 #include "verbs.hpp"
 
@@ -21,20 +22,12 @@ using RunFlags = std::vector<std::pair<std::string, std::string>>;
 inline std::shared_ptr<RunFlags> add_run_flags(CLI::App& verb) {
     auto flags = std::make_shared<RunFlags>();
     const RunConfig usual;
-    const std::map<std::string, std::string> shorter{{"model.path", ",--model"},
-                                                     {"data.train", ",--data"},
-                                                     {"adapter.method", ",--method"},
-                                                     {"data.eval", ",--eval-data"},
-                                                     {"data.template", ",--template"},
-                                                     {"data.format", ",--format"},
-                                                     {"train.steps", ",--steps"},
-                                                     {"train.batch", ",--batch"},
-                                                     {"train.threads", ",--threads"},
-                                                     {"train.device", ",--device"},
-                                                     {"train.seed", ",--seed"},
-                                                     {"optim.lr", ",--lr"},
-                                                     {"output.dir", ",--out"},
-                                                     {"model.dtype", ",--dtype"}};
+    const std::map<std::string, std::string> shorter{
+        {"model.path", ",--model"},    {"data.train", ",--data"},        {"adapter.method", ",--method"},
+        {"data.eval", ",--eval-data"}, {"data.template", ",--template"}, {"data.format", ",--format"},
+        {"train.steps", ",--steps"},   {"train.batch", ",--batch"},      {"train.threads", ",--threads"},
+        {"train.device", ",--device"}, {"train.seed", ",--seed"},        {"optim.lr", ",--lr"},
+        {"output.dir", ",--out"},      {"model.dtype", ",--dtype"},      {"model.quantise", ",--quantise"}};
     for (const auto& field : config_fields()) {
         const std::string key = field.key;
         const auto alias = shorter.find(key);
@@ -49,6 +42,13 @@ inline std::shared_ptr<RunFlags> add_run_flags(CLI::App& verb) {
             ->type_name("");
     }
     return flags;
+}
+
+/// The number type that nobody gave: on a GPU as the checkpoint is stored. The settings of the run then hold it.
+inline void settle_number(RunConfig& config) {
+    if (config.dtype_given || config.device != Device::cuda || config.model.empty()) return;
+    config.dtype = stored_number(config.model);
+    config.dtype_given = true;
 }
 
 /// `config`, then what the TOML file says, when there is one, then the flags.

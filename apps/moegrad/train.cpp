@@ -50,6 +50,7 @@ void add_train(CLI::App& app) {
     verb->callback([=] {
         RunConfig config = run_config({}, *file, *flags);
         if (*resume) config = resumed_config(config.output, *file, *flags);
+        settle_number(config);
         const auto summary = train(config, *resume, *replace);
         if (summary.interrupted) {
             fmt::print("stopped; this goes on:\n  {} train --resume --out {}\n", program_name(),

@@ -9,7 +9,10 @@
 #include <moegrad/ops/embedding.hpp>
 #include <moegrad/ops/rms_norm.hpp>
 #include <moegrad/ops/rope.hpp>
+#include <moegrad/ops/seed.hpp>
 #include <moegrad/ops/swiglu.hpp>
+#include <moegrad/ops/total.hpp>
+#include <moegrad/ops/zero_block.hpp>
 
 #include <support/turns.hpp>
 #include <support/values.hpp>
@@ -127,28 +130,51 @@ private:
     Tensor<std::int32_t> id_, position_;
 };
 
-/// The update of n weights in float with a copy in bf16: 34 bytes each (w, m, v read and written, g read and zeroed).
-class UpdateJob {
+/// Of n numbers, a multiple of 4096: the update of as many weights, with a copy in bf16; what is float alone, and the casts of a GPU.
+class FloatJobs {
 public:
-    UpdateJob(Context& context, Index n) : context_(context) {
-        const Device device = context.device();
-        for (auto* x : {&w_, &g_, &m_}) *x = normal<float>({n}, 8, 1, device);
-        v_ = Tensor<float>::zeros({n}, device);
-        copy_ = Tensor<bf16>::zeros({n}, device);
-        list_ = AdamWList<float>({AdamWItem<float>(GradientUses<float>{g_}, w_, m_, v_, {}, copy_)}, device);
+    FloatJobs(Context& context, Index n) : stream_(context.stream()), device_(context.device()) {
+        const Shape rows{n / 4096, 4096};
+        for (auto* x : {&w_, &g_, &m_}) *x = normal<float>(rows, 8, 1, device_);
+        v_ = Tensor<float>::zeros(rows, device_);
+        copy_ = Tensor<bf16>::zeros(rows, device_);
+        list_ = AdamWList<float>({AdamWItem<float>(GradientUses<float>{g_}, w_, m_, v_, {}, copy_)}, device_);
+        sum_ = Tensor<double>::zeros({1}, device_);
         context.scalars().learning_rate = 1e-4;
     }
-    Job job(const std::string& group) const {
-        return {group, "adamw", 0, 34.0 * static_cast<double>(w_.size()), Against::copy, 0.4, [this] {
-                    adamw_slot.get<float>(context_.device())
-                        .update_all(context_.stream(), list_.table(), AfterUpdate::zero_gradients);
-                }};
+
+    std::vector<Job> jobs(const std::string& group) const {
+        std::vector<Job> all;
+        const auto put = [&](const char* what, double bytes_each, std::function<void()> run) {
+            const double bytes = bytes_each * static_cast<double>(w_.size());
+            all.push_back({group, what, 0, bytes, Against::copy, 0.4, std::move(run)});
+        };
+        // w, m, v read and written, g read and zeroed, the copy written.
+        put("adamw", 34, [this] {
+            adamw_slot.get<float>(device_).update_all(stream_, list_.table(), AfterUpdate::zero_gradients);
+        });
+        put("total", 4, [this] { total<float>(stream_, m_.flat(), sum_.view<1>(), Write::overwrite); });
+        put("seed", 4, [this] { seed_slot.get<float>(device_).fill(stream_, 0, g_.flat()); });
+        put("zero_block", 4, [this] { zero_block(stream_, g_, {0, g_.rows(), 0, g_.columns()}); });
+        if (device_ == Device::cuda) add_casts(put);
+        return all;
     }
 
 private:
-    Context& context_;
+    template <class Put>
+    void add_casts(const Put& put) const {
+        const auto& cast = cast_slot.get<bf16>(device_);
+        put("cast, bfloat16 to float32", 6,
+            [this, &cast] { cast.widen(stream_, copy_.matrix(), g_.matrix(), Write::overwrite); });
+        put("cast, float32 to bfloat16", 6,
+            [this, &cast] { cast.narrow(stream_, w_.matrix(), copy_.matrix(), Write::overwrite); });
+    }
+
+    Stream stream_;
+    Device device_;
     Tensor<float> w_, g_, m_, v_;
     Tensor<bf16> copy_;
+    Tensor<double> sum_;
     AdamWList<float> list_;
 };
 

@@ -14,12 +14,10 @@ bool fits_hopper(const View<T, 2>& x) {
     return x.data == nullptr || aligned(x);
 }
 
-/// Whether Hopper's kernels take this call: the card and the code (not made by the driver from PTX of an
-/// older one: then Hopper's kernels are empty), the head, all matrices.
+/// Whether Hopper's kernels take this call: the card and the code, the head, all matrices.
 template <class... Views>
 bool fits_fast(const AttentionOptions& options, const Views&... views) {
-    const DeviceLimits& device = device_limits();
-    if (device.compute != 90 || device.code < 90) return false;
+    if (!device_limits().hopper) return false;
     return (options.head_dim == 64 || options.head_dim == 128) && (fits_hopper(views) && ...);
 }
 

@@ -1,6 +1,8 @@
 #pragma once
-// Backward of attention on Hopper: delta and lse in the order of the kernels, then dk and dv, then dq.
+// Backward of attention on Hopper: delta and lse in the order of the kernels, then dq, then dk and dv.
 //   delta[t] = <dy[t], y[t]>, y as it is stored
+// delta is added in another order than wgmma adds <dy, v>: where a row sees one key, their difference is a rounding of
+// that sum, not the exact 0 of the plain kernels.
 
 #include <moegrad/cuda/support/attention_sm90_key.cuh>
 #include <moegrad/cuda/support/attention_sm90_query.cuh>
@@ -48,6 +50,14 @@ void backward_hopper(cudaStream_t stream, const View<const bf16, 2>& q, const Vi
     p.heads = static_cast<int>(H), p.group = static_cast<int>(H / Hkv);
     p.scale = static_cast<float>(options.scale);
     prepare_hopper<Head>(stream, y, dy, lse, p.rows, p.prepared);
+    if (dq.wanted) {
+        using S = QueryShape<Head>;
+        p.q = tensor_map(q, kTile), p.dy = tensor_map(dy, kTile);
+        p.k = tensor_map(k, S::kKeys), p.v = tensor_map(v, S::kKeys);
+        p.out = dq.view.data, p.pitch = dq.view.pitch, p.write = dq.write;
+        launch("attention: dq", query_sm90<Head>, static_cast<unsigned>(tiles * H), kHopperThreads,
+               S::kShared, stream, p);
+    }
     if (dk.wanted || dv.wanted) {
         using S = KeyShape<Head>;
         p.q = tensor_map(q, S::kRows), p.dy = tensor_map(dy, S::kRows);
@@ -55,14 +65,6 @@ void backward_hopper(cudaStream_t stream, const View<const bf16, 2>& q, const Vi
         p.out = dk.wanted ? dk.view.data : nullptr, p.pitch = dk.view.pitch, p.write = dk.write;
         p.out2 = dv.wanted ? dv.view.data : nullptr, p.pitch2 = dv.view.pitch, p.write2 = dv.write;
         launch("attention: dk, dv", key_sm90<Head>, static_cast<unsigned>(tiles * Hkv), kHopperThreads,
-               S::kShared, stream, p);
-    }
-    if (dq.wanted) {
-        using S = QueryShape<Head>;
-        p.q = tensor_map(q, kTile), p.dy = tensor_map(dy, kTile);
-        p.k = tensor_map(k, S::kKeys), p.v = tensor_map(v, S::kKeys);
-        p.out = dq.view.data, p.pitch = dq.view.pitch, p.write = dq.write;
-        launch("attention: dq", query_sm90<Head>, static_cast<unsigned>(tiles * H), kHopperThreads,
                S::kShared, stream, p);
     }
 }

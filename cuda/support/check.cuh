@@ -11,9 +11,14 @@ namespace moegrad::cuda {
 /// `place` names the op and what it was doing.
 inline void check(cudaError_t status, const char* place) {
     if (status == cudaSuccess) return;
+    cudaGetLastError();  // forget it: the next launch must not report this one
+    const char* hint =
+        "run with CUDA_LAUNCH_BLOCKING=1 to see the kernel it comes from; moegrad doctor shows device and driver";
+    if (status == cudaErrorNoKernelImageForDevice)
+        hint = "built for other cards (90a alone, unless told otherwise); configure with "
+               "-DMOEGRAD_CUDA_ARCHITECTURES='90a-real;80-virtual'";
     throw Error{ErrorCode::state, place, "success of a CUDA call",
-                format("{} ({})", cudaGetErrorString(status), cudaGetErrorName(status)),
-                "run with CUDA_LAUNCH_BLOCKING=1 to see the kernel it comes from; moegrad doctor shows device and driver"};
+                format("{} ({})", cudaGetErrorString(status), cudaGetErrorName(status)), hint};
 }
 
 inline void launched(const char* place) {
@@ -24,12 +29,19 @@ struct DeviceLimits {
     int device = -1;
     int multiprocessors = 0;
     int compute = 0;  // 10 major + minor
-    int code = 0;     // what this program's kernels were compiled for: less than `compute` when the driver made them from
-                      // PTX, and then Hopper's kernels are empty
+    int code = 0;     // what this program's kernels were compiled for, as `compute`; it does not tell 90a from 90
+    bool hopper = false;  // whether Hopper's kernels run here; compiled for anything but 90a they are empty
 };
 
+inline constexpr int kProbeOfHopper = 256;
+
 namespace {
-__global__ void code_probe() {}
+/// The bound says what it was compiled for: nothing else of a kernel tells 90a from 90.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+__global__ void __launch_bounds__(kProbeOfHopper) code_probe() {}
+#else
+__global__ void __launch_bounds__(2 * kProbeOfHopper) code_probe() {}
+#endif
 
 /// Of the current device; read once.
 inline const DeviceLimits& device_limits() {
@@ -45,6 +57,7 @@ inline const DeviceLimits& device_limits() {
     cudaFuncAttributes attributes;
     check(cudaFuncGetAttributes(&attributes, code_probe), "device limits");
     limits.code = attributes.ptxVersion;
+    limits.hopper = limits.compute == 90 && attributes.maxThreadsPerBlock == kProbeOfHopper;
     limits.device = device;
     return limits;
 }

@@ -18,12 +18,13 @@ inline std::string gibibytes(std::size_t bytes) {
     return format("{:.1f} GiB", static_cast<double>(bytes) / (1 << 30));
 }
 
-/// "compiled for 9.0": of the kernels that run here; less than the card's where the driver made them from PTX.
+/// "compiled for 90a": of the kernels that run here.
 inline std::string code_text() {
     const DeviceLimits limits = device_limits();
-    const std::string code = format("compiled for {}.{}", limits.code / 10, limits.code % 10);
-    if (limits.code == limits.compute) return code;
-    return code + ", from PTX by the driver: the plain paths, without Hopper's instructions";
+    if (limits.hopper) return "compiled for 90a";
+    const std::string code = format("compiled for {}", limits.code);
+    if (limits.compute != 90) return code + ": the plain paths";
+    return code + " without wgmma: the plain paths; MOEGRAD_CUDA_ARCHITECTURES=90a-real has Hopper's";
 }
 
 }  // namespace detail

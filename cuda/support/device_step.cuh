@@ -24,7 +24,15 @@ inline bool begin_graph(const char* place) {
 inline void* end_graph(const char* place) {
     detail::StepBlock::get().capturing = recording = false;
     cudaGraph_t graph = nullptr;
-    check(cudaStreamEndCapture(stream(), &graph), place);
+    const cudaError_t ended = cudaStreamEndCapture(stream(), &graph);
+    if (const std::size_t blocks = release_given_back(); blocks > 0) {
+        if (graph != nullptr) cudaGraphDestroy(graph);
+        cudaGetLastError();
+        throw Error{ErrorCode::state, place, "memory that outlives the recorded step",
+                    format("{} blocks of GPU memory freed while it was recorded", blocks),
+                    "set train.graphs = false, or keep what the step reads"};
+    }
+    check(ended, place);
     cudaGraphExec_t run = nullptr;
     const cudaError_t status = cudaGraphInstantiate(&run, graph, 0);
     cudaGraphDestroy(graph);
@@ -39,6 +47,7 @@ inline void abandon_graph() {
     cudaStreamEndCapture(stream(), &graph);
     if (graph != nullptr) cudaGraphDestroy(graph);
     cudaGetLastError();
+    release_given_back();
 }
 
 inline void replay_graph(void* run, const StepScalars& scalars, const char* place) {

@@ -100,7 +100,9 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
         more_registers<224>();
         consume<MajorB, Gather, To>(p, shared, rank);
     }
-    // Neither block leaves while the other may still write into it.
+    // Neither block leaves while the other may still write into it. The barrier wants whole warps, and the
+    // leader of the loading one comes later than its other lanes.
+    __syncwarp();
     cluster_sync();
 #endif
 }
@@ -108,8 +110,7 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
 /// What the copy engine and 16-byte stores ask for.
 inline bool fits_hopper(const Operands<bf16>& x) {
     const bool second = !x.second() || (fits_tensor_map(x.a2) && fits_tensor_map(x.b2));
-    return device_limits().compute == 90 && device_limits().code == 90 && fits_tensor_map(x.a) &&
-           fits_tensor_map(x.b) && second;
+    return device_limits().hopper && fits_tensor_map(x.a) && fits_tensor_map(x.b) && second;
 }
 
 /// columns: of a tile list, F for the swiglu forms. distance: from the first half of a tile's columns to the second.

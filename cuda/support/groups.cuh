@@ -10,7 +10,7 @@
 //   }
 //   all_aligned(x, y) ? run<kPack<Real>>(stream, x, y) : run<1>(stream, x, y);
 
-#include <type_traits>
+#include <algorithm>
 
 #include <moegrad/cuda/support/rows.cuh>
 
@@ -119,7 +119,7 @@ void put_groups(const char* place, cudaStream_t stream, View<const From, 2> from
 template <class From, class To>
 void put_matrix(const char* place, cudaStream_t stream, View<const From, 2> from, View<To, 2> to,
                 Write write) {
-    constexpr int N = kPack < From >> kPack<To> ? kPack<From> : kPack<To>;
+    constexpr int N = std::max(kPack<From>, kPack<To>);
     all_aligned(from, to) && to.extent(1) % N == 0 ? put_groups<N>(place, stream, from, to, write)
                                                    : put_groups<1>(place, stream, from, to, write);
 }

@@ -15,8 +15,7 @@ namespace {
 /// Only Hopper's kernels are as fast as cuBLASLt.
 template <class Real, class... Views>
 bool one_contraction(const Views&... views) {
-    return sizeof(Real) == 2 && device_limits().compute == 90 && device_limits().code == 90 &&
-           (aligned(views) && ...);
+    return sizeof(Real) == 2 && device_limits().hopper && (aligned(views) && ...);
 }
 
 template <class Real>

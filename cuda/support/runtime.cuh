@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstring>
 #include <mutex>
+#include <utility>
+#include <vector>
 
 #include <moegrad/core/context.hpp>
 #include <moegrad/core/device_memory.hpp>
@@ -61,10 +63,21 @@ inline void* allocate(std::size_t bytes, const char* place) {
                 "moegrad estimate says what a run needs; a smaller micro-batch, checkpointing or NF4 weights need less"};
 }
 
+/// Blocks given back while a step is recorded: cudaFree would break the recording without naming itself.
+inline std::vector<void*> given_back_while_recording;
+
 /// cudaFree waits for the device, so blocks may go while kernels that read them run.
 inline void release(void* memory) {
+    if (recording) return given_back_while_recording.push_back(memory);
     ++runtime_counts.allocations;
-    cudaFree(memory);  // in destructors: nothing to throw
+    if (cudaFree(memory) != cudaSuccess) cudaGetLastError();  // in destructors: nothing to throw
+}
+
+/// After a recording: how many blocks it gave back.
+inline std::size_t release_given_back() {
+    const std::vector<void*> blocks = std::exchange(given_back_while_recording, {});
+    for (void* block : blocks) release(block);
+    return blocks.size();
 }
 
 /// Pinned memory that uploads pass through, so that the caller's block may go at once. A slot is written again only when
@@ -84,6 +97,7 @@ public:
             const std::size_t part = bytes - done < kSlot ? bytes - done : kSlot;
             const int slot = next_++ % kSlots;
             if (used_[slot] && cudaEventQuery(free_[slot]) != cudaSuccess) {
+                cudaGetLastError();  // not ready: the next launch must not report it
                 ++runtime_counts.synchronising;
                 check(cudaEventSynchronize(free_[slot]), "upload");
             }

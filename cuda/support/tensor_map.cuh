@@ -25,9 +25,14 @@ inline PFN_cuTensorMapEncodeTiled_v12000 tensor_map_encoder() {
     static const PFN_cuTensorMapEncodeTiled_v12000 encoder = [] {
         void* entry = nullptr;
         cudaDriverEntryPointQueryResult found;
+#if CUDART_VERSION >= 12050
         check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault,
                                                &found),
               "tensor_map");
+#else
+        check(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &found),
+              "tensor_map");
+#endif
         if (found != cudaDriverEntryPointSuccess) {
             throw Error{ErrorCode::unsupported, "tensor_map", "a driver with cuTensorMapEncodeTiled", "none",
                         ""};

@@ -52,6 +52,14 @@ TEST_CASE("parameter: one gradient buffer per use, lasting, shared by all tapes"
     CHECK(w.gradients()[0]->tensor().data()[1] == 4);
 }
 
+TEST_CASE("parameter: a move to where it lies already leaves gradients as they are") {
+    Parameter<float> w("w", {1, 2});
+    w.set_trainable(true);
+    const auto gradient = w.use().gradient();
+    w.move_to(Device::cpu);
+    CHECK(w.use().gradient() == gradient);
+}
+
 TEST_CASE("parameter: two uses in one pass have the gradient of the product rule") {
     // y = (x W^T) W^T with one square W: d/dW by central differences.
     Parameter<double> w("w", {3, 3});

@@ -1,8 +1,12 @@
 #pragma once
 // The runtime calls that moegrad makes: all is done when a call returns. No graphs.
+// An event still says once that it is not ready, if it is asked soon after it was recorded; as on a GPU, that and other
+// failures stay the last error until somebody takes it.
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "emulator.hpp"
 
@@ -12,6 +16,7 @@ enum cudaError_t {
     cudaErrorMemoryAllocation = 2,
     cudaErrorInvalidConfiguration = 9,
     cudaErrorNoDevice = 100,
+    cudaErrorNoKernelImageForDevice = 209,
     cudaErrorNotReady = 600,
     cudaErrorNotSupported = 801,
 };
@@ -22,6 +27,7 @@ inline const char* cudaGetErrorName(cudaError_t status) {
         case cudaSuccess: return "cudaSuccess";
         case cudaErrorInvalidValue: return "cudaErrorInvalidValue";
         case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
+        case cudaErrorNotReady: return "cudaErrorNotReady";
         case cudaErrorNotSupported: return "cudaErrorNotSupported";
         default: return "cudaErrorUnknown";
     }
@@ -29,11 +35,23 @@ inline const char* cudaGetErrorName(cudaError_t status) {
 inline const char* cudaGetErrorString(cudaError_t status) {
     return status == cudaErrorNotSupported ? "not supported by the emulator" : cudaGetErrorName(status);
 }
+namespace moegrad::emulated {
+
+inline thread_local cudaError_t last_error = cudaSuccess;
+inline std::atomic<long> operations{0};  // launches and copies so far
+
+/// `status`, which cudaGetLastError tells too.
+inline cudaError_t failed(cudaError_t status) {
+    return last_error = status;
+}
+
+}  // namespace moegrad::emulated
+
 inline cudaError_t cudaGetLastError() {
-    return cudaSuccess;
+    return std::exchange(moegrad::emulated::last_error, cudaSuccess);
 }
 inline cudaError_t cudaPeekAtLastError() {
-    return cudaSuccess;
+    return moegrad::emulated::last_error;
 }
 
 // --- device ---------------------------------------------------------------------------------------------------------
@@ -145,7 +163,7 @@ enum : unsigned { cudaHostAllocDefault = 0, cudaHostAllocPortable = 1, cudaHostA
 template <class T>
 cudaError_t cudaMalloc(T** place, std::size_t bytes) {
     *place = static_cast<T*>(moegrad::emulated::allocate(bytes));
-    return *place != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
+    return *place != nullptr ? cudaSuccess : moegrad::emulated::failed(cudaErrorMemoryAllocation);
 }
 inline cudaError_t cudaFree(void* place) {
     return moegrad::emulated::release(place) ? cudaSuccess : cudaErrorInvalidValue;
@@ -175,6 +193,7 @@ inline cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cud
     const bool any = kind == cudaMemcpyDefault, inside = kind == cudaMemcpyDeviceToDevice;
     if (!any && moegrad::emulated::is_device(to) != (up || inside)) return cudaErrorInvalidValue;
     if (!any && moegrad::emulated::is_device(from) != (down || inside)) return cudaErrorInvalidValue;
+    ++moegrad::emulated::operations;
     const moegrad::emulated::Unlocked unlocked;
     std::memmove(to, from, bytes);
     return cudaSuccess;
@@ -206,7 +225,12 @@ inline cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void*
 
 // --- streams, events, graphs ----------------------------------------------------------------------------------------
 
-using cudaEvent_t = struct MoegradEmulatedEvent*;
+/// `recorded`: how many operations there had been.
+struct MoegradEmulatedEvent {
+    long recorded = 0;
+    bool ready = true;
+};
+using cudaEvent_t = MoegradEmulatedEvent*;
 enum : unsigned {
     cudaStreamDefault = 0,
     cudaStreamNonBlocking = 1,
@@ -234,22 +258,28 @@ inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned = 0) 
     return cudaSuccess;
 }
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-    *event = nullptr;
+    *event = new MoegradEmulatedEvent;
     return cudaSuccess;
 }
 inline cudaError_t cudaEventCreate(cudaEvent_t* event) {
     return cudaEventCreateWithFlags(event, 0);
 }
-inline cudaError_t cudaEventDestroy(cudaEvent_t) {
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    delete event;
     return cudaSuccess;
 }
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t = {}) {
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t = {}) {
+    *event = {moegrad::emulated::operations, false};
     return cudaSuccess;
 }
-inline cudaError_t cudaEventQuery(cudaEvent_t) {
-    return cudaSuccess;
+/// Ready when it is asked again, or 24 launches and copies after it was recorded.
+inline cudaError_t cudaEventQuery(cudaEvent_t event) {
+    const bool ready = event->ready || moegrad::emulated::operations - event->recorded >= 24;
+    event->ready = true;
+    return ready ? cudaSuccess : moegrad::emulated::failed(cudaErrorNotReady);
 }
-inline cudaError_t cudaEventSynchronize(cudaEvent_t) {
+inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    event->ready = true;
     return cudaSuccess;
 }
 inline cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
@@ -271,7 +301,7 @@ enum cudaStreamCaptureStatus {
 };
 
 inline cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
-    return cudaErrorNotSupported;
+    return moegrad::emulated::failed(cudaErrorNotSupported);
 }
 inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
     *graph = nullptr;

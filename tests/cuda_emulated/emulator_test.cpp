@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <moegrad/core/transfer.hpp>
+#include <moegrad/cuda/support/device_step.cuh>
 #include <moegrad/cuda/support/rows.cuh>
 #include <moegrad/cuda/support/step_scalars.cuh>
 
@@ -186,6 +187,19 @@ TEST_CASE("emulator: what a GPU refuses") {
     CHECK_THROWS_WITH_AS((Tensor<float>::zeros({Index{1} << 40}, Device::cuda)),
                          doctest::Contains("bytes free"), Error);
     CHECK_THROWS_WITH_AS(y.values(), doctest::Contains("host(tensor)"), Error);
+}
+
+TEST_CASE("emulator: a failure is reported once, and memory given back while a step is recorded by name") {
+    void* memory = nullptr;
+    CHECK_THROWS_AS(check(cudaMalloc(&memory, std::size_t{1} << 60), "too much"), Error);
+    CHECK(cudaGetLastError() == cudaSuccess);
+    auto block = Tensor<float>::zeros({4}, Device::cuda);
+    recording = true;
+    block = {};
+    CHECK_THROWS_WITH_AS(end_graph("a step"), doctest::Contains("1 blocks of GPU memory freed"), Error);
+    CHECK(!recording);
+    CHECK(release_given_back() == 0);
+    CHECK_FALSE(device_limits().hopper);
 }
 
 TEST_CASE("emulator: step scalars are sent when they changed") {

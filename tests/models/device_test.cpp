@@ -66,14 +66,14 @@ std::string write_tokens(const std::string& path) {
     return path;
 }
 
-struct Bounds {
+struct ProbeBounds {
     double logits, gradients, routes;  // routes: the share that must be equal
 };
 
 /// The probe on the GPU in Real against that of the CPU in double.
 template <class Real>
 void compare_probes(const ForwardProbe& options, const io_test::TemporaryFolder& folder,
-                    const Bounds& bounds) {
+                    const ProbeBounds& bounds) {
     const Probe want = probe<double>(options, Device::cpu, folder.file("cpu.safetensors"));
     const Probe got = probe<Real>(options, Device::cuda, folder.file("cuda.safetensors"));
     const Probe again = probe<Real>(options, Device::cuda, folder.file("again.safetensors"));
@@ -100,8 +100,8 @@ void compare_probes(const ForwardProbe& options, const io_test::TemporaryFolder&
     }
 }
 
-constexpr Bounds kFloat{2e-6, 1e-5, 1.0};
-constexpr Bounds kBfloat16{0.02, 0.06, 0.9};
+constexpr ProbeBounds kFloat{2e-6, 1e-5, 1.0};
+constexpr ProbeBounds kBfloat16{0.02, 0.06, 0.9};
 
 }  // namespace
 
@@ -153,12 +153,15 @@ TEST_CASE("models on a GPU: an adapter is read onto it, computes, and comes back
     };
     there_and_back.operator()<float>("float");
     there_and_back.operator()<bf16>("bf16");
-    const ForwardProbe options{.model = folder.file("base"),
-                               .adapter = folder.file("adapter"),
-                               .tokens = write_tokens(folder.file("tokens.safetensors")),
-                               .out = {},
-                               .gradients = true,
-                               .threads = 1};
+    ForwardProbe options{.model = folder.file("base"),
+                         .adapter = folder.file("adapter"),
+                         .tokens = write_tokens(folder.file("tokens.safetensors")),
+                         .out = {},
+                         .gradients = true,
+                         .threads = 1};
+    compare_probes<float>(options, folder, kFloat);
+    compare_probes<bf16>(options, folder, kBfloat16);
+    options.quantise = Quantisation::nf4;
     compare_probes<float>(options, folder, kFloat);
     compare_probes<bf16>(options, folder, kBfloat16);
 }

@@ -77,6 +77,30 @@ void check_cache(Context& context, Index head, Index window, double bound) {
     CHECK(test::relative_error(got, test::to_double(host(whole.value()))) < bound);
 }
 
+/// A sequence of 41 rows, whose last comes in one batch with all 34 of another.
+template <class Real>
+void check_mixed(Context& context, double bound) {
+    const AttentionOptions options{.heads = 4, .kv_heads = 2, .head_dim = 64};
+    std::vector<Tensor<Real>> in;
+    for (Index heads : {options.heads, options.kv_heads, options.kv_heads}) {
+        const auto values = test::random_tensor<double>({75, heads * options.head_dim}, 60 + in.size());
+        in.push_back(test::tensor_on(context, test::convert_through_float<Real>(values)));
+    }
+    Tape tape(context, Mode::inference);
+    const auto whole = attention(tape, Var<Real>(in[0]), Var<Real>(in[1]), Var<Real>(in[2]),
+                                 placed(Segments::of_lengths({41, 34}), context.device()), options);
+    KeyValueCache<Real> cache(2);
+    const auto attend = [&](std::vector<Index> which, std::vector<Index> lengths, Index from, Index to) {
+        const auto segments = placed(cache.extend(which, lengths), context.device());
+        const auto part = [&](std::size_t i) { return Var<Real>(in[i].rows(from, to)); };
+        return test::to_double(
+            host(cache.attend(tape, part(0), part(1), part(2), segments, options).value()));
+    };
+    attend({1}, {40}, 0, 40);
+    const auto got = attend({1, 0}, {1, 34}, 40, 75);
+    CHECK(test::relative_error(got, test::to_double(host(whole.value().rows(40, 75)))) < bound);
+}
+
 }  // namespace
 
 TEST_CASE("attention_decode: the bits of attention over the whole sequence") {
@@ -121,7 +145,10 @@ TEST_CASE("attention_decode: a cache on each device") {
             check_cache<bf16>(test::cuda_context(), head, window, 8e-3);
         }
     }
+    check_mixed<float>(test::context(), 1e-30);
     if (!has_cuda()) return;
+    check_mixed<float>(test::cuda_context(), 1e-6);
+    check_mixed<bf16>(test::cuda_context(), 8e-3);
     test::add_reference_record(attention_decode_slot, Number::float32, Device::cuda);
     test::add_reference_record(attention_decode_slot, Number::bfloat16, Device::cuda);
 }

@@ -186,3 +186,46 @@ TEST_CASE("attention: large scores stay finite") {
         }
     });
 }
+
+namespace {
+
+/// y and the gradient of x where q, k and v are all x: what dq, dk and dv add up to.
+template <class Real>
+Matrices run_shared(Context& context, const Tensor<double>& x, const Tensor<double>& dy,
+                    const Segments& segments, const AttentionOptions& options) {
+    const auto on_device = [&](const Tensor<double>& tensor) {
+        return placed(test::convert_through_float<Real>(tensor), context.device());
+    };
+    Tape tape(context);
+    const auto all = tape.input(on_device(x));
+    const auto y = attention(tape, all, all, all, placed(segments, context.device()), options);
+    copy_values(on_device(dy), y.gradient()->target().tensor);
+    tape.backward();
+    return {test::to_double(host(y.value())), test::to_double(host(all.gradient()->tensor()))};
+}
+
+}  // namespace
+
+TEST_CASE("attention: one Var as q, k and v gets all three gradients") {
+    const auto segments = Segments::of_lengths({70, 1, 129});
+    for (const Index head : {7, 64, 128}) {
+        const AttentionOptions options{.heads = 2, .kv_heads = 2, .head_dim = head};
+        const auto input = [&](std::uint64_t seed) {
+            const auto matrix = test::random_tensor<double>({segments.tokens(), 2 * head}, seed);
+            return test::to_double(test::convert_through_float<bf16>(matrix));
+        };
+        const auto x = input(1), dy = input(2);
+        auto exact = reference({x, x, x, dy}, segments, options, {});
+        for (Index i = 0; i < x.size(); ++i) exact[1].data()[i] += exact[2].data()[i] + exact[3].data()[i];
+        const auto check_shared = [&](const Matrices& got, double tolerance) {
+            CAPTURE(head);
+            for (const std::size_t i : {0, 1})
+                CHECK(rms_error(got[i], exact[i]) <= tolerance * test::detail::rms(exact[i]));
+        };
+        test::on_each_device([&](Context& context) {
+            check_shared(run_shared<float>(context, x, dy, segments, options), 1e-5);
+        });
+        // bf16 rounds the sum at each of the three.
+        if (has_cuda()) check_shared(run_shared<bf16>(test::cuda_context(), x, dy, segments, options), 1e-2);
+    }
+}

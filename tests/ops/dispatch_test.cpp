@@ -2,6 +2,7 @@
 
 #include <moegrad/core/transfer.hpp>
 
+#include "support/device_status.hpp"
 #include "support/op_check.hpp"
 
 #include <algorithm>
@@ -112,7 +113,10 @@ TEST_CASE("dispatch: a row budget bounds the rows; more of them is an error, or 
     CHECK(dispatch(tape, expert, 3, 100).bound == 6);
     CHECK_THROWS_WITH_AS(dispatch(tape, expert, 3, 3), doctest::Contains("at most 3 rows"), Error);
     if (!has_cuda()) return;
+    test::take_status();
     Tape far(test::cuda_context());
+    dispatch(far, placed(expert, Device::cuda), 3, 4);
+    CHECK_FALSE(test::take_status().any());
     const DispatchPlan cut = dispatch(far, placed(expert, Device::cuda), 3, 3);
     const auto begin = host(cut.expert_begin), slot_row = host(cut.slot_row), row_slot = host(cut.row_slot);
     CHECK(std::vector<std::int32_t>(begin.data(), begin.data() + 4) == std::vector<std::int32_t>{0, 1, 3, 3});
@@ -120,10 +124,12 @@ TEST_CASE("dispatch: a row budget bounds the rows; more of them is an error, or 
           std::vector<std::int32_t>{2, 0, 4});
     CHECK(std::vector<std::int32_t>(slot_row.data(), slot_row.data() + 6) ==
           std::vector<std::int32_t>{1, -1, 0, -1, 2, -1});
+    if (test::device_reports()) CHECK(test::take_status().overflow == 1);
 }
 
 TEST_CASE("dispatch: on a GPU a slot whose expert does not exist has no row") {
     if (!has_cuda()) return;
+    test::take_status();
     Tape tape(test::cuda_context());
     const auto expert = Tensor<std::int32_t>::from({2, 2}, {0, 1, 7, 3});
     const DispatchPlan plan = dispatch(tape, placed(expert, Device::cuda), 3);
@@ -131,4 +137,5 @@ TEST_CASE("dispatch: on a GPU a slot whose expert does not exist has no row") {
     CHECK(begin.data()[3] == 2);
     CHECK(std::vector<std::int32_t>(slot_row.data(), slot_row.data() + 4) ==
           std::vector<std::int32_t>{0, 1, -1, -1});
+    if (test::device_reports()) CHECK(test::take_status().bad_index == 1);
 }

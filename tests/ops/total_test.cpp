@@ -57,6 +57,23 @@ TEST_CASE("total: a value that is no number makes the sum none") {
     });
 }
 
+TEST_CASE("total: values that are not valid enter no sum, whatever they are") {
+    test::on_each_device([](Context& context) {
+        const auto values = test::random_tensor<float>({kTotalBlock + 100}, 4);
+        auto valid = Tensor<std::uint8_t>::zeros({kTotalBlock + 100});
+        auto kept = Tensor<float>::zeros({kTotalBlock + 100});
+        for (Index i = 0; i < valid.size(); ++i) {
+            valid.data()[i] = i % 3 != 0;
+            kept.data()[i] = i % 3 != 0 ? values.data()[i] : 0;
+            if (i % 3 == 0) values.data()[i] = NAN;
+        }
+        const auto sum = test::tensor_on(context, Tensor<double>::from({1}, {64}));
+        total<float>(context.stream(), test::tensor_on(context, values).flat(), sum.view<1>(),
+                     Write::accumulate, test::tensor_on(context, valid).flat());
+        CHECK(host(sum).data()[0] == total_of(context, kept, Write::accumulate, 64));
+    });
+}
+
 TEST_CASE("total: room for more than one sum is an error") {
     const auto room = Tensor<double>::zeros({2});
     CHECK_THROWS_AS(total<float>(test::context().stream(), Tensor<float>::zeros({3}).flat(), room.view<1>(),

@@ -1,19 +1,13 @@
 #pragma once
 // What the kernels of a GPU complained about.
 
-#include <moegrad/core/device_memory.hpp>
-#include <moegrad/core/device_step.hpp>
+#include <moegrad/core/device_reports.hpp>
 
 namespace moegrad::test {
 
 /// Since the last call; nothing in a program whose kernels came without a DeviceStep.
 inline DeviceStatus take_status() {
-    DeviceStatus status;
-    if (cuda_step().fetch_status == nullptr) return status;
-    cuda_step().fetch_status(&status);
-    cuda_memory().wait();
-    cuda_step().clear_status();
-    return status;
+    return take_device_status();
 }
 
 /// Whether there is a GPU, or the emulator, that can complain.

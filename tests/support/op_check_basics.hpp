@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <initializer_list>
@@ -103,6 +104,14 @@ struct OpCheckOptions {
     GradcheckOptions gradcheck = {};
     std::vector<Index> cuda_rows = {};  // more row counts, on a GPU only
 };
+
+/// Row counts above MOEGRAD_TEST_ROWS become it: for tools under which a kernel takes its time (tests/cuda/sanitizer.sh).
+inline std::set<Index> limited_rows(const std::vector<Index>& rows) {
+    static const char* const most = std::getenv("MOEGRAD_TEST_ROWS");
+    std::set<Index> limited;
+    for (Index count : rows) limited.insert(most ? std::min<Index>(count, std::atoll(most)) : count);
+    return limited;
+}
 
 /// The differentiable inputs of an op under test.
 template <class Real>

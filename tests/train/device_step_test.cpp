@@ -3,12 +3,10 @@
 
 #include <doctest/doctest.h>
 
-#include <moegrad/data/order.hpp>
-#include <moegrad/train/adapter_files.hpp>
-#include <moegrad/train/trainer.hpp>
+#include <moegrad/train/checkpoint.hpp>
 
 #include "io/support.hpp"
-#include "support/model_small.hpp"
+#include "support/device_bench.hpp"
 
 #include <limits>
 
@@ -20,71 +18,6 @@ using io_test::expect_error;
 
 namespace {
 
-struct Way {
-    Device device = Device::cuda;
-    Index micro_batch = 8;
-    Activations activations = Activations::kept;
-    bool graphs = true, ahead = false;
-};
-
-AdapterSpec adamoe() {
-    AdapterSpec spec;
-    spec.method = Method::adamoe;
-    spec.lora = {.rank = 4, .alpha = 8, .dropout = 0.05};
-    spec.gate = GateMode::full;
-    spec.null_experts = 4;
-    spec.top_k = 3;
-    spec.balance = BalanceLoss::adamoe_eq6;
-    spec.z_loss = true;
-    spec.seed = 21;
-    return spec;
-}
-
-template <class Real>
-struct Bench {
-    explicit Bench(const Way& way, ModelFamily family = ModelFamily::mixtral)
-        : model(small_model<Real>(small_config(family))),
-          context({.device = way.device, .threads = 2, .fill = Arena::Fill::poison}),
-          data(ragged_samples(20, 48, 3, 33)) {
-        AdapterSpec spec = adamoe();
-        if (family == ModelFamily::llama) spec.targets = {"attention", "mlp"};
-        attach(*model, spec);
-        model->activations = way.activations;
-        move_to(*model, way.device);
-        trainer.emplace(context, *model, std::vector<std::string>{"balance", "z"},
-                        TrainerOptions{.adamw = {.weight_decay = 0.01},
-                                       .clip = 0.5,
-                                       .micro_batch = way.micro_batch,
-                                       .seed = 3,
-                                       .graphs = way.graphs});
-    }
-    void begin(Index n) {
-        trainer->begin_step(data, micro_batches(order.step(n), micro_batch), 5e-3,
-                            {{"balance", 0.05}, {"z", 0.01}});
-    }
-
-    std::unique_ptr<Decoder<Real>> model;
-    Context context;
-    Dataset data;
-    std::optional<Trainer<Real>> trainer;
-    SampleOrder order{20, 8, 9};
-    Index micro_batch = 8;
-};
-
-/// All that an update may change, on the host.
-template <class Real>
-std::vector<float> state_of(const Trainer<Real>& trainer) {
-    std::vector<float> all;
-    for (auto* parameter : trainer.parameters()) {
-        for (const auto& tensor :
-             {parameter->value(), parameter->first_moment(), parameter->second_moment()}) {
-            const auto values = host(tensor);
-            all.insert(all.end(), values.values().begin(), values.values().end());
-        }
-    }
-    return all;
-}
-
 struct Outcome {
     std::vector<StepReport> reports;
     std::vector<float> state;
@@ -93,9 +26,9 @@ struct Outcome {
 };
 
 template <class Real>
-Outcome run(const Way& way, Index steps, ModelFamily family = ModelFamily::mixtral) {
-    Bench<Real> bench(way, family);
-    bench.micro_batch = way.micro_batch;
+Outcome run(const DeviceWay& way, Index steps, ModelFamily family = ModelFamily::mixtral,
+            const AdapterSpec& spec = device_adamoe()) {
+    DeviceBench<Real> bench(way, family, spec);
     Outcome outcome;
     for (Index n = 0; n < steps; ++n) {
         bench.begin(n);
@@ -123,6 +56,8 @@ void check_near(const Outcome& got, const Outcome& want, double bound) {
         for (const auto& [name, value] : b.penalties) {
             CHECK(std::abs(a.penalties.at(name) - value) < 10 * bound * value);
         }
+        REQUIRE(a.traces.size() == b.traces.size());
+        for (const auto& [name, value] : b.traces) CHECK(std::abs(a.traces.at(name) - value) < 10 * bound);
         REQUIRE(a.routers.size() == b.routers.size());
         for (const auto& [name, totals] : b.routers) {
             CHECK(a.routers.at(name).tokens() == totals.tokens());
@@ -140,13 +75,8 @@ void check_same(const Outcome& got, const Outcome& want) {
         CHECK(got.reports[n].cross_entropy == want.reports[n].cross_entropy);
         CHECK(got.reports[n].gradient_norm == want.reports[n].gradient_norm);
         CHECK(got.reports[n].penalties == want.reports[n].penalties);
+        CHECK(got.reports[n].traces == want.reports[n].traces);
     }
-}
-
-bool without_cuda() {
-    if (has_cuda()) return false;
-    MESSAGE("no CUDA kernels, real or emulated, are linked: nothing is tested");
-    return true;
 }
 
 }  // namespace
@@ -184,6 +114,16 @@ TEST_CASE("device step: LoRA experts on a dense model") {
                run<float>({.device = Device::cpu}, 4, ModelFamily::llama), 1e-5);
 }
 
+TEST_CASE("device step: padding enters no trace") {
+    if (without_cuda()) return;
+    AdapterSpec spec;
+    spec.method = Method::mor;
+    spec.lora = {.rank = 2, .alpha = 4};
+    const Outcome want = run<float>({.device = Device::cpu}, 3, ModelFamily::mixtral, spec);
+    CHECK_FALSE(want.reports[0].traces.empty());
+    check_near(run<float>({.micro_batch = 3}, 3, ModelFamily::mixtral, spec), want, 1e-5);
+}
+
 TEST_CASE("device step: a bf16 model stays near the float one") {
     if (without_cuda()) return;
     const Outcome want = run<float>({.device = Device::cpu}, 6), got = run<bf16>({}, 6);
@@ -197,7 +137,7 @@ TEST_CASE("device step: a bf16 model stays near the float one") {
 
 TEST_CASE("device step: a weight that is no number blocks this step and the one behind it") {
     if (without_cuda()) return;
-    Bench<float> bench({.ahead = true});
+    DeviceBench<float> bench({.ahead = true});
     for (Index n = 0; n < 2; ++n) {
         bench.begin(n);
         bench.trainer->finish_step();
@@ -229,7 +169,7 @@ TEST_CASE("device step: a weight that is no number blocks this step and the one 
 
 TEST_CASE("device step: ids that a GPU could not check are refused before they are sent") {
     if (without_cuda()) return;
-    Bench<float> bench({});
+    DeviceBench<float> bench({});
     bench.data[3].token[1] = 48;
     expect_error(ErrorCode::data, "token ids in [0, 48)", [&] {
         bench.trainer->step(bench.data, std::vector<std::int32_t>{2, 3}, 1e-3);
@@ -243,6 +183,31 @@ TEST_CASE("device step: ids that a GPU could not check are refused before they a
     expect_error(ErrorCode::state, "finish_step", [&] {
         for (Index n = 0; n < 3; ++n) bench.begin(n);
     });
+}
+
+TEST_CASE("device step: no checkpoint while a step is in flight") {
+    const io_test::TemporaryFolder folder;
+    DeviceBench<float> bench({.device = Device::cpu});
+    bench.begin(0);
+    expect_error(ErrorCode::state, "no step in flight",
+                 [&] { save_checkpoint(folder.path(), *bench.trainer, RunState{}, "id", 2); });
+    bench.trainer->finish_step();
+    RunState state;
+    state.step = 1;
+    save_checkpoint(folder.path(), *bench.trainer, state, "id", 2);
+    CHECK(checkpoint_steps(folder.path()) == std::vector<Index>{1});
+}
+
+TEST_CASE("device step: a weight left on the host is named before anything runs") {
+    if (without_cuda()) return;
+    DeviceBench<float> bench({});
+    auto* weight = bench.model->base_parameters()[2];
+    weight->move_to(Device::cpu);
+    expect_error(ErrorCode::state, weight->name(), [&] { bench.make_trainer(); });
+    expect_error(ErrorCode::state, "move_to(model, Device::cuda)", [&] { bench.make_trainer(); });
+    weight->move_to(Device::cuda);
+    bench.make_trainer();
+    CHECK(std::isfinite(bench.step(0).cross_entropy));
 }
 
 }  // namespace moegrad::device_step_test

@@ -92,6 +92,18 @@ TEST_CASE(
     CHECK(file_exists(run.folder.file("again/adapter/adapter_model.safetensors")));
 }
 
+TEST_CASE("repro: what is promised of a run on a GPU") {
+    const auto tier = [](const char* changed, bool on_gpu, bool refusal = false) {
+        return moegrad::detail::guarantee_tier({{changed, "before", "now", refusal}}, on_gpu);
+    };
+    CHECK(moegrad::detail::guarantee_tier({}, true).find("promised: the same program on this model of GPU") ==
+          0);
+    CHECK(moegrad::detail::guarantee_tier({}, false).find("any number of threads") != std::string::npos);
+    CHECK(tier("GPU", true).find("none: another model of GPU") == 0);
+    CHECK(tier("binary", true).find("intended, not promised") == 0);
+    CHECK(tier("config.toml: optim.lr", true, true).find("none: the run begins") == 0);
+}
+
 TEST_CASE("repro: a changed data byte, base byte, setting, file or program is named") {
     const ShortRun run;
     ShortRun::train(run.config);

@@ -42,3 +42,27 @@ TEST_CASE("output folder: a base or data that the run would write over is refuse
     config.eval_data = config.output + "/items.jsonl";
     CHECK_NOTHROW(moegrad::detail::refuse_inputs_in_output(config));
 }
+
+TEST_CASE("ranks of the experts that leave the tensor cores' fast path") {
+    const auto slow = [](std::vector<std::string> targets, Index rank, Index gate_up_rank = 0) {
+        AdapterSpec spec;
+        spec.targets = std::move(targets);
+        spec.lora.rank = rank;
+        spec.gate_up_rank = gate_up_rank;
+        return moegrad::detail::slow_expert_rank(spec);
+    };
+    CHECK(slow({"attention", "experts"}, 16) == 0);
+    CHECK(slow({"attention", "experts"}, 4) == 4);
+    CHECK(slow({"attention"}, 4) == 0);
+    CHECK(slow({"w1", "w3"}, 4) == 0);  // as one of rank 8
+    CHECK(slow({"w1", "w2"}, 4) == 4);
+    CHECK(slow({"w1"}, 6) == 6);
+    CHECK(slow({"experts.gate_up"}, 6, 24) == 0);
+    CHECK(slow({"experts"}, 8, 12) == 12);
+    AdapterSpec spec;
+    spec.lora.rank = 3;  // nobody reads it: there are places
+    spec.places = {{"model.layers.0.self_attn.q_proj", 3, 1}, {"model.layers.0.mlp.experts.w1", 12, 1}};
+    CHECK(moegrad::detail::slow_expert_rank(spec) == 0);
+    spec.places.push_back({"model.layers.1.mlp.experts.down_proj", 12, 1});
+    CHECK(moegrad::detail::slow_expert_rank(spec) == 12);
+}

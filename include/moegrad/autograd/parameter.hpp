@@ -14,7 +14,7 @@
 #include <vector>
 
 #include <moegrad/autograd/var.hpp>
-#include <moegrad/core/transfer.hpp>
+#include <moegrad/core/nf4.hpp>
 
 namespace moegrad {
 
@@ -44,6 +44,10 @@ public:
     bool trainable() const { return trainable_; }
     /// Frozen parameters hold no gradient and no moments; call before the first `use`.
     virtual void set_trainable(bool trainable) {
+        if (trainable && quantised_.defined()) {
+            throw Error{ErrorCode::config, name_, "a frozen weight", "one in NF4 that is to train",
+                        "train an adapter, or load the model without model.quantise"};
+        }
         trainable_ = trainable;
         if (!trainable) gradients_.clear();
     }
@@ -73,14 +77,29 @@ public:
     Tensor<T>& first_moment() { return moment(first_moment_); }
     Tensor<T>& second_moment() { return moment(second_moment_); }
 
-    /// Its values are kept in another form elsewhere: the name and the shape stay.
+    /// Where defined, a frozen weight in four bits: it has no values then.
+    const Nf4Matrix& quantised() const { return quantised_; }
+    /// From now on the weight is kept in NF4, which must lie where the model computes; its values go.
+    void set_quantised(Nf4Matrix matrix) {
+        if (!(matrix.shape == shape_)) {
+            throw Error{ErrorCode::shape, name_, shape_.text(), matrix.shape.text()};
+        }
+        if (trainable_) {
+            throw Error{ErrorCode::config, name_, "a frozen weight for NF4", "one that trains"};
+        }
+        quantised_ = std::move(matrix);
+        drop_value();
+    }
+    /// Before NF4 comes in its place: the name and the shape stay.
     virtual void drop_value() { value_ = {}; }
-    /// To another device, values and moments; gradients are made anew.
+    /// To another device, values and moments; gradients are made anew where the values moved.
     virtual void move_to(Device device) {
+        const bool stays = value_.on_host() != (device == Device::cuda);
         value_ = placed(value_, device);
+        if (quantised_.defined()) quantised_ = placed(quantised_, device);
         first_moment_ = placed(first_moment_, device);
         second_moment_ = placed(second_moment_, device);
-        gradients_.clear();
+        if (!stays) gradients_.clear();
     }
 
 protected:
@@ -90,8 +109,7 @@ protected:
     /// Of the n-th use, lasting, where `value` lies.
     const std::shared_ptr<Gradient<T>>& gradient(int place) {
         while (static_cast<int>(gradients_.size()) <= place) {
-            gradients_.push_back(
-                std::make_shared<Gradient<T>>(Tensor<T>::zeros(shape_, value_.device())));
+            gradients_.push_back(std::make_shared<Gradient<T>>(Tensor<T>::zeros(shape_, value_.device())));
             gradients_.back()->set_accumulates(accumulates_);
         }
         return gradients_[static_cast<std::size_t>(place)];
@@ -111,6 +129,7 @@ private:
     std::vector<std::shared_ptr<Gradient<T>>> gradients_;
     std::vector<Block> frozen_blocks_;
     Tensor<T> first_moment_, second_moment_;
+    Nf4Matrix quantised_;
 };
 
 template <>

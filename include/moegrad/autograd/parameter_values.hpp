@@ -9,9 +9,18 @@
 
 namespace moegrad {
 
+/// Throws for a weight in NF4.
+template <class T>
+void require_dense(const Parameter<T>& parameter) {
+    if (!parameter.quantised().defined()) return;
+    throw Error{ErrorCode::unsupported, parameter.name(), "a weight with its values", "one in NF4",
+                "load the model without model.quantise"};
+}
+
 /// visit(tensor): what the model computes with, a Tensor<Real>, or Tensor<Wide<Real>> for a router's weight.
 template <class Real, class Visit>
 decltype(auto) visit_values(const Parameter<Wide<Real>>& parameter, Visit&& visit) {
+    require_dense(parameter);
     if constexpr (!std::is_same_v<Real, Wide<Real>>) {
         if (parameter.number() == number_of<Real>()) return visit(parameter.compute_copy());
     }

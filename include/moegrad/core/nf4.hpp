@@ -12,9 +12,13 @@
 // Each matrix has its own blocks: none reaches from one expert to the next.
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <moegrad/core/transfer.hpp>
@@ -66,6 +70,9 @@ MOEGRAD_HD constexpr float nf4_maximum(float map, float large, float mean) {
     return static_cast<float>(static_cast<double>(map) * static_cast<double>(large)) + mean;
 }
 
+/// How frozen weights are kept: as the checkpoint has them, or in NF4.
+enum class Quantisation { none, nf4 };
+
 /// What kernels need of an Nf4Matrix.
 struct Nf4View {
     const std::uint8_t* code = nullptr;   // [(size + 1) / 2]
@@ -80,9 +87,24 @@ struct Nf4Matrix {
     Tensor<float> large;
     float mean = 0;
 
+    /// Room for a matrix, or a stack of matrices whose blocks end where they end: all codes and scales 0.
+    static Nf4Matrix zeros(const Shape& shape, const std::string& place = "Nf4Matrix") {
+        if (shape.rank() == 3 && shape[1] * shape[2] % kNf4Block != 0) {
+            throw Error{ErrorCode::shape, place, "matrices of a multiple of 64 values in a stack",
+                        shape.text(), "NF4 has blocks of 64, and none reaches from one matrix to the next"};
+        }
+        const Index blocks = (shape.size() + kNf4Block - 1) / kNf4Block;
+        Nf4Matrix matrix;
+        matrix.shape = shape;
+        matrix.code = Tensor<std::uint8_t>::zeros({(shape.size() + 1) / 2});
+        matrix.scale = Tensor<std::uint8_t>::zeros({blocks});
+        matrix.large = Tensor<float>::zeros({(blocks + kNf4ScaleBlock - 1) / kNf4ScaleBlock});
+        return matrix;
+    }
+
     bool defined() const { return code.defined(); }
     Nf4View view() const { return {code.data(), scale.data(), large.data(), mean}; }
-    Index bytes() const { return code.size() + scale.size() + 4 * large.size(); }
+    Index bytes() const { return defined() ? code.size() + scale.size() + 4 * large.size() : 0; }
 };
 
 inline Nf4Matrix placed(const Nf4Matrix& matrix, Device device) {
@@ -97,38 +119,34 @@ inline Nf4Matrix placed(const Nf4Matrix& matrix, Device device) {
 /// streams through.
 class Nf4Quantiser {
 public:
-    /// [rows, columns], or a stack of such matrices whose blocks end where they end.
-    explicit Nf4Quantiser(const Shape& shape) {
-        if (shape.rank() == 3 && shape[1] * shape[2] % kNf4Block != 0) {
-            throw Error{ErrorCode::shape, "Nf4Quantiser", "matrices of a multiple of 64 values in a stack",
-                        shape.text(), "quantise them one by one"};
-        }
-        matrix_.shape = shape;
-        const Index blocks = (shape.size() + kNf4Block - 1) / kNf4Block;
-        matrix_.code = Tensor<std::uint8_t>::zeros({(shape.size() + 1) / 2});
-        matrix_.scale = Tensor<std::uint8_t>::zeros({blocks});
-        matrix_.large = Tensor<float>::zeros({(blocks + kNf4ScaleBlock - 1) / kNf4ScaleBlock});
-        maximum_.reserve(static_cast<std::size_t>(blocks));
+    /// [rows, columns], or a stack of such matrices; `place` is what errors name.
+    explicit Nf4Quantiser(const Shape& shape, std::string place = "Nf4Quantiser")
+        : matrix_(Nf4Matrix::zeros(shape, place)), place_(std::move(place)) {
+        maximum_.reserve(static_cast<std::size_t>(matrix_.scale.size()));
     }
+
+    /// How many values were added.
+    Index seen() const { return seen_; }
 
     void add(std::span<const float> values) {
         if (static_cast<Index>(values.size()) > matrix_.shape.size() - seen_) {
-            throw Error{ErrorCode::shape, "Nf4Quantiser", format("{} values", matrix_.shape.size()), "more"};
+            throw Error{ErrorCode::shape, place_, format("{} values", matrix_.shape.size()), "more"};
         }
-        for (const float value : values) {
-            if (!std::isfinite(value)) {
-                throw Error{ErrorCode::value, "Nf4Quantiser", "finite weights",
-                            format("{} at {}", value, seen_)};
-            }
-            block_[filled_++] = value;
-            ++seen_;
+        while (!values.empty()) {
+            const auto room = static_cast<std::size_t>(kNf4Block - filled_);
+            const auto some = values.first(std::min(values.size(), room));
+            require_finite(some);
+            std::copy(some.begin(), some.end(), block_ + filled_);
+            filled_ += static_cast<Index>(some.size());
+            seen_ += static_cast<Index>(some.size());
             if (filled_ == kNf4Block) end_block();
+            values = values.subspan(some.size());
         }
     }
 
     Nf4Matrix finish() {
         if (seen_ != matrix_.shape.size()) {
-            throw Error{ErrorCode::shape, "Nf4Quantiser", format("{} values", matrix_.shape.size()),
+            throw Error{ErrorCode::shape, place_, format("{} values", matrix_.shape.size()),
                         format("{}", seen_)};
         }
         if (filled_ > 0) end_block();
@@ -139,20 +157,48 @@ public:
     /// How many of the 15 midpoints lie below x.
     static int code_of(float x) {
         int code = 0;
-        while (code < 15 && x > (nf4_value(code) + nf4_value(code + 1)) / 2) ++code;
+        for (const float midpoint : kMidpoints) code += x > midpoint ? 1 : 0;
         return code;
     }
 
 private:
+    static constexpr std::array<float, 15> kMidpoints = [] {
+        std::array<float, 15> all{};
+        for (int code = 0; code < 15; ++code)
+            all[static_cast<std::size_t>(code)] = (nf4_value(code) + nf4_value(code + 1)) / 2;
+        return all;
+    }();
+
+    /// max |w|. Without the sign the bits of floats are in the order of their values: compilers find vectors for this.
+    static float largest_of(std::span<const float> values) {
+        std::int32_t largest = 0;
+        for (const float value : values)
+            largest = std::max(largest, std::bit_cast<std::int32_t>(value) & 0x7fffffff);
+        return std::bit_cast<float>(largest);
+    }
+    void require_finite(std::span<const float> values) const {
+        if (std::isfinite(largest_of(values))) return;
+        const auto bad =
+            std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+        throw Error{ErrorCode::value, place_, "finite weights for NF4",
+                    format("{} at {}", *bad, seen_ + (bad - values.begin()))};
+    }
+
     void end_block() {
-        float largest = 0;
-        for (Index i = 0; i < filled_; ++i) largest = std::max(largest, std::fabs(block_[i]));
+        const float largest = largest_of({block_, static_cast<std::size_t>(filled_)});
         const float inverse = 1 / largest;  // infinite for zeros, and for what is as good as zeros
-        for (Index i = 0; i < filled_; ++i) {
-            const int code = std::isfinite(inverse) ? code_of(block_[i] * inverse) : kNf4Zero;
-            const Index at = seen_ - filled_ + i;
-            matrix_.code.data()[at / 2] |= static_cast<std::uint8_t>(at % 2 == 0 ? code << 4 : code);
+        std::int32_t codes[kNf4Block] = {};
+        if (std::isfinite(inverse)) {
+            // Without a branch: compilers find vectors. What lies beyond a short block is not looked at.
+            for (Index i = 0; i < kNf4Block; ++i) codes[i] = code_of(block_[i] * inverse);
+        } else {
+            std::fill_n(codes, kNf4Block, kNf4Zero);
         }
+        // Blocks begin at whole bytes.
+        std::uint8_t* to = matrix_.code.data() + (seen_ - filled_) / 2;
+        for (Index i = 0; i < filled_ / 2; ++i)
+            to[i] = static_cast<std::uint8_t>(codes[2 * i] << 4 | codes[2 * i + 1]);
+        if (filled_ % 2 == 1) to[filled_ / 2] = static_cast<std::uint8_t>(codes[filled_ - 1] << 4);
         maximum_.push_back(largest);
         filled_ = 0;
     }
@@ -185,6 +231,7 @@ private:
     }
 
     Nf4Matrix matrix_;
+    std::string place_;
     float block_[kNf4Block] = {};
     Index filled_ = 0, seen_ = 0;
     std::vector<float> maximum_;  // of each block

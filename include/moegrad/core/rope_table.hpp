@@ -7,7 +7,8 @@
 //            between: (1 - b) f / s + b f,   b = (L0 / w - low) / (high - low)
 // Angles, cos and sin are computed in double and rounded once to Real. The table is one per model: copies of
 // a RopeTable share it, and it grows when a longer sequence comes; positions never wrap. A GPU gets its copy when a model
-// first runs there; a step that is recorded needs a table that reaches far enough before (Trainer::expect).
+// first runs there; a step that is recorded ran plainly before with the same reach (Segments::longest), so that the table
+// does not grow while it is.
 
 #include <algorithm>
 #include <memory>

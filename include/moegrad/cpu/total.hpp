@@ -9,9 +9,13 @@ namespace moegrad::cpu::total {
 namespace {
 
 template <class Real>
-void sum(Stream, View<const Real, 1> value, View<double, 1>, View<double, 1> into, Write write) {
+void sum(Stream, View<const Real, 1> value, View<const std::uint8_t, 1> valid, View<double, 1>,
+         View<double, 1> into, Write write) {
     double chain = write == Write::overwrite ? 0 : into(0);
-    for (Index i = 0; i < value.extent(0); ++i) chain += static_cast<double>(value(i));
+    for (Index i = 0; i < value.extent(0); ++i) {
+        if (valid.size() > 0 && valid(i) == 0) continue;
+        chain += static_cast<double>(value(i));
+    }
     into(0) = chain;
 }
 

@@ -40,8 +40,7 @@ inline MixSource parse_mix_source(std::string_view item) {
     const auto words = split_words(item);
     MixSource source;
     const std::string_view number = words.size() > 1 ? words[1] : std::string_view();
-    const auto [end, problem] =
-        std::from_chars(number.data(), number.data() + number.size(), source.share);
+    const auto [end, problem] = std::from_chars(number.data(), number.data() + number.size(), source.share);
     if (problem != std::errc{} || end != number.data() + number.size() || !(source.share > 0) ||
         source.share > 1) {
         throw Error{ErrorCode::config, "data.mix", "a domain, its share from 0 to 1, and files",
@@ -65,7 +64,8 @@ inline bool matches(std::string_view name, std::string_view pattern) {
 /// A file that others keep for evaluation is no training text, however it got into the list.
 inline void require_training_split(const std::string& path) {
     std::string name = std::filesystem::path(path).filename().string();
-    std::replace_if(name.begin(), name.end(), [](char c) { return c == '.' || c == '_' || c == '-'; }, ' ');
+    std::replace_if(
+        name.begin(), name.end(), [](char c) { return c == '.' || c == '_' || c == '-'; }, ' ');
     for (const std::string_view part : split_words(name)) {
         for (const std::string_view kept : {"test", "val", "valid", "validation", "dev", "heldout"}) {
             if (part != kept) continue;
@@ -98,8 +98,9 @@ inline void add_records(const std::string& path, double heldout, MixTexts& texts
     static const Tokenizer plain = parse_tokenizer(world_tokenizer_json(), "tokenizer.json");
     const auto every = heldout > 0 ? static_cast<std::size_t>(std::llround(1 / heldout)) : 0;
     std::size_t number = 0;
-    for (const TrainingRecord& record :
-         read_training_records(path, plain, {.unsupervised = "drop"}).records) {
+    DataOptions options;
+    options.unsupervised = "drop";
+    for (const TrainingRecord& record : read_training_records(path, plain, options).records) {
         std::string text;
         for (const TextPiece& piece : record.pieces)
             if (!piece.special) text += piece.text;

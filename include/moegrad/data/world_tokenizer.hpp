@@ -63,13 +63,7 @@ inline Json metaspace_json() {
     return json;
 }
 
-inline Json bpe_json(const std::vector<std::string>& specials) {
-    Json vocabulary = Json::object();
-    std::int64_t next = 0;
-    for (const std::string& special : specials) vocabulary.add(special, next++);
-    for (int byte = 0; byte < 256; ++byte) vocabulary.add(format("<0x{:02X}>", byte), next++);
-    vocabulary.add(std::string(kWordMark), next++);
-    for (const std::string& word : world_vocabulary()) vocabulary.add(std::string(kWordMark) + word, next++);
+inline Json bpe_json(Json vocabulary, Json::Array merges, bool ignore_merges) {
     Json model = Json::object();
     model.add("type", "BPE");
     model.add("dropout", Json());
@@ -78,10 +72,20 @@ inline Json bpe_json(const std::vector<std::string>& specials) {
     model.add("end_of_word_suffix", Json());
     model.add("fuse_unk", true);
     model.add("byte_fallback", true);
-    model.add("ignore_merges", true);
+    model.add("ignore_merges", ignore_merges);
     model.add("vocab", std::move(vocabulary));
-    model.add("merges", Json(Json::Array{}));
+    model.add("merges", Json(std::move(merges)));
     return model;
+}
+
+inline Json world_bpe_json(const std::vector<std::string>& specials) {
+    Json vocabulary = Json::object();
+    std::int64_t next = 0;
+    for (const std::string& special : specials) vocabulary.add(special, next++);
+    for (int byte = 0; byte < 256; ++byte) vocabulary.add(format("<0x{:02X}>", byte), next++);
+    vocabulary.add(std::string(kWordMark), next++);
+    for (const std::string& word : world_vocabulary()) vocabulary.add(std::string(kWordMark) + word, next++);
+    return bpe_json(std::move(vocabulary), {}, true);
 }
 
 /// Marks to spaces, bytes to text, and the first space, which the encoder put there, away.
@@ -127,9 +131,8 @@ inline Json template_json() {
 
 }  // namespace detail
 
-/// The whole of tokenizer.json. <unk> 0, <s> 1, </s> 2, bytes 3 to 258, then words.
-inline Json world_tokenizer_json() {
-    const std::vector<std::string> specials{"<unk>", "<s>", "</s>"};
+/// A tokenizer.json around a BPE model with byte fallback whose words begin with a mark; `specials` have the ids from 0.
+inline Json metaspace_tokenizer_json(Json model, const std::vector<std::string>& specials) {
     Json::Array added;
     for (std::size_t id = 0; id < specials.size(); ++id) {
         Json token = Json::object();
@@ -148,17 +151,23 @@ inline Json world_tokenizer_json() {
     json.add("pre_tokenizer", detail::metaspace_json());
     json.add("post_processor", detail::template_json());
     json.add("decoder", detail::decoder_json());
-    json.add("model", detail::bpe_json(specials));
+    json.add("model", std::move(model));
     return json;
 }
 
-/// tokenizer.json, tokenizer_config.json and generation_config.json.
-inline void write_world_tokenizer(const std::string& folder) {
+/// The whole of tokenizer.json. <unk> 0, <s> 1, </s> 2, bytes 3 to 258, then words.
+inline Json world_tokenizer_json() {
+    const std::vector<std::string> specials{"<unk>", "<s>", "</s>"};
+    return metaspace_tokenizer_json(detail::world_bpe_json(specials), specials);
+}
+
+/// tokenizer.json, tokenizer_config.json and generation_config.json, of a tokenizer with the special tokens above.
+inline void write_metaspace_tokenizer(const std::string& folder, const Json& tokenizer) {
     std::filesystem::create_directories(folder);
     const auto write = [&](const char* name, const Json& json) {
         write_file_atomically(folder + "/" + name, write_json(json, JsonStyle::indented));
     };
-    write("tokenizer.json", world_tokenizer_json());
+    write("tokenizer.json", tokenizer);
     Json config = Json::object(), generation = Json::object();
     config.add("add_bos_token", true);
     config.add("add_eos_token", false);
@@ -173,6 +182,10 @@ inline void write_world_tokenizer(const std::string& folder) {
     generation.add("bos_token_id", 1);
     generation.add("eos_token_id", 2);
     write("generation_config.json", generation);
+}
+
+inline void write_world_tokenizer(const std::string& folder) {
+    write_metaspace_tokenizer(folder, world_tokenizer_json());
 }
 
 }  // namespace moegrad

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include <moegrad/core/device_reports.hpp>
 #include <moegrad/core/math.hpp>
 #include <moegrad/core/philox.hpp>
 #include <moegrad/eval/token_ids.hpp>
@@ -137,7 +138,9 @@ Tensor<Wide<Real>> next_logits(Context& context, Decoder<Real>& model, const std
     const auto hidden = model.hidden(forward);
     const auto rows = placed_ids(last, static_cast<Index>(ids.size()), device);
     const auto ends = embedding(tape, rows, Weight<Real>(hidden.value()));
-    return widened(host(model.logits(forward, ends).value()));
+    const auto logits = widened(host(model.logits(forward, ends).value()));
+    require_no_reports(device, "generate");
+    return logits;
 }
 
 /// Continues texts that run together; `each(place, id)` for every new token.

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include <moegrad/core/device_reports.hpp>
 #include <moegrad/eval/token_ids.hpp>
 #include <moegrad/eval/token_routing.hpp>
 #include <moegrad/models/decoder.hpp>
@@ -67,6 +68,7 @@ public:
             const auto asked = embedding(tape, row, Weight<Real>(hidden.value()));  // [questions, D]
             const auto target = Tensor<std::int32_t>::from({static_cast<Index>(target_.size())}, target_);
             const auto nll = host(model.loss(forward, asked, target).value());
+            require_no_reports(device, "evaluation");
             for (const auto value : nll.values()) {
                 if (!std::isfinite(value))
                     throw Error{ErrorCode::value, "evaluation", "finite log-likelihoods", format("{}", value),
@@ -77,6 +79,7 @@ public:
         for (auto& record : forward.routings) {
             answer.routers.push_back({record.name, 0, host(record.routing.expert)});
         }
+        if (row_.empty()) require_no_reports(device, "evaluation");
         const auto experts = expert_counts(model);
         for (std::size_t i = 0; i < std::min(experts.size(), answer.routers.size()); ++i) {
             answer.routers[i].experts = experts[i];

@@ -125,14 +125,14 @@ public:
     /// Reads a tensor, once. `shape` is what the model wants; out holds its numbers in C order.
     template <Readable T>
     void read(std::string_view name, std::span<const Index> shape, std::span<T> out) {
-        Entry& found = entry(name);
-        const std::string place = moegrad::format("{}: tensor {}", found.file->path(), printable(name));
-        if (!std::equal(shape.begin(), shape.end(), found.info->shape.begin(), found.info->shape.end()))
-            throw Error{ErrorCode::shape, place, shape_text(shape), shape_text(found.info->shape),
-                        "do config.json and the weights belong together?"};
-        if (found.done) throw Error{ErrorCode::state, place, "to be read once", "a second read"};
+        const Entry& found = claim(name, shape);
         found.file->read(*found.info, out);
-        found.done = true;
+    }
+    /// The same in pieces, in C order: take(std::span<const T>).
+    template <Readable T, class Take>
+    void read_pieces(std::string_view name, std::span<const Index> shape, const Take& take) {
+        const Entry& found = claim(name, shape);
+        found.file->template read_pieces<T>(*found.info, take);
     }
     template <Readable T>
     void read(std::string_view name, std::initializer_list<Index> shape, std::span<T> out) {
@@ -178,6 +178,18 @@ private:
         return found->second;
     }
     Entry& entry(std::string_view name) { return const_cast<Entry&>(std::as_const(*this).entry(name)); }
+
+    /// The entry of a tensor that is read now, for the first time, by a model that wants this shape.
+    const Entry& claim(std::string_view name, std::span<const Index> shape) {
+        Entry& found = entry(name);
+        const std::string place = moegrad::format("{}: tensor {}", found.file->path(), printable(name));
+        if (!std::equal(shape.begin(), shape.end(), found.info->shape.begin(), found.info->shape.end()))
+            throw Error{ErrorCode::shape, place, shape_text(shape), shape_text(found.info->shape),
+                        "do config.json and the weights belong together?"};
+        if (found.done) throw Error{ErrorCode::state, place, "to be read once", "a second read"};
+        found.done = true;
+        return found;
+    }
 
     void open(Links links) {
         const std::string single = folder_ + "/model.safetensors";

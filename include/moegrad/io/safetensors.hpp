@@ -64,8 +64,26 @@ public:
         if (static_cast<Index>(out.size()) != info.count)
             throw Error{ErrorCode::shape, place, moegrad::format("room for {} numbers", info.count),
                         moegrad::format("{}", out.size())};
+        each_piece(info, [&](Index at, Index count, const std::byte* from) {
+            read_stored(info.type, from, count, out.data() + at, place);
+        });
+    }
+    /// The same numbers to whoever keeps none of them: take(piece), a span of some, in C order.
+    template <Readable T, class Take>
+    void read_pieces(const TensorInfo& info, const Take& take) const {
+        const std::string place = moegrad::format("{}: tensor {}", path(), printable(info.name));
+        std::vector<T> piece(static_cast<std::size_t>(std::min(kReadPiece, info.count)));
+        each_piece(info, [&](Index, Index count, const std::byte* from) {
+            read_stored(info.type, from, count, piece.data(), place);
+            take(std::span<const T>(piece).first(static_cast<std::size_t>(count)));
+        });
+    }
+
+private:
+    /// visit(at, count, bytes), the next piece on its way: what has been read is given back, so no tensor is held twice.
+    template <class Visit>
+    void each_piece(const TensorInfo& info, const Visit& visit) const {
         file_.require_unchanged();
-        // Piece by piece, the next one on its way: what has been read is given back, so no tensor is held twice.
         const std::size_t width = info.count == 0 ? 0 : info.bytes / static_cast<std::size_t>(info.count);
         Index at = 0;
         do {
@@ -73,13 +91,12 @@ public:
             const std::size_t piece = static_cast<std::size_t>(count) * width;
             const std::size_t from = info.offset + static_cast<std::size_t>(at) * width;
             file_.expect(from + piece, static_cast<std::size_t>(kReadPiece) * width);
-            read_stored(info.type, file_.bytes().data() + from, count, out.data() + at, place);
+            visit(at, count, file_.bytes().data() + from);
             file_.forget(from, piece);
             at += count;
         } while (at < info.count);
     }
 
-private:
     MappedFile file_;
     SafetensorsHeader header_;
 };

@@ -220,12 +220,18 @@ inline MadeTokenizer make_tokenizer(const std::string& kind, const std::vector<s
                            : make_qwen2(first.text(), second.text(), place);
 }
 
-/// tokenizer.json, and tokenizer_config.json unless the folder has one. An old tokenizer.json stays.
+/// An old tokenizer.json stays.
+inline void require_no_tokenizer(const std::string& folder) {
+    const std::string path = folder + "/tokenizer.json";
+    if (!file_exists(path)) return;
+    throw Error{ErrorCode::file, path, "a folder without tokenizer.json", "one that has it",
+                "remove it, or name another folder"};
+}
+
+/// tokenizer.json, and tokenizer_config.json unless the folder has one.
 inline void write_tokenizer(const MadeTokenizer& made, const std::string& folder) {
     const std::string path = folder + "/tokenizer.json", config = folder + "/tokenizer_config.json";
-    if (file_exists(path))
-        throw Error{ErrorCode::file, path, "a folder without tokenizer.json", "one that has it",
-                    "remove it, or name another folder"};
+    require_no_tokenizer(folder);
     write_file_atomically(path, write_json(made.json, JsonStyle::compact));
     if (!file_exists(config)) write_file_atomically(config, write_json(made.config, JsonStyle::indented));
 }

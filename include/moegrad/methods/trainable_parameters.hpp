@@ -1,6 +1,6 @@
 #pragma once
 // all_parameters: everything a model computes with. trainable_parameters: what a step updates, whoever attached it.
-// move_to: a model to another device.
+// move_to: a model to another device; require_on_gpu: that nothing was left behind.
 
 #include <algorithm>
 #include <vector>
@@ -42,6 +42,17 @@ std::vector<Parameter<Wide<Real>>*> trainable_parameters(Decoder<Real>& model) {
 template <class Real>
 void move_to(Decoder<Real>& model, Device device) {
     for (auto* p : all_parameters(model)) p->move_to(device);
+}
+
+/// Throws for the first weight of which values, compute copy or NF4 codes lie on the host: a kernel would read them there.
+template <class Real>
+void require_on_gpu(Decoder<Real>& model) {
+    const auto left = [](const auto& tensor) { return tensor.defined() && tensor.on_host(); };
+    for (const auto* p : all_parameters(model)) {
+        if (!left(p->value()) && !left(p->compute_copy()) && !left(p->quantised().code)) continue;
+        throw Error{ErrorCode::state, p->name(), "a weight on the GPU", "one on the host",
+                    "move_to(model, Device::cuda)"};
+    }
 }
 
 }  // namespace moegrad

@@ -1,6 +1,6 @@
 #pragma once
-// BaseFacts: what was seen of a base model's weights while they were read onto a GPU. Nobody looks at them there without
-// bringing them back.
+// BaseFacts: what was seen of a base model's weights while they were read onto a GPU, or into NF4. Nobody looks at them
+// there without bringing them back; and NF4 has lost them.
 
 #include <string>
 #include <vector>

@@ -77,7 +77,7 @@ public:
     const ModelConfig& config() const { return config_; }
     std::vector<DecoderLayer<Real>>& layers() { return layers_; }
     Activations activations = Activations::kept;
-    /// Of a model that was loaded onto a GPU.
+    /// Of a model that was loaded onto a GPU, or in NF4.
     std::optional<BaseFacts> as_read;
     /// Whether the weights lie on a GPU.
     bool away() {

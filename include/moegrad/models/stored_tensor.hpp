@@ -3,10 +3,22 @@
 // by one: "...experts.3.w1.weight" is rows [0, F) of matrix 3 of gate_up.
 
 #include <string>
+#include <vector>
 
 #include <moegrad/autograd/parameter_values.hpp>
 
 namespace moegrad {
+
+namespace detail {
+
+/// As files have them.
+inline std::vector<Index> extents(const Shape& shape) {
+    std::vector<Index> all;
+    for (int axis = 0; axis < shape.rank(); ++axis) all.push_back(shape[axis]);
+    return all;
+}
+
+}  // namespace detail
 
 template <class Real>
 struct StoredTensor {
@@ -29,6 +41,7 @@ struct StoredTensor {
     }
     /// On the host and in Wide<Real>, from the master where there is one. For float and double on the host no copy.
     Tensor<Wide<Real>> value() const {
+        require_dense(*parameter);
         if (parameter->value().defined()) return host(part(parameter->value()));
         return visit([](const auto& copy) { return widened(host(copy)); });
     }

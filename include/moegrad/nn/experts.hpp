@@ -51,10 +51,10 @@ struct Experts {
 private:
     /// One use of a weight and of its adapter.
     struct Adapted {
-        Weight<Real> weight;
+        Matrix<Real> weight;
         std::optional<LoraStack<Real>> lora;
 
-        Adapted(Parameter<Real>& parameter, LoraParameters<Real>& adapter) : weight(parameter.use()) {
+        Adapted(Parameter<Real>& parameter, LoraParameters<Real>& adapter) : weight(matrix_of(parameter)) {
             if (!adapter.defined()) return;
             lora = LoraStack<Real>{
                 adapter.A.use(), adapter.B.use(), adapter.scale, {adapter.dropout, adapter.module}};

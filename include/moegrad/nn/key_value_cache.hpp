@@ -63,16 +63,16 @@ public:
         }
         if (layer_ == layers_.size()) layers_.emplace_back(length_.size());
         std::vector<Entry>& entries = layers_[layer_++];
-        bool begun = false;
+        bool fresh = false;
         for (std::size_t i = 0; i < which_.size(); ++i) {
             const Index from = begin_[i], to = begin_[i + 1];
             entry(entries, i).append(tape, past_[i], k.value().rows(from, to), v.value().rows(from, to));
-            begun = begun || past_[i] > 0;
+            fresh = fresh || past_[i] == 0;
         }
-        // Whole sequences: the batch alone is all there is.
-        if (!begun) return attention(tape, q, k, v, segments, options);
-        auto y = tape.output<Real>(q.shape(), false);
+        // Of whole sequences the batch is all there is. The rows of the others are written again.
+        auto y = fresh ? attention(tape, q, k, v, segments, options) : tape.output<Real>(q.shape(), false);
         for (std::size_t i = 0; i < which_.size(); ++i) {
+            if (past_[i] == 0) continue;
             const Index from = begin_[i], to = begin_[i + 1];
             const Entry& kept = entry(entries, i);
             const Index m = past_[i] + to - from;

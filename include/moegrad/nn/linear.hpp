@@ -26,30 +26,14 @@ public:
 template <class Real>
 struct Linear {
     Parameter<Real> weight;
-    Nf4Matrix quantised;  // where defined, instead of the values of a frozen weight
     std::unique_ptr<LinearAdapter<Real>> adapter;
 
     Linear() = default;
     Linear(std::string name, Index out, Index in) : weight(std::move(name), Shape{out, in}) {}
 
     Var<Real> operator()(Forward<Real>& forward, const Var<Real>& x) {
-        if (adapter) return adapter->forward(forward, x, matrix());
-        return linear(forward.tape, x, matrix());
-    }
-
-    Matrix<Real> matrix() {
-        if (!quantised.defined()) return weight.use();
-        if (!weight.trainable()) return Matrix<Real>(quantised);
-        throw Error{ErrorCode::config, weight.name(), "a frozen weight", "one in NF4 that is to train",
-                    "train an adapter, or load this weight dense"};
-    }
-    /// From now on the weight is kept in NF4, which must lie where the model computes; its values go.
-    void set_quantised(Nf4Matrix matrix) {
-        if (!(matrix.shape == weight.shape())) {
-            throw Error{ErrorCode::shape, weight.name(), weight.shape().text(), matrix.shape.text()};
-        }
-        quantised = std::move(matrix);
-        weight.drop_value();
+        const auto w = matrix_of(weight);
+        return adapter ? adapter->forward(forward, x, w) : linear(forward.tape, x, w);
     }
 
     /// The module's path: the weight's name without ".weight".

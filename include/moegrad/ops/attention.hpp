@@ -50,6 +50,7 @@ struct AttentionKernels {
     void (*forward)(Stream, View<const Real, 2> q, View<const Real, 2> k, View<const Real, 2> v,
                     AttentionRows rows, View<Real, 2> y, View<Wide<Real>, 2> lse, AttentionOptions);
     /// room: working memory of the shape attention_room(T, H), for delta and for lse in another order.
+    /// dq is written before dk, dk before dv: they are one place where q, k and v are one Var.
     void (*backward)(Stream, View<const Real, 2> q, View<const Real, 2> k, View<const Real, 2> v,
                      AttentionRows rows, View<const Real, 2> y, View<const Wide<Real>, 2> lse,
                      View<const Real, 2> dy, View<Wide<Real>, 3> room, AttentionGradient<Real> dq,

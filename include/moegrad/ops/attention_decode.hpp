@@ -4,6 +4,8 @@
 // the CPU to the bit, on a GPU to rounding:
 //   a[i,s] = scale <q[i,h], k[s]>   for s <= m - n + i, inside the window
 //   y[i,h] = sum_s softmax(a[i])_s v[s]
+// On a GPU it is made for few new rows: a block has one of them and reads all its keys, n m of them in all without
+// tiles or tensor cores. A prompt (n = m) is a case for attention.
 // q, y [n, H head];  k, v [m, Hkv head], all rows valid. For inference: there is no backward.
 // Saved: nothing.
 

@@ -1,12 +1,12 @@
 #pragma once
 // expert_swiglu: the SwiGLU feed-forward of many experts over routed rows, each Linear with LoRA of its own if wanted.
 //     z[n] = up_e(x[t]),   h[n] = silu(z[n, :F]) z[n, F:],   y[n] = down_e(h[n])      t, e: token and expert of row n
-// up_e is grouped_linear with gate_up [E, 2F, D], the gate's rows above the up's, down_e with down [E, D, F]. To the bit
-// it is grouped_linear, swiglu_fused, grouped_linear; here z can become h, and dh become dz, where they are made.
+// up_e is grouped_linear with gate_up [E, 2F, D], the gate's rows above the up's, down_e with down [E, D, F]. On the
+// CPU to the bit, on a GPU to rounding it is grouped_linear, swiglu_fused, grouped_linear; here z can become h, and dh become dz, where they are made.
 // backward:   dh = the input's gradient of down_e,   dz = the gradient of h by z,   and grouped_linear's for the rest
 // Rows from N on are neither read nor written.
 // Saved: the plan; x where gate_up or its A learns; u [N, R] of both adapters; z [N, 2F], whose place dz takes. h is made
-// again from z.        Shazeer 2020, eq. 6.
+// again from z, the numbers of a stack in NF4 from it: one stack at a time.        Shazeer 2020, eq. 6.
 
 #include <moegrad/ops/grouped_linear.hpp>
 #include <moegrad/ops/swiglu.hpp>
@@ -30,7 +30,7 @@ inline constinit KernelSlot<ExpertSwigluKernels> expert_swiglu_slot{"expert_swig
 /// One stack of Linears and, where it is not null, its adapter.
 template <class Real>
 struct AdaptedStack {
-    Weight<Real> weight;
+    Matrix<Real> weight;
     const LoraStack<Real>* lora = nullptr;
 };
 
@@ -66,7 +66,7 @@ private:
             down.write_rows(dy, du, h_view, Write::overwrite);
             kernels->gradient(stream, plan, z_view, h_view);
         } else {
-            kernels->backward(stream, dy.template view<2>(), down.w.template view<3>(),
+            kernels->backward(stream, dy.template view<2>(), down.dense().template view<3>(),
                               down.low_rank_back(du), plan, z_view, h_view);
         }
         down.write_weights(dy, h, du);
@@ -99,7 +99,7 @@ Var<Real> expert_swiglu(Tape& tape, const Var<Real>& x, const AdaptedStack<Real>
         call.up.rank(x.value());
         call.z = tape.make<Real>({plan.bound, W[1]});
         const auto h = tape.make<Real>(hidden);
-        call.kernels->forward(tape.stream(), x.template view<2>(), gate_up.weight.template view<3>(),
+        call.kernels->forward(tape.stream(), x.template view<2>(), call.up.dense().template view<3>(),
                               call.up.low_rank(), DispatchView(plan), call.z.template view<2>(),
                               h.template view<2>());
         call.down.forward(h, y.value());

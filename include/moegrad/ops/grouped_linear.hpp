@@ -9,7 +9,10 @@
 //             dx = dy w + mask(du A), and with a gather dx[t] = the sum over the token's slots in order
 // Weight gradients are one chain over the rows of an expert in (token, slot) order; an expert without rows
 // gets exact zeros where the gradient is overwritten. Rows from N on are neither read nor written.
-// Saved: the plan; x where w or A learns; u [N, R]. drop(x) is computed again.    Hu et al. 2021 (LoRA).
+// Saved: the plan; x where w or A learns; u [N, R]. drop(x) is computed again, and so are the numbers of a w in NF4.
+// Hu et al. 2021 (LoRA).
+
+#include <type_traits>
 
 #include <moegrad/autograd/tape.hpp>
 #include <moegrad/core/slot.hpp>
@@ -64,7 +67,7 @@ inline constinit KernelSlot<GroupedLinearKernels> grouped_linear_slot{"grouped_l
 namespace detail {
 
 template <class Real>
-void check_grouped_linear(const Shape& x, const Weight<Real>& w, const DispatchPlan& plan, RowSource source,
+void check_grouped_linear(const Shape& x, const Matrix<Real>& w, const DispatchPlan& plan, RowSource source,
                           const LoraStack<Real>* lora) {
     const Index rows = source == RowSource::tokens ? plan.tokens : plan.bound;
     if (x.rank() != 2 || w.shape().rank() != 3 || x[0] != rows || w.extent(0) != plan.experts ||
@@ -92,7 +95,7 @@ struct GroupedLinear {
     RowSource source;
     Segments segments;
     Dropout dropout;    // as active in this call
-    Weight<Real> w;     // [E, O, D]
+    Matrix<Real> w;     // [E, O, D]
     Weight<Real> A, B;  // undefined without LoRA
     double scale = 1;
     Tensor<Real> x = {};  // kept only where a weight gradient reads it
@@ -102,6 +105,8 @@ struct GroupedLinear {
     /// Whether backward reads the input again, and whether any weight learns.
     bool reads_input() const { return w.needs_gradient() || A.needs_gradient(); }
     bool learns() const { return reads_input() || B.needs_gradient(); }
+    /// The numbers of w; of NF4 in step memory, to be held for one kernel.
+    Tensor<Real> dense() const { return w.dense(stream.context()); }
 
     /// drop(x) as rows, or x itself without dropout: `from` says which.
     Tensor<Real> dropped(const Tensor<Real>& input, RowSource& from) const {
@@ -117,7 +122,7 @@ struct GroupedLinear {
     /// y[n] of all rows; keeps u.
     void forward(const Tensor<Real>& input, const Tensor<Real>& y) {
         rank(input);
-        kernels->multiply(stream, input.template view<2>(), w.template view<3>(), low_rank(),
+        kernels->multiply(stream, input.template view<2>(), dense().template view<3>(), low_rank(),
                           DispatchView(plan), source, y.template view<2>(), Write::overwrite);
     }
 
@@ -152,20 +157,20 @@ struct GroupedLinear {
 
     /// dw, dB and dA, where they are wanted; input: what forward got.
     void write_weights(const Tensor<Real>& dy, const Tensor<Real>& input, const Tensor<Real>& du) const {
-        if (w.needs_gradient()) write_weight(dy, input, source, w);
-        if (B.needs_gradient()) write_weight(dy, u, RowSource::rows, B);
+        if (w.needs_gradient()) write_weight(dy, input, source, w.gradient());
+        if (B.needs_gradient()) write_weight(dy, u, RowSource::rows, B.gradient());
         if (A.needs_gradient()) {
             RowSource from;
             const Tensor<Real> rows = dropped(input, from);
-            write_weight(du, rows, from, A);
+            write_weight(du, rows, from, A.gradient());
         }
     }
 
     /// dx[n] (+)= dy w + mask(du A) of all rows
     void write_rows(const Tensor<Real>& dy, const Tensor<Real>& du, View<Real, 2> dx, Write write) const {
         const DispatchView view(plan);
-        kernels->multiply_back(stream, dy.template view<2>(), w.template view<3>(), low_rank_back(du), view,
-                               dx, write);
+        kernels->multiply_back(stream, dy.template view<2>(), dense().template view<3>(), low_rank_back(du),
+                               view, dx, write);
         if (!masked()) return;
         auto through = stream.context().template make<Real>({plan.bound, w.extent(2)});
         kernels->multiply_back(stream, du.template view<2>(), A.template view<3>(), {}, view,
@@ -182,8 +187,8 @@ struct GroupedLinear {
 
 private:
     void write_weight(const Tensor<Real>& rows, const Tensor<Real>& input, RowSource from,
-                      const Weight<Real>& weight) const {
-        auto target = weight.gradient()->target();
+                      const std::shared_ptr<Gradient<Wide<Real>>>& gradient) const {
+        auto target = gradient->target();
         kernels->weight_gradient(stream, rows.template view<2>(), input.template view<2>(),
                                  DispatchView(plan), from, target.tensor.template view<3>(), target.write);
     }
@@ -203,7 +208,7 @@ private:
 
 /// `lora` may be null.
 template <class Real>
-GroupedLinear<Real> grouped_linear_call(Tape& tape, const Shape& x, const Weight<Real>& w,
+GroupedLinear<Real> grouped_linear_call(Tape& tape, const Shape& x, const Matrix<Real>& w,
                                         const DispatchPlan& plan, RowSource source,
                                         const LoraStack<Real>* lora, const Segments& segments) {
     check_grouped_linear(x, w, plan, source, lora);
@@ -230,8 +235,8 @@ GroupedLinear<Real> grouped_linear_call(Tape& tape, const Shape& x, const Weight
 /// x [T, D] (tokens) or [T K, D] (rows), w [E, O, D] -> [T K, O], of which the first N rows are written.
 /// `lora` may be null; the segments are read where its dropout is active.
 template <class Real>
-Var<Real> grouped_linear(Tape& tape, const Var<Real>& x, const Weight<Real>& w, const DispatchPlan& plan,
-                         RowSource source, const LoraStack<Real>* lora = nullptr,
+Var<Real> grouped_linear(Tape& tape, const Var<Real>& x, const std::type_identity_t<Matrix<Real>>& w,
+                         const DispatchPlan& plan, RowSource source, const LoraStack<Real>* lora = nullptr,
                          const Segments& segments = {}) {
     auto call = detail::grouped_linear_call(tape, x.shape(), w, plan, source, lora, segments);
     auto y = tape.output<Real>({plan.bound, w.extent(1)}, x.needs_gradient() || call.learns());

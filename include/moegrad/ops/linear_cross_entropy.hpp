@@ -117,14 +117,17 @@ void check_linear_cross_entropy(const Tape& tape, const Var<Real>& x, const Weig
 }  // namespace detail
 
 /// x [T, D], w [V, D], target [T] -> nll [T]. Its upstream gradient is per token (ops/seed.hpp).
-/// supervised: the list that a target on a GPU needs; one on the host is checked and listed here.
+/// supervised: the list that a target on a GPU needs; without it a target on the host is checked and listed here.
 template <class Real>
 Var<Wide<Real>> linear_cross_entropy(Tape& tape, const Var<Real>& x, const Weight<Real>& w,
                                      const Tensor<std::int32_t>& target,
                                      const Tensor<std::int32_t>& supervised = {}) {
     detail::check_linear_cross_entropy(tape, x, w, target, supervised);
-    const Tensor<std::int32_t> row =
-        target.on_host() ? placed(supervised_rows(tape, target, w.extent(0)), tape.device()) : supervised;
+    // A plan for a GPU has its lists on the host.
+    const bool listed = supervised.defined() && tape.context().target() == Device::cuda;
+    const Tensor<std::int32_t> row = listed
+                                         ? placed(supervised, tape.device())
+                                         : placed(supervised_rows(tape, target, w.extent(0)), tape.device());
     const Tensor<std::int32_t> there = placed(target, tape.device());
     const Index n = row.extent(0), D = x.extent(1);
     const Shape piece{cross_entropy_rows(n, w.extent(0), tape.context().target()), w.extent(0)};

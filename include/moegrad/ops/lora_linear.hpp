@@ -1,6 +1,7 @@
 #pragma once
 // lora_linear: a Linear with a low-rank adapter.   y = x w^T + u B^T,   u = s drop(x) A^T
-// Each y[t,o] is one chain: over d of x w, continued over r of u B. With B = 0 it is linear(x, w) to the bit.
+// Each y[t,o] is one chain: over d of x w, continued over r of u B. With B = 0 it is linear(x, w): on the CPU
+// to the bit, on a GPU to rounding.
 // backward:   du = s dy B,   dx = dy w + mask(du A),   dA = du^T drop(x),   dB = dy^T u,   dw = dy^T x
 // drop(x) is made again in backward. dA, dB, dw: one chain over the rows, starting from what they hold.
 // Saved: u [T, R], and x [T, D] when A or w needs a gradient.        Hu et al. 2021, eq. 3.

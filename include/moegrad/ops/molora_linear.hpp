@@ -3,8 +3,9 @@
 //     y[t] = x[t] w^T + sum over the chosen e, ascending, of weight[t,k] u[t,k] B_e^T,    e = expert[t,k]
 //     u[t,k] = s drop_e(x[t]) A_e^T                          (the expert enters the key of the mask)
 // Each y[t,o] is one chain: over d of x w, continued over r for each chosen expert. With E = 1 and weight 1
-// it is lora_linear to the bit. Only chosen pairs (t, k) are computed; negative experts cost nothing. A GPU multiplies the
-// (small) weights of all experts with rows that are 0 where an expert was not chosen: all weights must be finite.
+// it is lora_linear, on the CPU to the bit, on a GPU to rounding. Only chosen pairs (t, k) are computed; negative
+// experts cost nothing. A GPU multiplies the (small) weights of all experts with rows that are 0 where an expert was
+// not chosen: all weights must be finite.
 // backward:   q = dy[t] B_e,   dweight[t,k] = <q, u>,   du = s weight q,
 //     dB_e = sum_t dy[t]^T weight u,   dA_e = sum_t du^T drop_e(x[t]),
 //     dx[t] = dy[t] w + sum_e mask_e(du A_e),   e ascending

@@ -3,14 +3,14 @@
 // Real. The weights it stands for are frozen: gradients go through w, none to it. Saved: nothing; whoever
 // needs w in backward asks again.
 //
-// Matrix<Real>: a Linear's weight as an op takes it, dense or in NF4:
+// Matrix<Real>: the weight of a Linear, or of a stack of them, as an op takes it, dense or in NF4:
 //   kernels.forward(stream, x.view<2>(), w.dense(context).view<2>(), y.view<2>());
 
 #include <concepts>
 #include <utility>
 
+#include <moegrad/autograd/parameter.hpp>
 #include <moegrad/autograd/tape.hpp>
-#include <moegrad/core/nf4.hpp>
 #include <moegrad/core/slot.hpp>
 
 namespace moegrad {
@@ -55,5 +55,11 @@ private:
     Nf4Matrix quantised_;
     Shape shape_;
 };
+
+/// A use of a weight, in whichever form it is kept.
+template <class Real>
+Matrix<Real> matrix_of(Parameter<Real>& weight) {
+    return weight.quantised().defined() ? Matrix<Real>(weight.quantised()) : Matrix<Real>(weight.use());
+}
 
 }  // namespace moegrad

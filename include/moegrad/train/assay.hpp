@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include <moegrad/core/device_reports.hpp>
 #include <moegrad/data/dataset.hpp>
 #include <moegrad/eval/statistics.hpp>
 #include <moegrad/eval/token_ids.hpp>
@@ -41,6 +42,7 @@ std::vector<double> nll_of_documents(Context& context, Decoder<Real>& model, con
         const auto segments = placed(batch.segments, context.device());
         Forward<Real> forward{tape, token, segments};
         const auto nll = host(model.loss(forward, model.hidden(forward), batch.target).value());
+        require_no_reports(context.device(), "assay");
         for (Index s = 0; s < batch.segments.count(); ++s) {
             double sum = 0;
             const auto* begin = batch.segments.begin.data();

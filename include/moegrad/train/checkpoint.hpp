@@ -11,13 +11,17 @@
 
 namespace moegrad {
 
-/// Saves what the run is after `state.step` steps; see save_state.
+/// Saves what the run is after `state.step` steps; see save_state. With a step in flight the weights are not those of
+/// any report: finish_step first.
 template <class Real>
 void save_checkpoint(CheckpointFolder& checkpoints, Trainer<Real>& trainer, const RunState& state,
                      const std::string& identity, int keep) {
     if (state.step != trainer.steps_done())
         throw Error{ErrorCode::state, "save_checkpoint", format("step {}", trainer.steps_done()),
                     format("a state of step {}", state.step)};
+    if (trainer.in_flight() > 0)
+        throw Error{ErrorCode::state, "save_checkpoint", "no step in flight",
+                    format("{}", trainer.in_flight()), "call finish_step first"};
     const auto all = state_tensors<Real>(trainer.parameters(), trainer.routers());
     save_state(checkpoints, all.tensors, state, identity, keep, trainer.pool());
 }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include <moegrad/data/choice_items.hpp>
+#include <moegrad/data/document_samples.hpp>
 #include <moegrad/eval/evaluate.hpp>
 #include <moegrad/methods/random_drop.hpp>
 #include <moegrad/train/compare_files.hpp>
@@ -16,24 +17,6 @@ namespace moegrad {
 
 /// What a comparison says while it goes. step, tick: lines that the next one replaces; ticks are for terminals only.
 enum class CompareNews { begin, step, tick, done };
-
-/// The `text` of every line as a sample, BOS first where there is one, cut at max_length tokens.
-inline Dataset document_samples(const std::string& path, const Tokenizer& tokenizer, Index max_length,
-                                Index count) {
-    Dataset documents;
-    read_json_lines(path, [&](const JsonRef& line) {
-        if (count > 0 && static_cast<Index>(documents.size()) == count) return;
-        std::vector<std::int32_t> token;
-        if (tokenizer.bos_id() >= 0) token.push_back(tokenizer.bos_id());
-        const auto ids = tokenizer.encode(line.at("text").string(), {.add_special = false});
-        token.insert(token.end(), ids.begin(), ids.end());
-        if (static_cast<Index>(token.size()) > max_length) token.resize(static_cast<std::size_t>(max_length));
-        if (token.size() >= 2) documents.push_back(language_sample(std::move(token)));
-    });
-    if (documents.size() < 2)
-        throw Error{ErrorCode::data, path, "at least two documents", format("{}", documents.size())};
-    return documents;
-}
 
 /// watch(news, label, text): label is "adamoe, seed 0".
 template <class Real, class Watch>
@@ -104,7 +87,7 @@ private:
         const std::string folder = spec_.output + "/base", label = "base";
         const Device device = spec_.base.device;
         Context context({.device = device, .threads = spec_.threads});
-        auto model = load_model<Real>(spec_.base.model, device);
+        auto model = load_model<Real>(spec_.base.model, device, spec_.base.quantise);
         if (model->config().is_mixture()) slots_ = model->config().num_experts_per_tok;
         if (!is_done(folder, inputs_)) {
             std::filesystem::remove(folder + "/run.json");
@@ -134,7 +117,7 @@ private:
         const RunSummary summary = run_training<Real>(
             config, [&](const std::string& line) { watch_(CompareNews::step, label, line); });
         Context context({.device = config.device, .threads = spec_.threads});
-        auto model = load_model<Real>(config.model, config.device);
+        auto model = load_model<Real>(config.model, config.device, config.quantise);
         load_adapter(*model, summary.adapter);
         move_to(*model, config.device);
         const auto acc = ask(context, *model, config.output, label);

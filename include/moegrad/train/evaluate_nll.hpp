@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include <moegrad/core/device_reports.hpp>
 #include <moegrad/data/step_batches.hpp>
 #include <moegrad/models/decoder.hpp>
 #include <moegrad/train/step_fetch.hpp>
@@ -39,6 +40,7 @@ double evaluate_nll(Context& context, Decoder<Real>& model, const Dataset& data,
     StepFetch fetch(context.device());
     fetch.start(Tensor<double>::zeros({kClipReport}, context.device()), sums.sums(), sums.counts());
     fetch.wait();
+    require_no_reports(context.device(), "evaluation");
     if (routers) sums.add_to(fetch.values(), *routers);
     return supervised == 0 ? 0 : sums.loss(fetch.values()) / static_cast<double>(supervised);
 }

@@ -151,6 +151,7 @@ inline void export_index(const std::string& base, const std::string& out, std::s
 /// Writes `model`, which was read from `base`, into the folder `out`, which is there already.
 inline void export_checkpoint(Decoder<float>& model, const std::string& base, const std::string& out,
                               const ExportChanges& changes) {
+    require_dense(model, "export");
     detail::WeightExporter exporter(model, changes);
     std::size_t bytes = 0;
     for (const std::string& name : weight_files(base)) {

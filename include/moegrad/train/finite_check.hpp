@@ -8,6 +8,7 @@
 
 #include <moegrad/autograd/parameter_values.hpp>
 #include <moegrad/core/context.hpp>
+#include <moegrad/core/device_reports.hpp>
 #include <moegrad/models/decoder.hpp>
 #include <moegrad/ops/adamw.hpp>
 #include <moegrad/ops/sum_squares.hpp>
@@ -26,24 +27,12 @@ Index first_bad(Context& context, const GradientUses<Real>& values) {
 }
 template <class Real>
 Index first_bad_weight(Context& context, const Parameter<Wide<Real>>& weight) {
+    if (weight.quantised().defined()) return -1;  // only finite weights have one
     if (weight.value().defined()) return first_bad(context, GradientUses<Wide<Real>>{weight.value()});
     const auto values = host_values<Real>(weight);
     for (Index i = 0; i < values.size(); ++i)
         if (!std::isfinite(values.data()[i])) return i;
     return -1;
-}
-
-/// What kernels of a GPU found wrong and could not throw.
-inline void require_no_report(const DeviceStatus& status, Index step) {
-    const auto stop = [&](ErrorCode code, const char* expected, const char* got, const char* hint) {
-        throw Error{code, format("step {}", step), expected, got, hint};
-    };
-    if (status.bad_index != 0)
-        stop(ErrorCode::value, "experts, columns and ids in range", "one out of range, found by a kernel",
-             "the weights are those before the step; does a router of your own choose it?");
-    if (status.overflow != 0)
-        stop(ErrorCode::memory, "rows within the row budget", "more routed rows than it holds",
-             "the weights are those before the step; raise the row budget");
 }
 
 }  // namespace detail
@@ -68,7 +57,7 @@ template <class Real>
 [[noreturn]] void throw_blocked_step(Context& context, Decoder<Real>& model,
                                      const std::vector<Parameter<Wide<Real>>*>& trainable,
                                      const StepReport& report, const DeviceStatus& status) {
-    detail::require_no_report(status, report.step);
+    require_in_range(status, format("step {}", report.step), "the weights are those before the step; ");
     require_finite_weights(context, model, trainable, report.step);
     std::string culprit = "the loss, or a score of a router";
     if (!std::isfinite(report.cross_entropy)) culprit = "the loss";

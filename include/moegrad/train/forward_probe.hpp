@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include <moegrad/core/device_reports.hpp>
 #include <moegrad/io/safetensors.hpp>
 #include <moegrad/io/safetensors_writer.hpp>
 #include <moegrad/train/adapter_files.hpp>
@@ -22,6 +23,7 @@ struct ForwardProbe {
     bool gradients = false;
     int threads = 0;
     Device device = Device::cpu;
+    Quantisation quantise = Quantisation::none;
 };
 
 namespace detail {
@@ -87,7 +89,7 @@ void write_gradients(SafetensorsWriter& writer, Decoder<Real>& model, bool adapt
 /// The model on its device, ready for what is asked of it.
 template <class Real>
 std::unique_ptr<Decoder<Real>> probe_model(const ForwardProbe& options) {
-    auto model = load_model<Real>(options.model, options.device);
+    auto model = load_model<Real>(options.model, options.device, options.quantise);
     if (!options.adapter.empty()) {
         load_adapter(*model, options.adapter, options.reading);
     } else if (options.gradients) {
@@ -145,6 +147,7 @@ double run_forward_probe(const ForwardProbe& options) {
         tape.backward();
         detail::write_gradients(writer, *model, !options.adapter.empty());
     }
+    require_no_reports(options.device, "forward");
     writer.save(options.out);
     return sum / supervised;
 }

@@ -15,7 +15,7 @@
 namespace moegrad {
 
 struct ManifestView {
-    std::string id, config_sha256, binary_sha256, compiler, cpu, instructions, started, stopped, error,
+    std::string id, config_sha256, binary_sha256, compiler, cpu, gpu, instructions, started, stopped, error,
         guarantee;
     bool sealed = false;
     Index threads = 0, exit_status = 0, steps = 0, tokens = 0;
@@ -69,6 +69,7 @@ inline void read_code(const JsonRef& json, ManifestView& view) {
 
 inline void read_machine(const JsonRef& json, ManifestView& view) {
     view.cpu = json.at("cpu").string();
+    if (json.value().find("gpu") != nullptr) view.gpu = json.at("gpu").string();
     view.instructions = json.at("instructions").string();
     static_cast<void>(json.at("kernel").string());
     static_cast<void>(json.at("cores").integer(0, 1 << 20));

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <moegrad/methods/attach.hpp>
+#include <moegrad/models/quantised.hpp>
 #include <moegrad/routing/top_k_router.hpp>
 
 namespace moegrad {
@@ -107,6 +108,7 @@ void detach_lora(Decoder<Real>& model) {
 template <class Real>
 std::vector<LoraUpdate<Real>> merge_lora(Decoder<Real>& model, const AdapterSpec& spec) {
     require_mergeable(spec, model.config(), "merge");
+    require_dense(model, "merge");
     auto updates = lora_updates(model);
     std::vector<double> delta;
     for (const auto& update : updates) {

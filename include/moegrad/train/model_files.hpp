@@ -2,13 +2,16 @@
 // A base model from a Hugging Face folder. Every tensor of the checkpoint is read exactly once into the place the
 // family gives it, in the model's number type; a tensor nobody wants, or one that is missing, is an error, found before
 // anything is allocated. Pages of a file go back as soon as they are read, so nothing is held twice.
-// Onto a GPU a parameter goes as soon as its last tensor is read: the host holds one parameter at a time.
+// Onto a GPU a parameter goes as soon as its last tensor is read: the host holds one parameter at a time. In NF4 a weight
+// streams through (streamed_nf4.hpp): its values are nowhere whole.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -20,6 +23,7 @@
 #include <moegrad/models/mixtral.hpp>
 #include <moegrad/train/base_fingerprint.hpp>
 #include <moegrad/train/checkpoint_shapes.hpp>
+#include <moegrad/train/streamed_nf4.hpp>
 
 namespace moegrad {
 
@@ -31,12 +35,6 @@ std::unique_ptr<Decoder<Real>> make_model(const ModelConfig& config) {
 }
 
 namespace detail {
-
-inline std::vector<Index> extents(const Shape& shape) {
-    std::vector<Index> all;
-    for (int axis = 0; axis < shape.rank(); ++axis) all.push_back(shape[axis]);
-    return all;
-}
 
 /// A tied head that is stored all the same must be the embedding [V, D], which is on the host.
 template <class Real>
@@ -96,27 +94,49 @@ void count_nonfinite(const StoredTensor<Real>& stored, NonFiniteCount& count) {
     });
 }
 
+/// The weights that are to be NF4; their values, which nobody touched, go.
+template <class Real>
+std::set<const void*> make_room_for_nf4(Decoder<Real>& model) {
+    std::set<const void*> all;
+    for (auto* parameter : quantisable_parameters(model)) {
+        parameter->drop_value();
+        all.insert(parameter);
+    }
+    return all;
+}
+
 /// Reads every tensor of the model; parameters go to `device` one by one.
 template <class Real>
-void read_weights(CheckpointIndex& files, Decoder<Real>& model, Device device) {
+void read_weights(CheckpointIndex& files, Decoder<Real>& model, Device device, Quantisation quantise) {
+    const bool keeps_facts = device == Device::cuda || quantise == Quantisation::nf4;
+    const auto narrow = quantise == Quantisation::nf4 ? make_room_for_nf4(model) : std::set<const void*>();
     const auto tensors = model.stored_tensors();
+    std::optional<StreamedNf4<Real>> stream;
     BaseFacts facts;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
         const auto& stored = tensors[i];
+        const bool complete = i + 1 == tensors.size() || tensors[i + 1].parameter != stored.parameter;
+        if (narrow.contains(stored.parameter)) {
+            if (!stream) stream.emplace(*stored.parameter);
+            stream->read(files, stored);
+            if (!complete) continue;
+            facts.fingerprint += stream->finish(device);
+            stream.reset();
+            continue;
+        }
         stored.visit([&](const auto& value) {
             files.read(stored.name, extents(value.shape()), value.values());
             if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, Tensor<Real>>) {
                 if (i == 0) check_tied_head(files, model.config(), value);
             }
         });
-        if (device != Device::cuda) continue;
+        if (!keeps_facts) continue;
         count_nonfinite(stored, facts.nonfinite);
-        const bool complete = i + 1 == tensors.size() || tensors[i + 1].parameter != stored.parameter;
         if (!complete) continue;
         facts.fingerprint += fingerprint_line<Real>(*stored.parameter);
         stored.parameter->move_to(device);
     }
-    if (device != Device::cuda) return;
+    if (!keeps_facts) return;
     facts.fingerprint = sha256_hex(facts.fingerprint);
     model.as_read = std::move(facts);
 }
@@ -125,7 +145,8 @@ void read_weights(CheckpointIndex& files, Decoder<Real>& model, Device device) {
 
 /// Reads config.json and the weights of `folder`.
 template <class Real>
-std::unique_ptr<Decoder<Real>> load_model(const std::string& folder, Device device = Device::cpu) {
+std::unique_ptr<Decoder<Real>> load_model(const std::string& folder, Device device = Device::cpu,
+                                          Quantisation quantise = Quantisation::none) {
     if (device == Device::cuda) require_cuda("load_model");
     const ModelConfig config = load_model_config(folder);
     CheckpointIndex files(folder);
@@ -134,15 +155,15 @@ std::unique_ptr<Decoder<Real>> load_model(const std::string& folder, Device devi
     if (auto* mixtral = dynamic_cast<Mixtral<Real>*>(model.get())) {
         mixtral->layout = has_fused_experts(files) ? ExpertLayout::fused : ExpertLayout::one_by_one;
     }
-    detail::read_weights(files, *model, device);
+    detail::read_weights(files, *model, device, quantise);
     files.require_all_read();
     return model;
 }
 
-/// Of a model that was loaded onto a GPU: as it was read.
+/// Of a model that was loaded onto a GPU, or in NF4: as it was read.
 template <class Real>
 NonFiniteCount count_nonfinite(Decoder<Real>& model) {
-    if (model.away() && model.as_read) return model.as_read->nonfinite;
+    if (model.as_read && (model.away() || is_quantised(model))) return model.as_read->nonfinite;
     NonFiniteCount count;
     for (const auto& stored : model.stored_tensors()) detail::count_nonfinite(stored, count);
     return count;

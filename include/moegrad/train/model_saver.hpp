@@ -10,7 +10,7 @@
 #include <moegrad/io/json_writer.hpp>
 #include <moegrad/io/model_config_writer.hpp>
 #include <moegrad/io/safetensors_writer.hpp>
-#include <moegrad/models/decoder.hpp>
+#include <moegrad/models/quantised.hpp>
 
 namespace moegrad {
 
@@ -20,6 +20,7 @@ void save_model(Decoder<Real>& model, const std::string& folder, StoredType type
     if (type != StoredType::f32 && type != StoredType::bf16) {
         throw Error{ErrorCode::unsupported, "save_model", "F32 or BF16", std::string(name(type))};
     }
+    require_dense(model, "save_model");
     std::error_code problem;
     std::filesystem::create_directories(folder, problem);
     if (problem) throw Error{ErrorCode::file, folder, "a folder that can be written", problem.message()};

@@ -144,12 +144,15 @@ public:
             std::filesystem::remove_all(config_.output + "/checkpoints");
         }
         RunLog log(config_.output, pretrain_table().resolved(config_), config_.steps, state_);
-        while (state_.step < config_.steps && !interrupted()) {
+        bool leaving = interrupted();  // asked once and kept: whoever leaves has nothing in flight
+        while (state_.step < config_.steps && !leaving) {
             take_step(log);
-            while (interrupted() && trainer_.in_flight() > 0) take_report(log);
+            leaving = interrupted();
+            while (leaving && trainer_.in_flight() > 0) take_report(log);
             const Index done = state_.step;
             if (is_due(config_.eval_every) && done < config_.steps) evaluate(log);
-            if (is_due(config_.checkpoint_every) || interrupted()) save(log);
+            leaving = leaving || (trainer_.in_flight() == 0 && interrupted());
+            if (is_due(config_.checkpoint_every) || leaving) save(log);
         }
         summary_.tokens = state_.tokens;
         if (state_.step < config_.steps) {
@@ -157,6 +160,7 @@ public:
             return summary_;
         }
         evaluate(log);
+        ask_whether_routing_matters();
         summary_.model = config_.output + "/model";
         save_model(*model_, summary_.model,
                    config_.stored == "bfloat16" ? StoredType::bf16 : StoredType::f32);
@@ -223,9 +227,19 @@ private:
             }
             say_(format("{:<12} {}", domain, line));
         }
-        if (!data_.mix) return;
+        if (!data_.mix || state_.step < config_.steps) return;
         summary_.use = data_.mix->use(state_.step);
         for (const MixUse& use : summary_.use) say_(mix_use_text(use));
+    }
+
+    /// A base that hardly notices which experts run is no ground for statements about routers.
+    void ask_whether_routing_matters() {
+        Dataset documents;
+        for (const auto& [domain, samples] : data_.heldout)
+            documents.insert(documents.end(), samples.begin(), samples.end());
+        if (!model_->config().is_mixture() || documents.size() < 2) return;
+        summary_.assay = run_assay(context_, *model_, documents);
+        say_(assay_text(*summary_.assay));
     }
 
     void save(RunLog& log) {

@@ -128,6 +128,12 @@ inline PretrainData load_pretrain_data(const PretrainConfig& config) {
     return data;
 }
 
+/// What StepPrefetch makes ahead.
+struct MixSteps {
+    std::shared_ptr<PretrainMix> mix;
+    Dataset operator()(Index n) const { return mix->step(n); }
+};
+
 /// The samples of each step, in order.
 class PretrainBatches {
 public:
@@ -138,8 +144,7 @@ public:
           order_(std::max<Index>(1, static_cast<Index>(data.text.size())), config.batch, config.seed) {
         for (Index i = 0; i < batch_; ++i) picks_.push_back(static_cast<std::int32_t>(i));
         if (data.mix) {
-            ahead_ = std::make_unique<StepPrefetch>([mix = data.mix](Index n) { return mix->step(n); },
-                                                    config.steps);
+            ahead_ = std::make_unique<StepPrefetch<MixSteps>>(MixSteps{data.mix}, config.steps);
         }
     }
     /// Of step n; steps are asked for one after another.
@@ -165,7 +170,7 @@ private:
     SampleOrder order_;
     Dataset fresh_;
     std::vector<std::int32_t> picks_;
-    std::unique_ptr<StepPrefetch> ahead_;  // of a mix
+    std::unique_ptr<StepPrefetch<MixSteps>> ahead_;  // of a mix
 };
 
 }  // namespace detail

@@ -6,7 +6,6 @@
 #include <condition_variable>
 #include <deque>
 #include <exception>
-#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -72,7 +71,8 @@ public:
         for (std::size_t s = 0; s < use.size(); ++s) {
             use[s].tokens = use[s].samples * body();
             if (stream_[s])
-                use[s].epochs = static_cast<double>(use[s].tokens) / static_cast<double>(stream_[s]->tokens());
+                use[s].epochs =
+                    static_cast<double>(use[s].tokens) / static_cast<double>(stream_[s]->tokens());
         }
         return use;
     }
@@ -123,10 +123,11 @@ private:
     std::map<std::string, Index> heldout_bytes_;
 };
 
-/// Makes steps n, n + 1, .. before they are asked for; the first one when it is asked for.
+/// Makes steps n, n + 1, .. before they are asked for; the first one when it is asked for. make(n) -> Dataset.
+template <class Make>
 class StepPrefetch {
 public:
-    StepPrefetch(std::function<Dataset(Index)> make, Index steps) : make_(std::move(make)), steps_(steps) {}
+    StepPrefetch(Make make, Index steps) : make_(std::move(make)), steps_(steps) {}
     ~StepPrefetch() { stop(); }
     StepPrefetch(const StepPrefetch&) = delete;
     StepPrefetch& operator=(const StepPrefetch&) = delete;
@@ -180,7 +181,7 @@ private:
         }
     }
 
-    std::function<Dataset(Index)> make_;
+    Make make_;
     Index steps_, next_ = -1;
     std::mutex mutex_;
     std::condition_variable changed_;

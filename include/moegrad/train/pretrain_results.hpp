@@ -4,12 +4,14 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <moegrad/io/atomic_file.hpp>
 #include <moegrad/io/json_writer.hpp>
 #include <moegrad/io/sha256.hpp>
+#include <moegrad/train/assay_json.hpp>
 #include <moegrad/train/pretrain_data.hpp>
 #include <moegrad/train/run_state.hpp>
 
@@ -19,6 +21,7 @@ struct PretrainSummary {
     std::map<std::string, double> nll;            // per held-out token, by domain; "text" for a text
     std::map<std::string, double> bits_per_byte;  // of a mix
     std::vector<MixUse> use;                      // of a mix, by source
+    std::optional<Assay> assay;                   // of a mixture, on all that is held out
     Index tokens = 0, parameters = 0;
     std::string model;         // folder
     bool interrupted = false;  // stopped by RunControl::stop; a checkpoint was saved
@@ -49,7 +52,8 @@ inline Json pretrain_domains_json(const PretrainSummary& summary, const Pretrain
 inline double bits_per_byte(double nll, const Dataset& samples, Index bytes) {
     Index tokens = 0;
     for (const Sample& sample : samples) tokens += sample.supervised();
-    return bytes == 0 ? 0 : nll * static_cast<double>(tokens) / (static_cast<double>(bytes) * moegrad::log(2.0));
+    return bytes == 0 ? 0
+                      : nll * static_cast<double>(tokens) / (static_cast<double>(bytes) * moegrad::log(2.0));
 }
 
 /// "stories  5200 samples, 2662400 tokens, 4.13 epochs"
@@ -75,10 +79,11 @@ inline void write_pretrain_results(const std::string& path, const PretrainSummar
     all.add("tokens", static_cast<std::int64_t>(state.tokens));
     all.add("seconds", state.seconds);
     all.add("sha256", sha256_file(summary.model + "/model.safetensors"));
-    all.add("bytes", static_cast<std::int64_t>(
-                         std::filesystem::file_size(summary.model + "/model.safetensors")));
+    all.add("bytes",
+            static_cast<std::int64_t>(std::filesystem::file_size(summary.model + "/model.safetensors")));
     all.add("heldout", detail::pretrain_domains_json(summary, data));
     if (!summary.use.empty()) all.add("sources", std::move(sources));
+    if (summary.assay) all.add("assay", detail::assay_json(*summary.assay));
     write_file_atomically(path, write_json(all, JsonStyle::indented) + "\n");
 }
 

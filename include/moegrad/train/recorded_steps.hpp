@@ -20,15 +20,20 @@
 
 namespace moegrad {
 
-/// routers: names and routers. What one reads on the host while a step is recorded, no replay reads again.
+/// routers: names and routers. Whether one learns after each step: then no step is recorded. Throws where steps are to
+/// be and a router reads values on the host: no replay would read them again.
 template <class Routers>
-void refuse_host_readers(const Routers& routers) {
+bool learns_after_steps(const Routers& routers, bool record) {
+    for (const auto& [name, router] : routers)
+        if (router->learns()) return true;
+    if (!record) return false;
     for (const auto& [name, router] : routers) {
         if (!router->reads_on_host()) continue;
         throw Error{ErrorCode::unsupported, "the router of " + name,
                     "a router whose work can be recorded and replayed",
                     "one that reads values on the host (reads_on_host)", "set train.graphs = false"};
     }
+    return false;
 }
 
 class RecordedSteps {

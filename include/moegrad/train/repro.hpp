@@ -149,7 +149,7 @@ ReproResult reproduce(const ReproOptions& options, Train train, Say say) {
                        check.changed_outputs,
                        options.run,
                        config.output,
-                       detail::guarantee_tier(check.findings),
+                       detail::guarantee_tier(check.findings, !manifest.gpu.empty()),
                        false};
     for (const ReproFinding& one : result.findings) say(one.line());
     say(format("run {}, guarantee {}", manifest.id, result.tier));

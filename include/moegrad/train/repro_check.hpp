@@ -9,6 +9,7 @@
 #include <system_error>
 #include <vector>
 
+#include <moegrad/core/device_step.hpp>
 #include <moegrad/train/manifest_read.hpp>
 #include <moegrad/train/run_config_keys.hpp>
 
@@ -112,6 +113,7 @@ public:
         changed("binary", manifest_.binary_sha256, binary_sha256());
         changed("compiler", manifest_.compiler, compiler_name());
         changed("CPU", manifest_.cpu, cpu_model());
+        if (!manifest_.gpu.empty()) changed("GPU", manifest_.gpu, device_name());
         changed("instruction set", manifest_.instructions, instruction_set());
         for (const OutputFile& one : manifest_.outputs) {
             const std::string path = options_.run + "/" + one.path;
@@ -162,16 +164,19 @@ inline RunConfig repro_config(const Settings& settings, const ReproOptions& opti
 }
 
 /// What docs/design.md promises for what changed.
-inline std::string guarantee_tier(const std::vector<ReproFinding>& findings) {
-    bool binary = false, machine = false, inputs = false;
+inline std::string guarantee_tier(const std::vector<ReproFinding>& findings, bool on_gpu) {
+    bool binary = false, machine = false, inputs = false, card = false;
     for (const ReproFinding& one : findings) {
         inputs = inputs || one.refusal;
         binary = binary || one.what == "binary" || one.what == "compiler";
+        card = card || one.what == "GPU";
         machine = machine || one.what == "CPU" || one.what == "instruction set";
     }
     if (inputs) return "none: the run begins with something else";
+    if (card) return "none: another model of GPU may sum in another order";
     if (binary) return "intended, not promised: another program or compiler";
     if (machine) return "intended, not promised: the same program on another CPU";
+    if (on_gpu) return "promised: the same program on this model of GPU gives the same bits, run after run";
     return "promised: the same program on this CPU gives the same bits, with any number of threads";
 }
 

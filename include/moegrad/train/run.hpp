@@ -92,16 +92,18 @@ private:
     RunSummary train() {
         RunLog log(config_.output, resolved_config(config_), steps_, state_);
         if (state_.step == 0 && !data_.eval.empty()) state_.nll_before = evaluate(log, 0);
-        while (state_.step < steps_ && !interrupted() && !stopped_early()) {
+        bool leaving = interrupted();  // asked once and kept: whoever leaves has nothing in flight
+        while (state_.step < steps_ && !leaving && !stopped_early()) {
             take_step(log);
-            while (interrupted() && trainer_.in_flight() > 0) take_report(log);
+            leaving = interrupted();
+            while (leaving && trainer_.in_flight() > 0) take_report(log);
             const Index done = state_.step;
             const bool due = config_.eval_every > 0 && done % config_.eval_every == 0;
             if (due && done < steps_ && !data_.eval.empty()) evaluate(log, done);
-            if (interrupted() || (config_.checkpoint_every > 0 && done % config_.checkpoint_every == 0))
-                save(log);
+            leaving = leaving || (trainer_.in_flight() == 0 && interrupted());
+            if (leaving || (config_.checkpoint_every > 0 && done % config_.checkpoint_every == 0)) save(log);
         }
-        return state_.step < steps_ && !stopped_early() && interrupted() ? leave(log) : finish(log);
+        return state_.step < steps_ && !stopped_early() && leaving ? leave(log) : finish(log);
     }
 
     void introduce() {

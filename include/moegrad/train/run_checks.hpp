@@ -13,6 +13,7 @@
 #include <moegrad/core/model_config.hpp>
 #include <moegrad/core/thread_pool.hpp>
 #include <moegrad/data/dataset.hpp>
+#include <moegrad/methods/adapter_spec.hpp>
 #include <moegrad/train/run_config.hpp>
 #include <moegrad/train/step_report.hpp>
 
@@ -159,6 +160,26 @@ inline void require_evaluations(const RunConfig& config, std::size_t samples) {
                 "set eval.every, and data.eval or data.holdout"};
 }
 
+/// A rank of the experts' adapters that is no whole number of 16 bytes in bf16, and so leaves the tensor cores' fast path;
+/// 0: there is none. w1 and w3 run as one of twice the rank.
+inline Index slow_expert_rank(const AdapterSpec& spec) {
+    const auto slow = [](Index rank, bool twice) { return (twice ? 2 * rank : rank) % 8 != 0; };
+    for (const AdapterPlace& place : spec.places) {
+        if (place.path.find(".experts") == std::string::npos) continue;
+        if (slow(place.rank, place.path.ends_with(".w1"))) return place.rank;
+    }
+    if (!spec.places.empty()) return 0;
+    for (const std::string& target : spec.targets) {
+        const bool fused = target == "all" || target.starts_with("experts"),
+                   twice = target == "w1" || target == "w3";
+        if (!fused && !twice && target != "w2") continue;
+        const bool own = spec.gate_up_rank > 0 && target == "experts.gate_up";
+        if (!own && slow(spec.lora.rank, twice)) return spec.lora.rank;
+        if (fused && target != "experts.down" && slow(spec.gate_up_rank, false)) return spec.gate_up_rank;
+    }
+    return 0;
+}
+
 /// Settings that are read and yet cannot do what they say.
 inline std::vector<std::string> doubtful_settings(const RunConfig& config, const Dataset& data,
                                                   const ModelConfig& model, Index steps) {
@@ -175,6 +196,13 @@ inline std::vector<std::string> doubtful_settings(const RunConfig& config, const
     if (config.rate.decay > std::max<Index>(0, steps - warmup))
         all.push_back(
             format("schedule.decay of {} in a run of {} steps: it begins at once", config.rate.decay, steps));
+    const bool cores =
+        config.device == Device::cuda && config.dtype == Number::bfloat16 && model.is_mixture();
+    if (const Index rank = cores ? slow_expert_rank(config.adapter_for(model)) : 0; rank > 0)
+        all.push_back(format(
+            "adapter.r = {}: on the experts, ranks that are multiples of 8 run several times faster on "
+            "this GPU",
+            rank));
     return all;
 }
 

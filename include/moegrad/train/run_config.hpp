@@ -6,6 +6,7 @@
 
 #include <moegrad/core/device.hpp>
 #include <moegrad/core/model_config.hpp>
+#include <moegrad/core/nf4.hpp>
 #include <moegrad/methods/adapter_spec.hpp>
 #include <moegrad/ops/adamw.hpp>
 #include <moegrad/train/schedule.hpp>
@@ -15,6 +16,8 @@ namespace moegrad {
 struct RunConfig {
     std::string model;
     Number dtype = Number::float32;
+    bool dtype_given = false;      // by a key; else a verb may take what the checkpoint is stored in
+    Quantisation quantise = Quantisation::none;
     bool allow_nonfinite = false;  // base weights that are NaN or infinite
     std::string train_data, eval_data;
     double holdout = 0.1;

@@ -48,8 +48,17 @@ struct ConfigField {
 inline const std::vector<ConfigField>& config_fields() {
     static const std::vector<ConfigField> fields{
         MOEGRAD_TEXT_FIELD("model.path", model, "folder of the base checkpoint (Hugging Face layout)"),
-        MOEGRAD_CHOICE_FIELD("model.dtype", dtype, "number type of the run; bfloat16 on a GPU", "float32",
-                             "float64", "bfloat16"),
+        ConfigField{
+            "model.dtype", "number type of the run; on a GPU, left out: as the checkpoint is stored",
+            [](RunConfig& c, const std::string& v) {
+                c.dtype = static_cast<Number>(detail::parse_choice(v, {"float32", "float64", "bfloat16"}));
+                c.dtype_given = true;
+            },
+            [](const RunConfig& c) { return std::string(name(c.dtype)); }},
+        MOEGRAD_CHOICE_FIELD("model.quantise", quantise,
+                             "how frozen weights of attention, feed-forward and experts are kept: none as "
+                             "stored, nf4 in four bits (docs/nf4.md)",
+                             "none", "nf4"),
         MOEGRAD_FIELD("model.allow_nonfinite", allow_nonfinite, parse_flag,
                       "train on a base with weights that are NaN or infinite"),
         MOEGRAD_TEXT_FIELD("data.train", train_data, "what to train on: JSONL, TSV or plain text"),

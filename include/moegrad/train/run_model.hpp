@@ -25,7 +25,7 @@ inline TextData load_run_data(const RunConfig& config) {
 
 template <class Real>
 std::unique_ptr<Decoder<Real>> load_adapted(const RunConfig& config, const AdapterSpec& spec) {
-    auto model = load_model<Real>(config.model, config.device);
+    auto model = load_model<Real>(config.model, config.device, config.quantise);
     require_finite(*model, config.model, config.allow_nonfinite);
     attach(*model, spec);
     move_to(*model, config.device);

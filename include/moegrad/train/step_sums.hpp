@@ -43,12 +43,14 @@ public:
             stats_total<Wide<Real>>(stream, stats, counts_.rows(place.begin, place.begin + place.extent()));
         }
     }
+    /// A penalty counts its valid tokens itself; of a trace the sum does.
     void add_penalties_and_traces(Stream stream, const Forward<Real>& forward) {
+        const auto valid = forward.segments.valid.template view<1>();
         for (const auto& record : forward.routings) {
             for (const auto& penalty : record.routing.penalties)
                 add_to(stream, sum_of(penalties_, penalty.name, record.name), penalty.value.value());
             for (const auto& trace : record.routing.traces)
-                add_to(stream, sum_of(traces_, trace.name, record.name), trace.value);
+                add_to(stream, sum_of(traces_, trace.name, record.name), trace.value, valid);
         }
     }
 
@@ -88,9 +90,10 @@ private:
     using Names = std::map<std::string, std::map<std::string, Index>>;  // name, router -> place
 
     template <class Value>
-    void add_to(Stream stream, Index place, const Tensor<Value>& values) {
+    void add_to(Stream stream, Index place, const Tensor<Value>& values,
+                View<const std::uint8_t, 1> valid = {}) {
         total<Value>(stream, values.flat(), sums_.rows(place, place + 1).template view<1>(),
-                     Write::accumulate);
+                     Write::accumulate, valid);
     }
 
     Index sum_of(Names& names, const std::string& name, const std::string& router) {

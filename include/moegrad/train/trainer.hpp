@@ -44,15 +44,14 @@ public:
         : context_(context),
           model_(model),
           options_(options),
-          parameters_(checked(trainable_parameters(model), options)),
+          learns_(learns_after_steps(model_routers(model), on_gpu() && options.graphs)),
+          parameters_(checked(model, context.device(), options)),
           scales_(std::move(penalties)),
           sums_(context.device()),
           update_(parameters_, options, context.device()),
           recorded_(context) {
         for (auto& fetch : fetches_) fetch = std::make_unique<StepFetch>(context.device());
-        for (const auto& [name, router] : routers()) learns_ = learns_ || router->learns();
-        if (on_gpu()) accumulate_from_zero(true);
-        if (records()) refuse_host_readers(routers());
+        if (on_gpu()) start_clean();
     }
     Trainer(const Trainer&) = delete;
     Trainer& operator=(const Trainer&) = delete;
@@ -69,8 +68,7 @@ public:
     NamedRouters<Real> routers() { return model_routers(model_); }
     ThreadPool& pool() { return context_.pool(); }
     Device device() const { return context_.device(); }
-    /// Steps that were finished.
-    Index steps_done() const { return steps_; }
+    Index steps_done() const { return steps_; }  // and finished
     /// Goes on after `steps` steps that were taken before; weights and moments are the caller's to bring back.
     void resume_at(Index steps) { steps_ = steps; }
     /// Factors on the learning rate, one per parameter.
@@ -112,7 +110,7 @@ public:
         try {
             run(data, cuts);
         } catch (const Error& error) {
-            if (on_gpu()) give_up();
+            if (on_gpu()) start_clean();  // the step in front was begun whole: finish_step still tells of it
             // An op that cannot go on without numbers (top-k) stops first; a user can act on the weight.
             if (error.code == ErrorCode::value)
                 require_finite_weights(context_, model_, parameters_, pending.report.step);
@@ -144,7 +142,8 @@ public:
 
     /// Mean negative log likelihood per supervised token, no penalty, no dropout.
     double evaluate(const Dataset& data, std::map<std::string, RoutingTotals>* routers = nullptr) {
-        return evaluate_nll(context_, model_, data, on_gpu() ? options_.micro_batch : 1, routers);
+        return evaluate_nll(context_, model_, data,
+                            context_.target() == Device::cuda ? options_.micro_batch : 1, routers);
     }
 
     /// Whether steps are recorded, and what they ask of the system once they are.
@@ -165,7 +164,8 @@ private:
 
     using Parameters = std::vector<Parameter<Wide<Real>>*>;
 
-    static Parameters checked(Parameters parameters, const TrainerOptions& options) {
+    static Parameters checked(Decoder<Real>& model, Device device, const TrainerOptions& options) {
+        auto parameters = trainable_parameters(model);
         if (parameters.empty()) {
             throw Error{ErrorCode::config, "training", "at least one trainable parameter", "none",
                         "choose adapter.target, or router.mode = \"full\""};
@@ -174,6 +174,7 @@ private:
             throw Error{ErrorCode::config, "train.micro_batch", "at least 1",
                         format("{}", options.micro_batch)};
         }
+        if (device == Device::cuda) require_on_gpu(model);
         return parameters;
     }
 
@@ -265,12 +266,15 @@ private:
             throw;
         }
     }
-    /// Back to where a step may begin: nothing in flight, gradients and status words zero.
     void give_up() {
         while (!pending_.empty()) {
             pending_.front().fetch->wait();
             pending_.pop_front();
         }
+        start_clean();
+    }
+    /// Where a step may begin on a GPU: gradients and status words are zero.
+    void start_clean() {
         accumulate_from_zero(true);
         cuda_step().clear_status();
     }
@@ -278,6 +282,7 @@ private:
     Context& context_;
     Decoder<Real>& model_;
     TrainerOptions options_;
+    bool learns_;
     Parameters parameters_;
     PenaltyScales scales_;
     StepSums<Real> sums_;
@@ -289,7 +294,6 @@ private:
     DeviceUse use_;
     Index steps_ = 0, begun_ = 0;
     int lists_ = 0;
-    bool learns_ = false;
 };
 
 }  // namespace moegrad

@@ -32,6 +32,8 @@ void launch(const char* place, void (*kernel)(Parameters...), dim3 grid, dim3 bl
             std::apply(c.kernel, c.parameters);
         },
         &call);
+    ++emulated::operations;
+    launched(place);
 }
 
 }  // namespace moegrad::cuda
