@@ -117,8 +117,8 @@ private:
     std::map<ProductKey, ProductPlan> plans_;
 };
 
-/// The power of two that the address is a multiple of, at most 16: what the widest access wants. No algorithm then hangs
-/// on where in its memory an aligned matrix lies.
+/// The power of two that the address is a multiple of, at most 16: what the widest access wants. So no algorithm
+/// depends on where in memory an aligned matrix lies.
 inline int alignment_of(const void* place) {
     const auto address = reinterpret_cast<std::uintptr_t>(place) | 16;
     return static_cast<int>(address & (~address + 1));

@@ -290,4 +290,5 @@ MOEGRAD_EMULATED_ATOMICS(unsigned long long)
 #undef MOEGRAD_EMULATED_ATOMICS
 
 #include "cuda_calls.hpp"
+#include "cuda_events.hpp"
 #include "cuda_threads.hpp"
