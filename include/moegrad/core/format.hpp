@@ -6,8 +6,21 @@
 #define FMT_USE_CONSTEXPR 1
 #endif
 
+#include <string>
+#include <utility>
+
 #include <fmt/core.h>
 
 namespace moegrad {
-using fmt::format;
-}
+
+/// An object and no function: a call with a std::string would find std::format too, where <format> is included (as by
+/// <chrono> from GCC 13 on), and be ambiguous.
+struct Format {
+    template <class... Arguments>
+    std::string operator()(fmt::format_string<Arguments...> text, Arguments&&... arguments) const {
+        return fmt::format(text, std::forward<Arguments>(arguments)...);
+    }
+};
+inline constexpr Format format{};
+
+}  // namespace moegrad
