@@ -6,21 +6,22 @@
 #define FMT_USE_CONSTEXPR 1
 #endif
 
+#include <cstddef>
 #include <string>
-#include <utility>
 
 #include <fmt/core.h>
 
 namespace moegrad {
 
-/// An object and no function: a call with a std::string would find std::format too, where <format> is included (as by
-/// <chrono> from GCC 13 on), and be ambiguous.
-struct Format {
-    template <class... Arguments>
-    std::string operator()(fmt::format_string<Arguments...> text, Arguments&&... arguments) const {
-        return fmt::format(text, std::forward<Arguments>(arguments)...);
-    }
-};
-inline constexpr Format format{};
+#if __has_include(<format>)
+/// Where std::format exists (GCC 13 on), a call with a std::string finds it too, and fmt's would be ambiguous with it: both
+/// convert the text. This one takes it as it is. Texts are checked when they are used; older compilers check all of them.
+template <std::size_t N, class... Arguments>
+std::string format(const char (&text)[N], Arguments&&... arguments) {
+    return fmt::vformat(fmt::string_view(text, N - 1), fmt::make_format_args(arguments...));
+}
+#else
+using fmt::format;
+#endif
 
 }  // namespace moegrad
