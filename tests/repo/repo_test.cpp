@@ -162,6 +162,10 @@ TEST_CASE("planted: an op without its kernel, test or line in all.hpp") {
     Tree stray = whole;
     stray.push_back({"cuda/b.cuh", "#pragma once\n"});
     expect_one(repo::mirror(stray), "cuda/b.cuh has no include/moegrad/ops/b.hpp");
+    Tree forgotten = whole;
+    forgotten.push_back({"cuda/a.cuh", "#pragma once\n"});
+    forgotten.push_back({"cuda/all.cuh", "#pragma once\n"});
+    expect_one(repo::mirror(forgotten), "cuda/all.cuh does not include <moegrad/cuda/a.cuh>");
 }
 
 TEST_CASE("planted: form and length") {

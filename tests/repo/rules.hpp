@@ -141,11 +141,23 @@ inline Complaints no_cuda(const Tree& tree) {
     return complaints;
 }
 
-/// An op that declares a slot has its kernel, every op has its test, every kernel has its op and is in all.hpp.
+/// "" or: `list`, where there is one, does not include the file that users know as `target`.
+inline std::string left_out(const Tree& tree, const std::string& list, const std::string& target) {
+    const SourceFile* file = find(tree, list);
+    const std::vector<Include> listed = file != nullptr ? includes_of(file->text) : std::vector<Include>{};
+    const bool found = std::any_of(listed.begin(), listed.end(),
+                                   [&](const Include& include) { return include.target == target; });
+    return found ? "" : list + " does not include <" + target + ">";
+}
+
+/// An op that declares a slot has its kernel, every op has its test, every kernel has its op and is in all.hpp or all.cuh.
 inline Complaints mirror(const Tree& tree) {
     Complaints complaints;
     const std::string all = "include/moegrad/cpu/all.hpp";
-    const SourceFile* list = find(tree, all);
+    const auto want_listed = [&](const std::string& list, const std::string& target) {
+        const std::string complaint = left_out(tree, list, target);
+        if (!complaint.empty()) complaints.push_back(complaint);
+    };
     const auto want = [&](const SourceFile& file, const std::string& path) {
         if (find(tree, path) == nullptr) complaints.push_back(file.path + " has no " + path);
     };
@@ -158,14 +170,10 @@ inline Complaints mirror(const Tree& tree) {
         } else if (starts(file.path, "cuda/") && ends(file.path, ".cuh") && name != "all" &&
                    file.path == "cuda/" + name + ".cuh") {
             want(file, "include/moegrad/ops/" + name + ".hpp");
+            if (find(tree, "cuda/all.cuh") != nullptr) want_listed("cuda/all.cuh", "moegrad/" + file.path);
         } else if (file.path == "include/moegrad/cpu/" + name + ".hpp" && file.path != all) {
             want(file, "include/moegrad/ops/" + name + ".hpp");
-            const std::vector<Include> listed =
-                list != nullptr ? includes_of(list->text) : std::vector<Include>{};
-            const bool found = std::any_of(listed.begin(), listed.end(), [&](const Include& include) {
-                return "include/" + include.target == file.path;
-            });
-            if (!found) complaints.push_back(all + " does not include <" + file.path.substr(8) + ">");
+            want_listed(all, file.path.substr(8));
         }
     }
     return complaints;
