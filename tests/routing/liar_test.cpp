@@ -11,6 +11,7 @@ namespace {
 /// An honest top-k router with one lie, told before or after it routes.
 template <class Real, class Lie>
 struct Liar {
+    static constexpr bool reads_on_host = true;  // lies are told there
     TopKRouter<Real> honest;
 
     Index slots() const { return honest.slots(); }

@@ -90,7 +90,8 @@ inline void write_batch(const Dataset& data, std::span<const std::int32_t> sampl
         ++segment;
     }
     to.begin.data()[segment] = static_cast<std::int32_t>(row);
-    for (Index position = 0; row < T; ++position) put(0, kIgnoreTarget, position, -1);
+    const Index padding = T - row;
+    for (Index position = 0; position < padding; ++position) put(0, kIgnoreTarget, position, -1);
     std::fill(to.begin.data() + segment + 1, to.begin.data() + to.count() + 1, static_cast<std::int32_t>(T));
     std::fill(into.row.data() + supervised, into.row.data() + into.row.size(), -1);
 }

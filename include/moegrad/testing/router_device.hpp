@@ -68,10 +68,12 @@ private:
     Report& report_;
 };
 
-/// Random sizes and batches, padding here and there, and the empty ones. Nothing in a program without CUDA kernels.
+/// Random sizes and batches, padding here and there, and the empty ones. Nothing in a program without CUDA kernels, and
+/// nothing of a router that says it reads on the host: it may not run there.
 inline void check_device(const RouterCase& router, Report& report, int cases = 20) {
     if (!has_cuda()) return;
     Random random(41);
+    if (router.make<float>(random_size(router, random), 1).reads_on_host()) return;
     DeviceCheck check(router, report);
     for (int n = 0; n < cases; ++n) {
         const RouterSize size = random_size(router, random);
