@@ -13,10 +13,12 @@ inline void check(cudaError_t status, const char* place) {
     if (status == cudaSuccess) return;
     cudaGetLastError();  // forget it: the next launch must not report this one
     const char* hint =
-        "run with CUDA_LAUNCH_BLOCKING=1 to see the kernel it comes from; moegrad doctor shows device and driver";
+        "run with CUDA_LAUNCH_BLOCKING=1 to see the kernel it comes from; moegrad doctor shows device and "
+        "driver";
     if (status == cudaErrorNoKernelImageForDevice)
-        hint = "built for other cards (90a alone, unless told otherwise); configure with "
-               "-DMOEGRAD_CUDA_ARCHITECTURES='90a-real;80-virtual'";
+        hint =
+            "built for other cards (90a alone, unless told otherwise); configure with "
+            "-DMOEGRAD_CUDA_ARCHITECTURES='90a-real;80-virtual'";
     throw Error{ErrorCode::state, place, "success of a CUDA call",
                 format("{} ({})", cudaGetErrorString(status), cudaGetErrorName(status)), hint};
 }
@@ -29,7 +31,8 @@ struct DeviceLimits {
     int device = -1;
     int multiprocessors = 0;
     int compute = 0;  // 10 major + minor
-    int code = 0;     // what this program's kernels were compiled for, as `compute`; it does not tell 90a from 90
+    int code =
+        0;  // what this program's kernels were compiled for, as `compute`; it does not tell 90a from 90
     bool hopper = false;  // whether Hopper's kernels run here; compiled for anything but 90a they are empty
 };
 
@@ -50,7 +53,8 @@ inline const DeviceLimits& device_limits() {
     check(cudaGetDevice(&device), "device limits");
     if (limits.device == device) return limits;
     int major = 0, minor = 0;
-    check(cudaDeviceGetAttribute(&limits.multiprocessors, cudaDevAttrMultiProcessorCount, device), "device limits");
+    check(cudaDeviceGetAttribute(&limits.multiprocessors, cudaDevAttrMultiProcessorCount, device),
+          "device limits");
     check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "device limits");
     check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "device limits");
     limits.compute = 10 * major + minor;

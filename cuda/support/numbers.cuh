@@ -92,7 +92,8 @@ struct Pack {
 template <class T, int Rank>
 bool aligned(const View<T, Rank>& view) {
     constexpr Index n = 16 / static_cast<Index>(sizeof(T));
-    return reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0 && view.pitch % n == 0 && view.columns() % n == 0;
+    return reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0 && view.pitch % n == 0 &&
+           view.columns() % n == 0;
 }
 
 }  // namespace moegrad::cuda

@@ -35,7 +35,8 @@ template <class Body>
 __global__ void __launch_bounds__(kThreads) warps_kernel(Index n, Body body) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const Index step = static_cast<Index>(gridDim.x) * (kThreads / kWarp);
-    for (Index i = static_cast<Index>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; i < n; i += step) {
+    for (Index i = static_cast<Index>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; i < n;
+         i += step) {
         body(i, lane);
     }
 }
@@ -43,18 +44,21 @@ __global__ void __launch_bounds__(kThreads) warps_kernel(Index n, Body body) {
 /// body(row, lane) for 0 <= row < n: one warp a row, all 32 lanes together.
 template <class Body>
 void warps(const char* place, cudaStream_t stream, Index n, Body body) {
-    launch(place, warps_kernel<Body>, dim3(blocks_for(n, kThreads / kWarp)), dim3(kThreads), 0, stream, n, body);
+    launch(place, warps_kernel<Body>, dim3(blocks_for(n, kThreads / kWarp)), dim3(kThreads), 0, stream, n,
+           body);
 }
 
 /// The same sum in every lane; pairs by distance 16, 8, 4, 2, 1.
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll
-    for (int distance = kWarp / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
+    for (int distance = kWarp / 2; distance > 0; distance /= 2)
+        x += __shfl_xor_sync(0xffffffffu, x, distance);
     return x;
 }
 __device__ __forceinline__ double warp_sum(double x) {
 #pragma unroll
-    for (int distance = kWarp / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
+    for (int distance = kWarp / 2; distance > 0; distance /= 2)
+        x += __shfl_xor_sync(0xffffffffu, x, distance);
     return x;
 }
 __device__ __forceinline__ float warp_max(float x) {

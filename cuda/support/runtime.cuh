@@ -60,7 +60,8 @@ inline void* allocate(std::size_t bytes, const char* place) {
     check(cudaMemGetInfo(&free, &total), place);
     throw Error{ErrorCode::memory, place, format("{} bytes on the GPU", bytes),
                 format("{} of {} bytes free", free, total),
-                "moegrad estimate says what a run needs; a smaller micro-batch, checkpointing or NF4 weights need less"};
+                "moegrad estimate says what a run needs; a smaller micro-batch, checkpointing or NF4 weights "
+                "need less"};
 }
 
 /// Blocks given back while a step is recorded: cudaFree would break the recording without naming itself.
@@ -103,7 +104,8 @@ public:
             }
             unsigned char* staged = memory_ + static_cast<std::size_t>(slot) * kSlot;
             std::memcpy(staged, static_cast<const unsigned char*>(from) + done, part);
-            check(cudaMemcpyAsync(static_cast<unsigned char*>(to) + done, staged, part, cudaMemcpyHostToDevice, stream()),
+            check(cudaMemcpyAsync(static_cast<unsigned char*>(to) + done, staged, part,
+                                  cudaMemcpyHostToDevice, stream()),
                   "upload");
             check(cudaEventRecord(free_[slot], stream()), "upload");
             used_[slot] = true;
@@ -112,8 +114,10 @@ public:
 
 private:
     UploadRing() {
-        check(cudaHostAlloc(reinterpret_cast<void**>(&memory_), kSlot * kSlots, cudaHostAllocDefault), "pinned memory");
-        for (auto& event : free_) check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "pinned memory");
+        check(cudaHostAlloc(reinterpret_cast<void**>(&memory_), kSlot * kSlots, cudaHostAllocDefault),
+              "pinned memory");
+        for (auto& event : free_)
+            check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "pinned memory");
     }
 
     std::mutex mutex_;
@@ -126,17 +130,21 @@ private:
 inline void copy(void* to, const void* from, std::size_t bytes, Copy kind) {
     if (kind != Copy::inside) refuse_while_recording("copy", "a copy between host and device");
     if (kind == Copy::upload) return UploadRing::get().upload(to, from, bytes);
-    const cudaMemcpyKind direction = kind == Copy::download ? cudaMemcpyDeviceToHost : cudaMemcpyDeviceToDevice;
+    const cudaMemcpyKind direction =
+        kind == Copy::download ? cudaMemcpyDeviceToHost : cudaMemcpyDeviceToDevice;
     check(cudaMemcpyAsync(to, from, bytes, direction, stream()), "copy");
     if (kind == Copy::download) wait("download");
 }
 
-inline const DeviceMemory device_memory{
-    allocate, release,
-    [](void* place, unsigned char value, std::size_t bytes) {
-        if (bytes > 0) check(cudaMemsetAsync(place, value, bytes, stream()), "fill");
-    },
-    copy, [] { wait("wait"); }, describe};
+inline const DeviceMemory device_memory{allocate,
+                                        release,
+                                        [](void* place, unsigned char value, std::size_t bytes) {
+                                            if (bytes > 0)
+                                                check(cudaMemsetAsync(place, value, bytes, stream()), "fill");
+                                        },
+                                        copy,
+                                        [] { wait("wait"); },
+                                        describe};
 
 namespace {
 [[maybe_unused]] const bool registered = (cuda_memory() = device_memory, true);

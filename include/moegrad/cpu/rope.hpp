@@ -10,8 +10,8 @@ namespace {
 
 template <class Real>
 void rotate(Stream stream, View<const Real, 2> x, View<const Wide<Real>, 2> cos,
-            View<const Wide<Real>, 2> sin,
-            View<const std::int32_t, 1> position, View<Real, 2> y, Rotation rotation, Write write) {
+            View<const Wide<Real>, 2> sin, View<const std::int32_t, 1> position, View<Real, 2> y,
+            Rotation rotation, Write write) {
     const Index half = cos.extent(1);
     const Index heads = x.extent(1) / (2 * half);
     const Real direction = rotation == Rotation::forward ? Real(1) : Real(-1);

@@ -20,8 +20,8 @@ template <class Real>
 struct RopeKernels {
     /// cos, sin [positions, head/2]; position [T]; x, y [T, H head].
     void (*rotate)(Stream, View<const Real, 2> x, View<const Wide<Real>, 2> cos,
-                   View<const Wide<Real>, 2> sin,
-                   View<const std::int32_t, 1> position, View<Real, 2> y, Rotation, Write);
+                   View<const Wide<Real>, 2> sin, View<const std::int32_t, 1> position, View<Real, 2> y,
+                   Rotation, Write);
 };
 
 inline constinit KernelSlot<RopeKernels> rope_slot{"rope"};

@@ -16,7 +16,7 @@ namespace moegrad {
 struct RunConfig {
     std::string model;
     Number dtype = Number::float32;
-    bool dtype_given = false;      // by a key; else a verb may take what the checkpoint is stored in
+    bool dtype_given = false;  // by a key; else a verb may take what the checkpoint is stored in
     Quantisation quantise = Quantisation::none;
     bool allow_nonfinite = false;  // base weights that are NaN or infinite
     std::string train_data, eval_data;

@@ -13,7 +13,8 @@ template <class To>
 void fast_rows(cudaStream_t, const Operands<bf16>&, const To&) {}
 template <class To>
 void fast_rows_across(cudaStream_t, const Operands<bf16>&, const To&) {}
-inline bool fast_gram(cudaStream_t, const GramSide&, const GramSide&, const View<float, 3>&, Write, const std::int32_t*) {
+inline bool fast_gram(cudaStream_t, const GramSide&, const GramSide&, const View<float, 3>&, Write,
+                      const std::int32_t*) {
     return false;
 }
 
