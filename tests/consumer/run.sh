@@ -90,7 +90,7 @@ plain() {
 from_source() {  # FOLDER
     configure "$1" "$1" -DMOEGRAD_SOURCE="$source_dir" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
     local kernel
-    kernel=$(find "$work/$1" -path '*moegrad-kernels/cpu/*.cpp' ! -name linked_once.cpp | sort | head -n 1)
+    kernel=$(find "$work/$1" -path '*moegrad-kernels/cpu/*.cpp' ! -name linked_once.cpp | sort | sed -n 1p)
     local source
     for source in "$here/main.cpp" ${kernel:+"$kernel"}; do
         quiet compile_one "$work/$1/compile_commands.json" "$source"
