@@ -3,7 +3,7 @@
 #include <moegrad/eval/evaluate.hpp>
 #include <moegrad/io/tokenizer_json.hpp>
 #include <moegrad/methods/attach.hpp>
-#include <moegrad/methods/random_drop.hpp>
+#include <moegrad/methods/builtin_routers.hpp>
 #include <moegrad/train/model_files.hpp>
 
 #include "io/support.hpp"

@@ -14,11 +14,11 @@ constexpr Index kExperts = 5;
 
 /// Logits are the features themselves.
 RandomDropRouter<double> dropping(double load, Index k = 2, std::uint64_t seed = 3) {
-    RandomDropRouter<double> router{
-        .gate = Gate<double>(test::parameter_of(test::unit_rows(0, kExperts, kExperts))),
-        .k = k,
-        .load = load,
-        .seed = seed};
+    RandomDropRouter<double> router;
+    router.gate = Gate<double>(test::parameter_of(test::unit_rows(0, kExperts, kExperts)));
+    router.k = k;
+    router.load = load;
+    router.seed = seed;
     router.check();
     return router;
 }
@@ -48,6 +48,7 @@ std::vector<std::int32_t> experts(const test::Outcome<double>& outcome) {
 template <RandomWeights Weights>
 struct RandomEntry {
     static constexpr WeightSum sum = WeightSum::one;
+    static constexpr bool relabels = false;  // draws numbers
     static std::string name() { return "random"; }
     static Index most_slots(const RouterSize& size) { return size.experts; }
     template <class Real>

@@ -12,4 +12,13 @@ inline const std::vector<RouterCase>& builtin_router_cases() {
     return all;
 }
 
+/// Those that take the K best logits of each token, whatever they weigh them with.
+inline std::vector<RouterCase> plain_router_cases() {
+    std::vector<RouterCase> plain;
+    for (const auto& one : builtin_router_cases()) {
+        if (one.plain_top_k) plain.push_back(one);
+    }
+    return plain;
+}
+
 }  // namespace moegrad::test

@@ -9,7 +9,7 @@
 
 #include "support/model_small.hpp"
 
-#include <moegrad/methods/random_drop.hpp>
+#include <moegrad/methods/builtin_routers.hpp>
 
 using namespace moegrad;
 using namespace moegrad::test;

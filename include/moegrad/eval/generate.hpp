@@ -18,7 +18,7 @@
 #include <moegrad/core/math.hpp>
 #include <moegrad/core/philox.hpp>
 #include <moegrad/eval/token_ids.hpp>
-#include <moegrad/models/decoder.hpp>
+#include <moegrad/methods/model_routers.hpp>
 
 namespace moegrad {
 
@@ -103,13 +103,7 @@ struct Writing {
 template <class Real>
 bool routes_by_token(Decoder<Real>& model) {
     bool all = true;
-    for (auto& layer : model.layers()) {
-        for (auto& [name, linear] : model.linears(layer)) {
-            auto* router = linear->adapter ? linear->adapter->router() : nullptr;
-            all = all && (router == nullptr || router->scope() == RouterScope::token);
-        }
-        for (auto& moe : layer.moe) all = all && moe.router.scope() == RouterScope::token;
-    }
+    for (auto& [name, router] : model_routers(model)) all = all && router->scope() == RouterScope::token;
     return all;
 }
 

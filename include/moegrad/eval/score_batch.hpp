@@ -12,7 +12,7 @@
 #include <moegrad/core/device_reports.hpp>
 #include <moegrad/eval/token_ids.hpp>
 #include <moegrad/eval/token_routing.hpp>
-#include <moegrad/models/decoder.hpp>
+#include <moegrad/methods/model_routers.hpp>
 
 namespace moegrad {
 
@@ -105,12 +105,7 @@ public:
 private:
     template <class Real, class Each>
     static void each_router(Decoder<Real>& model, const Each& each) {
-        for (auto& layer : model.layers()) {
-            for (auto& [name, linear] : model.linears(layer)) {
-                if (linear->adapter && linear->adapter->router()) each(*linear->adapter->router());
-            }
-            for (auto& moe : layer.moe) each(moe.router);
-        }
+        for (auto& [name, router] : model_routers(model)) each(*router);
     }
 
     std::vector<std::int32_t> token_, row_, target_, samples_;

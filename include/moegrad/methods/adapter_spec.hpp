@@ -7,6 +7,7 @@
 //   mor      + J sub-routers (gate + LoRA each) and a main one Mo-LoRA with a mixture of routers per Linear
 //   molora   -                                                 Mo-LoRA with a plain top-k router per Linear
 //   any name of the registry (router_registry.hpp): that router in the place of the checkpoint's, or per Linear
+//   any name of a model method (model_method.hpp): what that method does; the checkpoint's own routing stays
 //
 // targets: q_proj k_proj v_proj o_proj, gate_proj up_proj down_proj (dense); of every expert either the fused form,
 // experts.gate_up (one A for w1 and w3) and experts.down, or single modules, w1 w2 w3 (an A each; w1 and w3 together);
@@ -18,14 +19,15 @@
 #include <vector>
 
 #include <moegrad/autograd/lora_parameters.hpp>
+#include <moegrad/methods/method_names.hpp>
 #include <moegrad/methods/router_registry.hpp>
 #include <moegrad/routing/mixture_router.hpp>
 #include <moegrad/routing/null_expert_router.hpp>
 
 namespace moegrad {
 
-/// registered: a router from outside, whose name AdapterSpec::router has.
-enum class Method { lora, molora, adamoe, mor, registered };
+/// registered: a router by its name, model: a model method by its name; AdapterSpec::router has it.
+enum class Method { lora, molora, adamoe, mor, registered, model };
 
 inline const char* name(Method method) {
     switch (method) {
@@ -34,6 +36,7 @@ inline const char* name(Method method) {
         case Method::adamoe: return "adamoe";
         case Method::mor: return "mor";
         case Method::registered: return "registered";
+        case Method::model: return "model";
     }
     return "unknown";
 }
@@ -45,17 +48,22 @@ inline std::vector<std::string> method_names() {
         names.emplace_back(name(method));
     }
     for (const auto& router : registered_router_names()) names.push_back(router);
+    for (const auto& method : model_methods()) names.push_back(method.name);
     return names;
 }
 
 inline Method method_named(const std::string& text) {
-    const bool outside = find_router(text) != nullptr;
+    const bool outside = find_router(text) != nullptr, whole = find_model_method(text) != nullptr;
     for (Method method : {Method::lora, Method::molora, Method::adamoe, Method::mor}) {
         if (text != name(method)) continue;
-        if (!outside) return method;
+        if (!outside && !whole) return method;
+        throw Error{ErrorCode::config, "registered routers", "a name that is free", "\"" + text + "\""};
+    }
+    if (outside && whole) {
         throw Error{ErrorCode::config, "registered routers", "a name that is free", "\"" + text + "\""};
     }
     if (outside) return Method::registered;
+    if (whole) return Method::model;
     std::string all;
     for (const auto& one : method_names()) all += (all.empty() ? "" : ", ") + one;
     throw Error{
@@ -79,7 +87,7 @@ struct AdapterPlace {
 
 struct AdapterSpec {
     Method method = Method::lora;
-    std::string router{};   // registered: its name,
+    std::string router{};   // registered, model: its name,
     std::string options{};  // and router.options
     LoraOptions lora{};
     Index gate_up_rank = 0;    // of experts.gate_up where it has one of its own (PEFT's rank_pattern),
@@ -106,6 +114,7 @@ struct AdapterSpec {
     }
     BalanceLoss balance_loss() const {
         if (balance != BalanceLoss::by_method) return balance;
+        if (by_name()) return BalanceLoss::by_method;  // the router knows
         return method == Method::adamoe ? BalanceLoss::adamoe_eq6 : BalanceLoss::none;
     }
     PenaltySettings penalties() const {
@@ -135,10 +144,12 @@ struct AdapterSpec {
     }
 
     /// The method as the configuration names it.
-    std::string method_name() const { return method == Method::registered ? router : name(method); }
+    std::string method_name() const { return by_name() ? router : name(method); }
+    /// Whether a name says what the method is, and router.options how.
+    bool by_name() const { return method == Method::registered || method == Method::model; }
     void set_method(const std::string& text) {
         method = method_named(text);
-        router = method == Method::registered ? text : "";
+        router = by_name() ? text : "";
     }
 
     /// Whether this very name is a target.

@@ -5,6 +5,7 @@
 // LoRA over fused experts is packed as one of the layouts of adapter_layout.hpp; written as PEFT 0.19.1+ packs it.
 // LoRA of single modules has the names of transformers 4: ...block_sparse_moe.experts.E.w1.lora_A.weight.
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -195,6 +196,11 @@ std::vector<AdapterTensor<Real>> adapter_tensors(Decoder<Real>& model,
                                p});
             }
         }
+        for (auto* p : added_parameters(layer)) {
+            const bool there =
+                std::any_of(all.begin(), all.end(), [p](const auto& one) { return one.parameter == p; });
+            if (!there) all.push_back({detail::kAdapterPrefix + p->name(), p});
+        }
     }
     return all;
 }
@@ -215,16 +221,20 @@ void clear_dropout(Decoder<Real>& model) {
     };
     for (auto& layer : model.layers()) {
         for (auto& [name, linear] : model.linears(layer)) {
-            if (auto* lora = dynamic_cast<Lora<Real>*>(linear->adapter.get())) lora->lora().dropout = 0;
-            if (auto* mixture = dynamic_cast<MixtureLora<Real>*>(linear->adapter.get())) {
-                mixture->lora().dropout = 0;
-                clear_router(*mixture->router());
-            }
+            if (!linear->adapter) continue;
+            linear->adapter->clear_dropout();
+            if (auto* router = linear->adapter->router()) clear_router(*router);
         }
         for (auto& moe : layer.moe) {
             moe.experts.gate_up_lora.dropout = moe.experts.down_lora.dropout = 0;
             clear_router(moe.router);
+            for (auto& set : moe.beside) set->clear_dropout();
         }
+        for (auto& branch : layer.branches) {
+            clear_router(branch.router);
+            branch.experts->clear_dropout();
+        }
+        if (layer.hook) layer.hook->clear_dropout();
     }
 }
 

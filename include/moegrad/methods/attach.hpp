@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include <moegrad/methods/router_factory.hpp>
+#include <moegrad/methods/model_method.hpp>
 #include <moegrad/methods/trainable_parameters.hpp>
 #include <moegrad/nn/lora.hpp>
 #include <moegrad/nn/mixture_lora.hpp>
@@ -36,6 +36,8 @@ public:
             for (auto& [name, linear] : model_.linears(layer)) attach_linear(layer, name, *linear);
             for (auto& moe : layer.moe) attach_moe(moe);
         }
+        if (parts_.attach != nullptr) parts_.attach(build_);
+        if (spec_.method == Method::model) options_.require_all_read(spec_.router);
         require_every_target_met();
     }
 
@@ -48,6 +50,7 @@ private:
             for (auto& moe : layer.moe) {
                 adapted = adapted || moe.experts.gate_up_lora.defined() || moe.experts.down_lora.defined();
             }
+            adapted = adapted || !added_parameters(layer).empty();
             if (!adapted) continue;
             throw Error{ErrorCode::state, "attach", "a base model without an adapter",
                         "one that has an adapter", "load the base again"};
@@ -74,7 +77,11 @@ private:
         const bool dense = name == "gate_proj" || name == "up_proj" || name == "down_proj";
         const auto options = options_at(linear.path(), name, dense ? "mlp" : "attention", spec_.lora);
         if (!options) return;
-        if (spec_.method == Method::lora || !layer.moe.empty()) {
+        if (parts_.adapt != nullptr) {
+            linear.adapter = parts_.adapt(build_, layer, linear, *options);
+            return;
+        }
+        if (spec_.method == Method::lora || spec_.method == Method::model || !layer.moe.empty()) {
             linear.adapter = std::make_unique<Lora<Real>>(linear, *options, spec_.seed, modules_.next());
             return;
         }
@@ -146,7 +153,8 @@ private:
 
     /// Only a mixture of experts has a gate of its own to tune; the routers of Mo-LoRA are new and train in full.
     void require_gate_that_is_there() const {
-        const GateMode fits = spec_.method == Method::lora ? GateMode::frozen : GateMode::full;
+        const bool frozen = spec_.method == Method::lora || spec_.method == Method::model;
+        const GateMode fits = frozen ? GateMode::frozen : GateMode::full;
         if (model_.config().is_mixture() || spec_.gate == GateMode::by_method || spec_.gate == fits) return;
         throw Error{ErrorCode::config, "router.mode", "by_method on a dense model", "a mode of its own",
                     "only a mixture of experts has a gate to tune; routers of Mo-LoRA always train in full"};
@@ -174,6 +182,10 @@ private:
     const AdapterSpec& spec_;
     ModuleNumbers modules_;
     RouterFactory<Real> routers_{spec_, modules_};
+    RouterOptions options_{spec_.method == Method::model ? spec_.options : std::string()};
+    MethodBuild<Real> build_{model_, spec_, options_, modules_, routers_};
+    MethodParts<Real> parts_ =
+        spec_.method == Method::model ? method_parts_of<Real>(spec_.router) : MethodParts<Real>();
     std::vector<std::string> met_;
 };
 

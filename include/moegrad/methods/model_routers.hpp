@@ -1,5 +1,6 @@
 #pragma once
-// model_routers: every router of a model with its name, those of adapters before those of the MoE layers, layer by layer.
+// model_routers: every router of a model with its name, those of adapters before those of the MoE layers, then
+// those of branches and hooks, layer by layer.
 
 #include <string>
 #include <utility>
@@ -22,6 +23,10 @@ NamedRouters<Real> model_routers(Decoder<Real>& model) {
         }
         for (auto& moe : layer.moe) {
             if (moe.router.defined()) all.emplace_back(moe.name, &moe.router);
+        }
+        for (auto& branch : layer.branches) all.emplace_back(branch.name, &branch.router);
+        if (layer.hook && layer.hook->router()) {
+            all.emplace_back("model.layers." + std::to_string(layer.index), layer.hook->router());
         }
     }
     return all;

@@ -17,41 +17,10 @@
 #include <vector>
 
 #include <moegrad/core/nearest.hpp>
-#include <moegrad/methods/router_options.hpp>
 #include <moegrad/routing/gate_router.hpp>
+#include <moegrad/routing/router_build.hpp>
 
 namespace moegrad {
-
-/// What a router is made from: one layer, and what the configuration says.
-template <class Real>
-struct RouterBuild {
-    std::string path;  // of its parameters: "model.layers.0.mlp.router"
-    int layer = 0;
-    Index experts = 0;   // E
-    Index features = 0;  // D
-    Index top_k = 2;     // router.top_k, or the checkpoint's
-    std::uint64_t seed = 0;
-    Gate<Real> gate{};            // the checkpoint's gate [E, D], trained as router.mode says; move it out
-    PenaltySettings penalties{};  // router.aux, router.z_coef: for add_penalties
-    RouterOptions options{};      // router.options
-
-    /// A parameter of the router's own that trains: zeros, or normal with the given deviation.
-    std::shared_ptr<Parameter<Real>> zeros(const std::string& name, const Shape& shape) const {
-        auto parameter = std::make_shared<Parameter<Real>>(path + "." + name, shape);
-        parameter->set_trainable(true);
-        return parameter;
-    }
-    std::shared_ptr<Parameter<Real>> normal(const std::string& name, const Shape& shape,
-                                            double deviation) const {
-        auto parameter = zeros(name, shape);
-        std::uint64_t stream = 0xcbf29ce484222325ull;  // FNV-1a of the name: a stream for every parameter
-        for (const char c : parameter->name()) {
-            stream = (stream ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
-        }
-        fill_normal(parameter->value(), deviation, seed, stream);
-        return parameter;
-    }
-};
 
 struct RegisteredRouter {
     std::string name;

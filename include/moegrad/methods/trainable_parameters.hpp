@@ -26,6 +26,7 @@ std::vector<Parameter<Wide<Real>>*> all_parameters(Decoder<Real>& model) {
             take(moe.experts.parameters());
             take(moe.router.parameters());
         }
+        take(added_parameters(layer));
     }
     return all;
 }

@@ -33,16 +33,43 @@ struct DecoderLayer {
     RmsNorm<Real> post_norm;
     std::optional<FeedForward<Real>> dense;
     std::vector<MoeLayer<Real>> moe;
+    // What a method added: branches beside the feed-forward, or in its place; a hook around the whole layer.
+    std::vector<Branch<Real>> branches = {};
+    bool dense_replaced = false;  // a branch computes what the dense block did
+    std::unique_ptr<LayerHook<Real>> hook = {};
 
     Var<Real> operator()(Forward<Real>& forward, const Var<Real>& x) {
+        return hook ? hook->forward(forward, *this, x) : plain(forward, x);
+    }
+
+    Var<Real> plain(Forward<Real>& forward, const Var<Real>& x) {
         const auto h = add(forward.tape, x, attention(forward, input_norm(forward, x)));
         const auto normed = post_norm(forward, h);
         auto y = h;
-        if (dense) y = add(forward.tape, y, (*dense)(forward, normed));
+        if (dense && !dense_replaced) y = add(forward.tape, y, (*dense)(forward, normed));
         for (auto& branch : moe) y = add(forward.tape, y, branch(forward, normed));
+        for (auto& branch : branches) y = add(forward.tape, y, branch(forward, normed));
         return y;
     }
 };
+
+/// Everything that methods added to a layer except routers and LoRA of its own Linears and experts.
+template <class Real>
+std::vector<Parameter<Wide<Real>>*> added_parameters(DecoderLayer<Real>& layer) {
+    std::vector<Parameter<Wide<Real>>*> all;
+    const auto take = [&all](const std::vector<Parameter<Wide<Real>>*>& some) {
+        all.insert(all.end(), some.begin(), some.end());
+    };
+    for (auto& moe : layer.moe) {
+        for (auto& set : moe.beside) take(set->parameters());
+    }
+    for (auto& branch : layer.branches) {
+        take(branch.router.parameters());
+        take(branch.experts->parameters());
+    }
+    if (layer.hook) take(layer.hook->parameters());
+    return all;
+}
 
 /// Whether a layer's activations are kept for backward or computed a second time.
 enum class Activations { kept, recomputed };

@@ -21,6 +21,8 @@ public:
     virtual std::vector<Parameter<Wide<Real>>*> parameters() = 0;
     /// The router, when the adapter has one.
     virtual AnyRouter<Wide<Real>>* router() { return nullptr; }
+    /// Sets every dropout to 0.
+    virtual void clear_dropout() {}
 };
 
 template <class Real>

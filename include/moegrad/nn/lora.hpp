@@ -23,6 +23,8 @@ public:
     }
     std::vector<Parameter<Wide<Real>>*> parameters() override { return {&lora_.A, &lora_.B}; }
 
+    void clear_dropout() override { lora_.dropout = 0; }
+
     LoraParameters<Real>& lora() { return lora_; }
 
 private:

@@ -48,6 +48,7 @@ public:
         return all;
     }
     AnyRouter<Wide<Real>>* router() override { return &router_; }
+    void clear_dropout() override { lora_.dropout = 0; }
     LoraParameters<Real>& lora() { return lora_; }
 
 private:

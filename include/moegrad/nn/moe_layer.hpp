@@ -5,8 +5,11 @@
 #include <cmath>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include <moegrad/nn/branch.hpp>
 #include <moegrad/nn/experts.hpp>
+#include <moegrad/ops/add.hpp>
 #include <moegrad/ops/cast.hpp>
 #include <moegrad/ops/combine.hpp>
 #include <moegrad/ops/dispatch.hpp>
@@ -24,6 +27,8 @@ struct MoeLayer {
     // Rows per token that the experts have room for; 0: every slot of the router. A batch that needs more is an error
     // (ops/dispatch.hpp).
     double row_budget = 0;
+    // More experts under the same routing, whose output is added (PERFT-E); none of them may need the passthrough.
+    std::vector<std::unique_ptr<ExpertSet<Real>>> beside;
 
     Var<Real> operator()(Forward<Real>& forward, const Var<Real>& x) {
         const RouteInput<Wide<Real>> input{.x = cast<Wide<Real>>(forward.tape, x),
@@ -39,6 +44,9 @@ struct MoeLayer {
         auto y = routing.passthrough.defined()
                      ? combine(forward.tape, h, routing.weight, plan, routing.passthrough, x)
                      : combine(forward.tape, h, routing.weight, plan);
+        for (auto& set : beside) {
+            y = add(forward.tape, y, set->forward(forward, x, routing.expert, routing.weight));
+        }
         forward.routings.push_back({name, layer, std::move(routing)});
         return y;
     }

@@ -12,12 +12,14 @@
 // the first update.  Under option 2 the task loss sends W_g2 no gradient: only the balance loss trains it.
 
 #include <moegrad/ops/concat.hpp>
-#include <moegrad/routing/top_k_router.hpp>
+#include <moegrad/ops/top_k.hpp>
+#include <moegrad/routing/null_gate.hpp>
+#include <moegrad/routing/penalties.hpp>
+#include <moegrad/routing/slot_weights.hpp>
 
 namespace moegrad {
 
 enum class NullWeights { over_true, over_all };
-enum class NullMap { zero, identity };
 
 template <class Real>
 struct NullExpertRouter {
@@ -47,8 +49,7 @@ struct NullExpertRouter {
         const auto p = softmax(tape, z);
         const auto choice = top_k(tape, z.value(), k);
         Routing<Real> routing;
-        routing.expert = classify_slots<Real>(tape, choice, input.segments, experts());
-        weigh(tape, routing, z, choice);
+        weigh_slots(tape, routing, z, p, choice, input.segments, experts(), slot_weights(), null_map);
         add_penalties(tape, routing, z, p, choice, input.segments, experts(), penalties);
         routing.stats = route_stats(tape, routing.expert, choice, p.value(), input.segments);
         return routing;
@@ -60,40 +61,13 @@ struct NullExpertRouter {
             throw Error{ErrorCode::config, "null-expert router",
                         format("top_k in [1, {}]", experts() + nulls()), format("{}", k)};
         }
-        if (null_map == NullMap::identity && weights == NullWeights::over_true) {
-            throw Error{ErrorCode::config, "null-expert router", "weights over all slots with identity nulls",
-                        "weights over the true experts",
-                        "over the true experts a null slot has no weight; set null_weights = \"all\""};
-        }
+        check_null_map(slot_weights(), null_map);
     }
 
 private:
-    void weigh(Tape& tape, Routing<Real>& routing, const Var<Real>& z, const Tensor<std::int32_t>& choice) {
-        if (weights == NullWeights::over_true) {
-            routing.weight = chosen_softmax(tape, z, choice, routing.expert);
-            return;
-        }
-        const auto over_all = chosen_softmax(tape, z, choice, choice);
-        routing.weight = keep_true(tape, over_all, routing.expert);
-        if (null_map == NullMap::identity) routing.passthrough = null_weight(tape, over_all, routing.expert);
+    SlotWeights slot_weights() const {
+        return weights == NullWeights::over_true ? SlotWeights::over_true : SlotWeights::over_all;
     }
 };
-
-/// gate2 [M, D] as M / E stacked copies of the gate's rows (AdaMoE, footnote 2). M must be a multiple of E.
-template <class Real>
-std::shared_ptr<Parameter<Real>> copy_gate(const Parameter<Real>& gate, Index nulls, std::string name) {
-    const Index E = gate.shape()[0], D = gate.shape()[1];
-    if (nulls < 1 || nulls % E != 0) {
-        throw Error{ErrorCode::config, name, format("null_experts a multiple of the {} experts", E),
-                    format("{}", nulls), "gate2 is made of whole copies of the gate"};
-    }
-    auto copy = std::make_shared<Parameter<Real>>(std::move(name), Shape{nulls, D});
-    const auto from = host(gate.value());
-    for (Index m = 0; m < nulls; ++m) {
-        const Real* row = from.matrix().row(m % E);
-        std::copy(row, row + D, copy->value().matrix().row(m));
-    }
-    return copy;
-}
 
 }  // namespace moegrad

@@ -8,22 +8,30 @@
 // there is no step: a text is cut the same way whenever it is evaluated.
 
 #include <moegrad/ops/drop_slots.hpp>
-#include <moegrad/routing/top_k_router.hpp>
+#include <moegrad/routing/gate_router.hpp>
+#include <moegrad/routing/router_build.hpp>
 
 namespace moegrad {
 
 template <class Real>
-struct RandomDropRouter {
-    Gate<Real> gate;
-    Index k = 2;
+struct RandomDropRouter : GateRouter<Real> {
+    using GateRouter<Real>::gate, GateRouter<Real>::k, GateRouter<Real>::experts;
+    static constexpr WeightSum sum = WeightSum::one;
     double load = 1.5;  // 1 .. K
     std::uint64_t seed = 0;
     PenaltySettings penalties{};
 
-    Index slots() const { return k; }
-    Index experts() const { return gate.columns(); }
-    RouterScope scope() const { return RouterScope::token; }
-    std::vector<Parameter<Real>*> parameters() { return gate.parameters(); }
+    /// router.options: load.
+    static RandomDropRouter make(RouterBuild<Real> build) {
+        RandomDropRouter router;
+        router.gate = std::move(build.gate);
+        router.k = build.top_k;
+        router.load = build.options.number("load", std::min(1.5, static_cast<double>(build.top_k)));
+        router.seed = build.seed;
+        router.penalties = build.penalties;
+        router.check();
+        return router;
+    }
 
     Routing<Real> route(Tape& tape, const RouteInput<Real>& input) {
         const auto z = gate.logits(tape, input.x, input.segments);

@@ -13,6 +13,7 @@
 //       void after_step(const RoutingTotals&);            // optional: once per optimiser step
 //       std::vector<double> state() const;                // beside after_step: what it learned, of one length,
 //       void set_state(std::span<const double>);          // and back; without them no checkpoint can be saved
+//       std::vector<PenaltyCoefficient> coefficients() const;     // optional: what its paper gives its penalties
 //       static constexpr bool reads_on_host = true;       // optional: route reads tensors on the host (see below)
 //   };
 //
@@ -27,6 +28,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <moegrad/autograd/parameter.hpp>
@@ -55,6 +57,9 @@ struct Penalty {
     Var<Real> value;
     PenaltyUnit unit;
 };
+
+/// What a penalty is usually multiplied with.
+using PenaltyCoefficient = std::pair<std::string, double>;
 
 /// A number per token worth watching ([T]; its mean over valid tokens is logged), such as a router's entropy.
 template <class Real>
@@ -107,6 +112,8 @@ public:
     Index slots() const { return self_->slots(); }
     Index experts() const { return self_->experts(); }
     RouterScope scope() const { return self_->scope(); }
+    /// Of its penalties, where the configuration gives none; a penalty that stands neither here nor there never trains.
+    std::vector<PenaltyCoefficient> coefficients() const { return self_->coefficients(); }
     /// Whether route reads tensors on the host, so that a recorded step cannot contain it.
     bool reads_on_host() const { return self_->reads_on_host(); }
     /// Rows the experts may have to run for T tokens: the bound the host plans with.
@@ -134,6 +141,7 @@ private:
         virtual Index slots() const = 0;
         virtual Index experts() const = 0;
         virtual RouterScope scope() const = 0;
+        virtual std::vector<PenaltyCoefficient> coefficients() const = 0;
         virtual bool reads_on_host() const = 0;
         virtual void after_step(const RoutingTotals&) = 0;
         virtual bool learns() const = 0;
@@ -151,6 +159,10 @@ private:
         Index slots() const override { return router.slots(); }
         Index experts() const override { return router.experts(); }
         RouterScope scope() const override { return router.scope(); }
+        std::vector<PenaltyCoefficient> coefficients() const override {
+            if constexpr (requires { router.coefficients(); }) return router.coefficients();
+            return {};
+        }
         bool reads_on_host() const override {
             if constexpr (requires { R::reads_on_host; }) return R::reads_on_host;
             return false;

@@ -23,6 +23,9 @@ struct RouterCase {
     Index (*most_slots)(const RouterSize&) = nullptr;
     AnyRouter<double> (*in_double)(const RouterSize&, std::uint64_t seed) = nullptr;
     AnyRouter<float> (*in_float)(const RouterSize&, std::uint64_t seed) = nullptr;
+    bool relabels =
+        true;  // whether experts may be renumbered: not where numbers enter a table or a random draw
+    bool plain_top_k = true;  // whether it takes the K best logits of each token
 
     template <class Real>
     AnyRouter<Real> make(const RouterSize& size, std::uint64_t seed) const {
@@ -46,7 +49,14 @@ RouterCase router_case() {
             },
             [](const RouterSize& size, std::uint64_t seed) {
                 return Entry::template make<float>(size, seed, kEveryPenalty);
-            }};
+            },
+            [] {
+                if constexpr (requires { Entry::relabels; }) return Entry::relabels;
+                return true;
+            }(),
+            !requires {Entry::method();
+}
+};  // namespace moegrad::test
 }
 
 /// Poisoned step memory, `threads` from 1 to 4.

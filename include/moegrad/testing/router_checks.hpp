@@ -52,14 +52,7 @@ struct OutsideRouter {
         const RegisteredRouter registered{title, "", &make_registered<float, Mine>,
                                           &make_registered<double, Mine>};
         auto router = make_router<Real>(registered, std::move(build));
-        std::uint64_t stream = 100;
-        for (auto* parameter : router.parameters()) {
-            if (!parameter->name().starts_with("layer.router.") || !parameter->trainable()) continue;
-            Random random(seed, ++stream);
-            for (Real& value : parameter->value().values()) {
-                value += static_cast<Real>(0.3 * random.next_normal());
-            }
-        }
+        moegrad::detail::move_from_start(router, "layer.router.", seed);
         return router;
     }
 };
@@ -109,7 +102,7 @@ inline int print_router_checks(const RouterCase& router, int cases) {
         Report report = check_router(router, cases);
         check_learning(router, report);
         for (const char* check : {"contract", "gradient", "learning", "threads", "permutation", "duplicates",
-                                  "split", "padding", "edges", "device"}) {
+                                  "split", "padding", "edges", "relabelling", "device"}) {
             if (check != std::string("device") || has_cuda()) print_check(report, check);
         }
         return report.passed() ? 0 : 1;

@@ -83,7 +83,7 @@ inline Json string_list(const std::vector<std::string>& items) {
 inline Json router_block(const AdapterSpec& spec) {
     Json block = Json::object();
     block.add("method", spec.method_name());
-    if (spec.method == Method::registered) block.add("options", spec.options);
+    if (spec.by_name()) block.add("options", spec.options);
     block.add("top_k", spec.top_k);
     block.add("experts", spec.experts);
     block.add("null_experts", spec.null_experts);
@@ -102,7 +102,7 @@ inline Json router_block(const AdapterSpec& spec) {
 
 inline void read_router_block(const JsonRef& block, AdapterSpec& spec) {
     spec.set_method(block.at("method").string());
-    if (spec.method == Method::registered) spec.options = block.at("options").string();
+    if (spec.by_name()) spec.options = block.at("options").string();
     spec.top_k = block.at("top_k").integer(0, 1 << 16);
     spec.experts = block.at("experts").integer(1, 1 << 16);
     spec.null_experts = block.at("null_experts").integer(0, 1 << 16);

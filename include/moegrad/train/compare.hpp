@@ -9,7 +9,6 @@
 #include <moegrad/data/choice_items.hpp>
 #include <moegrad/data/document_samples.hpp>
 #include <moegrad/eval/evaluate.hpp>
-#include <moegrad/methods/random_drop.hpp>
 #include <moegrad/train/compare_files.hpp>
 #include <moegrad/train/run.hpp>
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <moegrad/train/model_files.hpp>
+#include <moegrad/train/penalty_coefficients.hpp>
 #include <moegrad/train/run_data.hpp>
 #include <moegrad/train/trainer.hpp>
 
@@ -114,7 +115,7 @@ MemoryPlan plan_memory(Build build, const Dataset& data, const MicroBatches& cut
     const std::unique_ptr<Decoder<Real>> model = build();
     Context context({.device = Device::dry, .plans = device});
     const auto together = std::max<Index>(1, static_cast<Index>(evaluated.size()));
-    Trainer<Real> trainer(context, *model, {"balance", "z"}, {.micro_batch = together});
+    Trainer<Real> trainer(context, *model, penalty_names(*model), {.micro_batch = together});
     trainer.evaluate(evaluated);
     trainer.step(data, cuts, 0);
     MemoryPlan plan;

@@ -19,6 +19,7 @@
 #include <moegrad/train/early_stop.hpp>
 #include <moegrad/train/gradient_watch.hpp>
 #include <moegrad/train/parameter_groups.hpp>
+#include <moegrad/train/penalty_coefficients.hpp>
 #include <moegrad/train/progress.hpp>
 #include <moegrad/train/resume_rules.hpp>
 #include <moegrad/train/run_control.hpp>
@@ -54,14 +55,15 @@ public:
           data_(load_run_data(config)),
           model_(load_adapted<Real>(config, spec_)),
           context_({.device = config.device, .threads = config.threads}),
-          trainer_(context_, *model_, {"balance", "z"},
+          trainer_(context_, *model_, penalty_names(*model_),
                    {.adamw = config.adamw,
                     .clip = config.clip,
                     .micro_batch = config.per_micro_batch(),
                     .seed = config.seed,
                     .graphs = config.graphs}),
           order_(data_.train, config),
-          steps_(config.steps > 0 ? config.steps : order_.steps(config.epochs)) {
+          steps_(config.steps > 0 ? config.steps : order_.steps(config.epochs)),
+          coefficients_(config, *model_) {
         model_->activations = config.checkpointing ? Activations::recomputed : Activations::kept;
         std::vector<std::string> names;
         for (const auto* parameter : trainer_.parameters()) names.push_back(parameter->name());
@@ -150,9 +152,7 @@ private:
         while (trainer_.in_flight() < depth && state_.step + trainer_.in_flight() < stop) begin_step();
         take_report(log);
     }
-    std::map<std::string, double> coefficients(Index n) {
-        return {{"balance", config_.balance_coefficient().at(order_.epoch(n))}, {"z", config_.z_coefficient}};
-    }
+    std::map<std::string, double> coefficients(Index n) { return coefficients_.at(order_.epoch(n)); }
     void begin_step() {
         const Index n = state_.step + trainer_.in_flight();
         if (trainer_.in_flight() == 0) clock_ = std::chrono::steady_clock::now();
@@ -264,6 +264,7 @@ private:
     Trainer<Real> trainer_;
     StepOrder order_;
     Index steps_;
+    PenaltyCoefficients coefficients_;
     RunState state_;
     std::optional<RunRecord> record_;
     std::optional<GradientWatch<Real>> watch_;

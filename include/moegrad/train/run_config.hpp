@@ -30,6 +30,7 @@ struct RunConfig {
     AdapterSpec adapter = without_targets();
     std::vector<double> aux_coefficient{};  // per epoch; empty: the method's
     double z_coefficient = 0;
+    std::string coefficients;  // of other penalties: "entropy=0.01"
     AdamWOptions adamw{.weight_decay = 0};
     std::string rates;  // factors on the learning rate by group of parameters: "router=0.1, lora_B=16"
     double clip = 1.0;
@@ -56,7 +57,13 @@ struct RunConfig {
         spec.seed = seed;
         spec.z_loss = z_coefficient != 0;
         refuse_unread(spec, config);
-        if (spec.targets.empty()) spec.targets = {"attention", config.is_mixture() ? "experts" : "mlp"};
+        if (!spec.targets.empty()) return spec;
+        const auto* method = spec.method == Method::model ? find_model_method(spec.router) : nullptr;
+        if (method != nullptr && method->targets) {
+            spec.targets = *method->targets;
+        } else {
+            spec.targets = {"attention", config.is_mixture() ? "experts" : "mlp"};
+        }
         return spec;
     }
 
@@ -69,7 +76,8 @@ struct RunConfig {
     /// Coefficient of the balance loss: as configured, else AdaMoE's 0.02 then 0.0001, else 0.01 where one is asked for.
     EpochCoefficient balance_coefficient() const {
         if (!aux_coefficient.empty()) return {aux_coefficient};
-        if (adapter.balance_loss() == BalanceLoss::none) return {{0}};
+        if (adapter.balance_loss() == BalanceLoss::none || adapter.balance_loss() == BalanceLoss::by_method)
+            return {{0}};
         if (adapter.method == Method::adamoe) return {{0.02, 0.0001}};
         return {{0.01}};
     }
@@ -90,9 +98,9 @@ private:
         refuse(!nulls && spec.null_map != usual.null_map, "router.null_map", "method adamoe");
         refuse(!mixture && spec.mixture != usual.mixture, "router.mixture", "method mor");
         refuse(!mixture && spec.routers != usual.routers, "router.routers", "method mor");
-        refuse(spec.method != Method::registered && !spec.options.empty(), "router.options",
-               "a router of your own");
-        const bool has_experts = config.is_mixture() || spec.method == Method::lora;
+        refuse(!spec.by_name() && !spec.options.empty(), "router.options", "a method that has options");
+        const bool has_experts =
+            config.is_mixture() || spec.method == Method::lora || spec.method == Method::model;
         refuse(has_experts && spec.experts != usual.experts, "router.experts", "Mo-LoRA on a dense model");
     }
     static AdapterSpec without_targets() {

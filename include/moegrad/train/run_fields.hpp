@@ -135,6 +135,8 @@ inline const std::vector<ConfigField>& config_fields() {
         MOEGRAD_CHOICE_FIELD("router.aux_scope", adapter.balance_scope, "what the balance loss looks at",
                              "sequence", "micro"),
         MOEGRAD_FIELD("router.z_coef", z_coefficient, parse_number, "coefficient of the router z-loss"),
+        MOEGRAD_TEXT_FIELD("router.coefs", coefficients,
+                           "coefficients of a method's other penalties: entropy=0.01, pa=0.05"),
         MOEGRAD_FIELD("optim.lr", rate.peak, parse_number, "learning rate"),
         MOEGRAD_FIELD("optim.beta1", adamw.beta1, parse_number, "AdamW"),
         MOEGRAD_FIELD("optim.beta2", adamw.beta2, parse_number, "AdamW"),

@@ -77,6 +77,9 @@ private:
             all.insert(all.end(), {up, down});
             count_.mixture = true;
         }
+        ProjectionCount added{"added", "added", 0, 0, 0};
+        add_all(added, added_parameters(layer));
+        if (added.values > 0) all.push_back(added);
         add(norms, layer.input_norm.weight);
         add(norms, layer.post_norm.weight);
         if (!layer.moe.empty() || router.values > 0) all.push_back(router);

@@ -1,6 +1,6 @@
 // router.options: key=value text, read by the router that asks, refused when nobody does.
 
-#include <moegrad/methods/router_options.hpp>
+#include <moegrad/routing/router_options.hpp>
 
 #include <doctest/doctest.h>
 

@@ -1,0 +1,3 @@
+// Every method by its name, for all verbs.
+
+#include <moegrad/methods/all.hpp>
