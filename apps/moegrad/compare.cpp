@@ -17,7 +17,7 @@ struct CompareFlags {
 void add_compare(CLI::App& app) {
     auto flags = std::make_shared<CompareFlags>();
     CLI::App* verb = app.add_subcommand("compare", "train and score methods x seeds from one TOML file");
-    verb->add_option("file", flags->file, "TOML file: seeds, [base], [eval], [[arm]]")
+    verb->add_option("file", flags->file, "TOML file: seeds, [base], [eval], [[arm]], [[task]]")
         ->required()
         ->check(CLI::ExistingFile);
     verb->add_option("--out", flags->out, "folder [runs/NAME]; what is done there is not run again");
@@ -25,16 +25,19 @@ void add_compare(CLI::App& app) {
         ->check(CLI::IsMember({"cpu", "cuda"}));
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
     verb->callback([=] {
-        CompareSpec spec = read_compare_toml(flags->file);
-        if (flags->out.empty() && !moegrad::detail::is_plain_name(spec.name)) {
+        CompareSuite suite = read_compare_toml(flags->file);
+        if (flags->out.empty() && !moegrad::detail::is_plain_name(suite.name)) {
             throw Error{ErrorCode::config, flags->file, "a name of letters, digits, _ and -",
-                        "\"" + spec.name + "\"", "its folder is runs/NAME; or pass --out"};
+                        "\"" + suite.name + "\"", "its folder is runs/NAME; or pass --out"};
         }
-        spec.output = flags->out.empty() ? "runs/" + spec.name : flags->out;
-        spec.threads = flags->threads;
-        if (!flags->device.empty()) spec.base.device = flags->device == "cuda" ? Device::cuda : Device::cpu;
-        settle_number(spec.base);
-        compare_and_print(spec);
+        suite.output = flags->out.empty() ? "runs/" + suite.name : flags->out;
+        for (CompareSpec& spec : suite.tasks) {
+            spec.threads = flags->threads;
+            if (!flags->device.empty())
+                spec.base.device = flags->device == "cuda" ? Device::cuda : Device::cpu;
+            settle_number(spec.base);
+        }
+        compare_and_print(suite);
     });
 }
 

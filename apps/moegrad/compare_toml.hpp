@@ -4,8 +4,9 @@
 //     [base]                  any key of `moegrad train`:  model.path = "..", [base.optim] lr = 1e-3
 //     [eval]                  questions, format, limit, heldout, documents
 //     [[arm]]                 name, control, load_of, and any key of `moegrad train`
+//     [[task]]                name, keys of [eval], and any key of `moegrad train`: one comparison for each
 
-#include <moegrad/train/compare_spec.hpp>
+#include <moegrad/train/compare_suite.hpp>
 
 #include "toml_config.hpp"
 
@@ -52,27 +53,58 @@ inline CompareArm read_arm(const toml::table& table, const std::string& path) {
     return arm;
 }
 
+/// Whether `one` is a key of [eval]; then it is set.
+inline bool read_eval_key(CompareSpec& spec, const CompareKey& one) {
+    for (const auto& [key, text] : {std::pair{"questions", &spec.questions}, std::pair{"texts", &spec.texts},
+                                    std::pair{"format", &spec.format}, std::pair{"heldout", &spec.heldout}}) {
+        if (one.key != key) continue;
+        *text = one.value;
+        return true;
+    }
+    for (const auto& [key, count] :
+         {std::pair{"limit", &spec.limit}, std::pair{"documents", &spec.documents}}) {
+        if (one.key != key) continue;
+        *count = parse_count(one.value);
+        return true;
+    }
+    return false;
+}
+
 inline void read_eval_keys(CompareSpec& spec, const std::vector<CompareKey>& keys) {
     for (const CompareKey& one : keys) {
-        if (one.key == "questions") {
-            spec.questions = one.value;
-        } else if (one.key == "format") {
-            spec.format = one.value;
-        } else if (one.key == "limit") {
-            spec.limit = parse_count(one.value);
-        } else if (one.key == "heldout") {
-            spec.heldout = one.value;
-        } else if (one.key == "documents") {
-            spec.documents = parse_count(one.value);
-        } else {
-            unknown_compare_key(one, "questions, format, limit, heldout, documents");
+        if (!read_eval_key(spec, one))
+            unknown_compare_key(one, "questions, texts, format, limit, heldout, documents");
+    }
+}
+
+/// A task: what it changes of the common part.
+inline CompareSpec read_task(const CompareSpec& common, const toml::table& table, const std::string& path) {
+    CompareSpec spec = common;
+    spec.task.clear();
+    std::vector<CompareKey> keys;
+    collect_keys(table, "", path, keys);
+    refuse_own_keys(keys);
+    for (const CompareKey& one : keys) {
+        if (one.key == "name") {
+            spec.task = one.value;
+        } else if (one.key == "note") {
+            spec.note = one.value;
+        } else if (!read_eval_key(spec, one)) {
+            set_config(spec.base, one.key, one.value, one.place);
         }
     }
+    if (!is_plain_name(spec.task)) {
+        throw Error{ErrorCode::config, toml_place(path, table), "a name of letters, digits, _ and -",
+                    "\"" + spec.task + "\"", "the folder of the task is called so"};
+    }
+    return spec;
 }
 
 inline void read_compare_table(CompareSpec& spec, const toml::table& table, const std::string& path) {
     for (const auto& [name, node] : table) {
         const std::string key(name.str());
+        if (key == "task" && node.is_array_of_tables())
+            continue;  // read_tasks, when the common part is known
         std::vector<CompareKey> keys;
         const auto* inner = node.as_table();
         if (inner != nullptr) collect_keys(*inner, "", path, keys);
@@ -91,30 +123,49 @@ inline void read_compare_table(CompareSpec& spec, const toml::table& table, cons
             (key == "name" ? spec.name : key == "task" ? spec.task : spec.note) = toml_text(path, node);
         } else {
             unknown_compare_key({key, "", toml_place(path, node)},
-                                "name, task, note, seeds, [base], [eval], [[arm]]");
+                                "name, task, note, seeds, [base], [eval], [[arm]], [[task]]");
+        }
+    }
+}
+
+inline void read_tasks(CompareSuite& suite, const CompareSpec& common, const toml::table& table,
+                       const std::string& path) {
+    const auto* tasks = table["task"].as_array();
+    if (tasks == nullptr) return suite.tasks.push_back(common);
+    for (const auto& node : *tasks) {
+        suite.tasks.push_back(read_task(common, *node.as_table(), path));
+        const std::string& name = suite.tasks.back().task;
+        for (std::size_t i = 0; i + 1 < suite.tasks.size(); ++i) {
+            if (suite.tasks[i].task != name) continue;
+            throw Error{ErrorCode::config, toml_place(path, node), "each task's name once",
+                        "\"" + name + "\" twice"};
         }
     }
 }
 
 }  // namespace detail
 
-inline CompareSpec parse_compare_toml(std::string_view text, const std::string& path) {
+inline CompareSuite parse_compare_toml(std::string_view text, const std::string& path) {
     CompareSpec spec;
     spec.base.holdout = 0;
     spec.name = std::filesystem::path(path).stem().string();
     try {
-        detail::read_compare_table(spec, toml::parse(text, path), path);
+        const toml::table table = toml::parse(text, path);
+        detail::read_compare_table(spec, table, path);
+        CompareSuite suite;
+        suite.name = spec.name;
+        detail::read_tasks(suite, spec, table, path);
+        return suite;
     } catch (const toml::parse_error& error) {
         throw Error{ErrorCode::config,
                     format("{}:{}:{}", path, error.source().begin.line, error.source().begin.column),
                     "valid TOML", std::string(error.description())};
     }
-    return spec;
 }
 
 #else
 
-inline CompareSpec parse_compare_toml(std::string_view, const std::string& path) {
+inline CompareSuite parse_compare_toml(std::string_view, const std::string& path) {
     throw Error{ErrorCode::unsupported, path, "a build with toml++", "a build without it",
                 "apt-get install libtomlplusplus-dev and build again"};
 }
@@ -122,7 +173,7 @@ inline CompareSpec parse_compare_toml(std::string_view, const std::string& path)
 #endif
 
 /// Paths in the file are seen from where the program runs, as those of `moegrad train` are.
-inline CompareSpec read_compare_toml(const std::string& path) {
+inline CompareSuite read_compare_toml(const std::string& path) {
     const MappedFile file(path);
     return parse_compare_toml(file.text(), path);
 }

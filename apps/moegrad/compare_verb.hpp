@@ -10,6 +10,7 @@
 
 #include <moegrad/report/report.hpp>
 #include <moegrad/train/compare.hpp>
+#include <moegrad/train/compare_suite.hpp>
 
 namespace moegrad {
 
@@ -88,6 +89,24 @@ inline CompareResult compare_and_print(const CompareSpec& spec) {
     std::printf("compare.json, compare.csv and a folder per run in %s\nreport: %s\n", spec.output.c_str(),
                 write_report(spec.output).c_str());
     return result;
+}
+
+/// Every task after the other, then what they say together.
+inline std::vector<CompareResult> compare_and_print(CompareSuite& suite) {
+    std::vector<CompareResult> results;
+    for (CompareSpec& task : suite.tasks) {
+        task.output = suite.tasks.size() == 1 ? suite.output : suite.output + "/" + task.task;
+        check_compare(task);  // all of them before the first runs
+    }
+    for (const CompareSpec& task : suite.tasks) {
+        if (suite.tasks.size() > 1) std::printf("\n== %s\n", task.task.c_str());
+        results.push_back(compare_and_print(task));
+    }
+    if (results.size() < 2) return results;
+    std::printf("\n== all tasks\n%s\n%s", suite_table(results).c_str(), suite_text(results).c_str());
+    write_file_atomically(suite.output + "/suite.csv", suite_csv(results));
+    std::printf("suite.csv in %s\n", suite.output.c_str());
+    return results;
 }
 
 }  // namespace moegrad

@@ -34,7 +34,8 @@ void write_demo_world(const std::string& folder) {
 }
 
 CompareSpec demo_spec(const DemoFlags& flags) {
-    CompareSpec spec = read_compare_toml(flags.recipe.empty() ? shipped("recipes/demo.toml") : flags.recipe);
+    CompareSpec spec =
+        read_compare_toml(flags.recipe.empty() ? shipped("recipes/demo.toml") : flags.recipe).tasks.front();
     const std::string world = flags.out + "/world";
     write_demo_world(world);
     spec.name = "demo";

@@ -19,7 +19,6 @@ namespace moegrad {
 namespace detail {
 
 inline constexpr const char* kMixtureNames[] = {"A", "B", "C", "D"};
-inline constexpr const char* kBalanceNames[] = {"by_method", "none", "switch", "adamoe_eq3", "adamoe_eq6"};
 inline constexpr const char* kNullWeightNames[] = {"true", "all"};
 inline constexpr const char* kNullMapNames[] = {"zero", "identity"};
 inline constexpr const char* kScopeNames[] = {"sequence", "micro"};
@@ -92,7 +91,7 @@ inline Json router_block(const AdapterSpec& spec) {
     block.add("mixture", kMixtureNames[static_cast<int>(spec.mixture)]);
     block.add("routers", spec.routers);
     block.add("gate", kGateNames[static_cast<int>(spec.gate)]);
-    block.add("balance", kBalanceNames[static_cast<int>(spec.balance_loss())]);
+    block.add("balance", kBalanceLossNames[static_cast<int>(spec.balance_loss())]);
     block.add("balance_scope", kScopeNames[static_cast<int>(spec.balance_scope)]);
     block.add("z_loss", spec.z_loss);
     block.add("targets", string_list(spec.targets));
@@ -111,7 +110,7 @@ inline void read_router_block(const JsonRef& block, AdapterSpec& spec) {
     spec.mixture = static_cast<MixtureKind>(index_of(kMixtureNames, block.at("mixture")));
     spec.routers = block.at("routers").integer(1, 1 << 16);
     spec.gate = static_cast<GateMode>(index_of(kGateNames, block.at("gate")));
-    spec.balance = static_cast<BalanceLoss>(index_of(kBalanceNames, block.at("balance")));
+    spec.balance = static_cast<BalanceLoss>(index_of(kBalanceLossNames, block.at("balance")));
     spec.balance_scope = static_cast<BalanceOptions::Scope>(index_of(kScopeNames, block.at("balance_scope")));
     spec.z_loss = block.at("z_loss").boolean();
     spec.seed = static_cast<std::uint64_t>(block.at("seed").integer(0, INT64_MAX));

@@ -25,12 +25,13 @@ public:
         : spec_(spec),
           watch_(std::move(watch)),
           inputs_(inputs_fingerprint(spec)),
-          tokenizer_(load_tokenizer(spec.base.model)),
-          items_(read_choice_items(spec.questions)) {
-        if (spec.limit > 0 && spec.limit < static_cast<Index>(items_.size()))
-            items_.resize(static_cast<std::size_t>(spec.limit));
-        choice_format(spec.format);
-        detail::require_items(spec.questions.c_str(), items_.size(), 2);
+          tokenizer_(load_tokenizer(spec.base.model)) {
+        if (spec.questions.empty()) {
+            texts_ = limited(read_text_records(spec.texts), spec.texts);
+        } else {
+            items_ = limited(read_choice_items(spec.questions), spec.questions);
+            choice_format(spec.format);
+        }
     }
 
     CompareResult run() {
@@ -41,6 +42,7 @@ public:
         result.model = spec_.base.model;
         result.seeds = spec_.seeds;
         if (!spec_.note.empty()) result.notes.push_back(spec_.note);
+        if (spec_.questions.empty()) result.metrics = document_metrics();
         for (const CompareArm& arm : spec_.arms) require_startable(arm);
         ask_base(result);
         for (const CompareArm& arm : spec_.arms) {
@@ -57,12 +59,21 @@ public:
                             "other ones", "delete this folder and base/ there, and start again"};
             }
         }
-        result.pairs = compared_pairs(result.arms);
+        result.pairs = compared_pairs(result.arms, result.metrics);
         write_compare_files(result, spec_.output);
         return result;
     }
 
 private:
+    /// The first spec.limit of them.
+    template <class Item>
+    std::vector<Item> limited(std::vector<Item> all, const std::string& path) const {
+        if (spec_.limit > 0 && spec_.limit < static_cast<Index>(all.size()))
+            all.erase(all.begin() + static_cast<std::ptrdiff_t>(spec_.limit), all.end());
+        detail::require_items(path.c_str(), all.size(), 2);
+        return all;
+    }
+
     /// A mistake in the last arm must not wait until the others have trained.
     void require_startable(const CompareArm& arm) const {
         try {
@@ -92,7 +103,7 @@ private:
             std::filesystem::remove(folder + "/run.json");
             watch_(CompareNews::begin, label, "questions to the base model, before any training");
             ask(context, *model, folder, label);
-            mark_done(folder, inputs_, 0);
+            mark_done(folder, inputs_, {});
         }
         result.base = {.name = "base", .method = "none", .control = false, .runs = {}};
         result.base.runs.push_back(read_compared_run(spec_.output, "base", 0));
@@ -119,10 +130,13 @@ private:
         auto model = load_model<Real>(config.model, config.device, config.quantise);
         load_adapter(*model, summary.adapter);
         move_to(*model, config.device);
-        const auto acc = ask(context, *model, config.output, label);
-        mark_done(config.output, fingerprint, summary.tokens_per_second);
+        const auto score = ask(context, *model, config.output, label);
+        mark_done(config.output, fingerprint, summary);
         watch_(CompareNews::done, label,
-               format("accuracy {:.1f} %  [{:.1f}, {:.1f}]", 100 * acc.value, 100 * acc.low, 100 * acc.high));
+               spec_.questions.empty()
+                   ? format("bits per byte {:.4f}  [{:.4f}, {:.4f}]", score.value, score.low, score.high)
+                   : format("accuracy {:.1f} %  [{:.1f}, {:.1f}]", 100 * score.value, 100 * score.low,
+                            100 * score.high));
     }
 
     /// The load that arm.load_of showed on the questions, as far as a top-k router can have it.
@@ -146,9 +160,16 @@ private:
                     "\"" + arm.load_of + "\""};
     }
 
-    /// Writes folder/eval and returns the accuracy.
+    /// Writes folder/eval and returns the accuracy, or of texts the bits per byte.
     Estimate ask(Context& context, Decoder<Real>& model, const std::string& folder,
                  const std::string& label) {
+        if (spec_.questions.empty()) {
+            auto evaluation = evaluate_texts(context, model, tokenizer_, texts_);
+            auto summary = summarize(evaluation, model.config(), spec_.task);
+            count_trainable(model, label, summary);
+            write_evaluation(folder + "/eval", summary, evaluation);
+            return evaluation.metrics.back().estimate;
+        }
         ChoiceOptions options;
         options.format = choice_format(spec_.format);
         const auto evaluation =
@@ -156,11 +177,14 @@ private:
                 watch_(CompareNews::tick, label, format("question {} of {}", done, items_.size()));
             });
         auto summary = summarize(evaluation, model.config(), spec_.task);
-        if (label != "base") {
-            for (const auto* parameter : trainable_parameters(model)) summary.trainable += parameter->size();
-        }
+        count_trainable(model, label, summary);
         write_evaluation(folder + "/eval", summary, evaluation);
         return evaluation.metric("acc");
+    }
+
+    static void count_trainable(Decoder<Real>& model, const std::string& label, TaskSummary& summary) {
+        if (label == "base") return;
+        for (const auto* parameter : trainable_parameters(model)) summary.trainable += parameter->size();
     }
 
     static bool is_done(const std::string& folder, const std::string& fingerprint) {
@@ -171,10 +195,12 @@ private:
         return found != nullptr && found->string() != nullptr && *found->string() == fingerprint;
     }
     static void mark_done(const std::string& folder, const std::string& fingerprint,
-                          double tokens_per_second) {
+                          const RunSummary& summary) {
         Json json = Json::object();
         json.add("fingerprint", fingerprint);
-        json.add("tokens_per_second", tokens_per_second);
+        json.add("tokens_per_second", summary.tokens_per_second);
+        json.add("step_seconds", summary.step_seconds);
+        json.add("peak_bytes", static_cast<double>(summary.peak_bytes));
         write_file_atomically(folder + "/run.json", write_json(json) + "\n");
     }
 
@@ -182,8 +208,9 @@ private:
     Watch watch_;
     std::string inputs_;
     Tokenizer tokenizer_;
-    std::vector<ChoiceItem> items_;
-    Index slots_ = 2;  // of the checkpoint; of Mo-LoRA on a dense one
+    std::vector<ChoiceItem> items_;  // these
+    std::vector<TextRecord> texts_;  // or these
+    Index slots_ = 2;                // of the checkpoint; of Mo-LoRA on a dense one
 };
 
 /// Runs what is not done yet and writes compare.json and compare.csv to spec.output.

@@ -13,9 +13,15 @@ namespace moegrad {
 
 namespace detail {
 
-inline constexpr const char* kCompareMetrics[] = {"acc", "nll", "load", "flops_saved", "fact_auroc"};
+/// Columns of both files: what has items, then what every run has.
+inline std::vector<std::string> compared_columns(const CompareResult& result) {
+    std::vector<std::string> all;
+    for (const CompareMetric& metric : result.metrics) all.emplace_back(metric.key);
+    all.insert(all.end(), {"load", "flops_saved", "fact_auroc"});
+    return all;
+}
 
-inline Json compared_arm_json(const ComparedArm& arm) {
+inline Json compared_arm_json(const ComparedArm& arm, const std::vector<std::string>& columns) {
     Json json = Json::object(), metrics = Json::object();
     Json::Array runs;
     for (const CompareRun& run : arm.runs) {
@@ -24,15 +30,20 @@ inline Json compared_arm_json(const ComparedArm& arm) {
         one.add("folder", run.folder);
         runs.push_back(std::move(one));
     }
-    for (const char* metric : kCompareMetrics) {
+    for (const std::string& metric : columns) {
         if (const auto e = arm.measure(metric)) metrics.add(metric, estimate_json(*e));
     }
     if (const auto e = arm.measure("trainable"))
         metrics.add("trainable", static_cast<std::int64_t>(e->value));
-    double speed = 0;
-    for (const CompareRun& run : arm.runs)
+    double speed = 0, step = 0, peak = 0;
+    for (const CompareRun& run : arm.runs) {
         speed += run.tokens_per_second / static_cast<double>(arm.runs.size());
+        step += run.step_seconds / static_cast<double>(arm.runs.size());
+        peak = std::max(peak, run.peak_bytes);
+    }
     metrics.add("tokens_per_second", speed);
+    metrics.add("step_seconds", step);
+    metrics.add("peak_bytes", peak);
     json.add("name", arm.name);
     json.add("method", arm.method);
     json.add("control", arm.control);
@@ -47,13 +58,14 @@ inline Json to_json(const CompareResult& result) {
     Json json = Json::object();
     json.add("name", result.name);
     json.add("task", result.task);
-    json.add("questions", static_cast<std::int64_t>(result.base.runs.front().correct.size()));
+    const std::vector<std::string> columns = detail::compared_columns(result);
+    json.add("questions", static_cast<std::int64_t>(result.base.runs.front().ids.size()));
     json.add("model", result.model);
-    json.add("base_acc", result.base.measure("acc")->value);
-    json.add("base_nll", result.base.measure("nll")->value);
+    for (const CompareMetric& metric : result.metrics)
+        json.add(format("base_{}", metric.key), result.base.measure(metric.key)->value);
     if (result.assay) json.add("assay", detail::assay_json(*result.assay));
     Json::Array arms, pairs;
-    for (const ComparedArm& arm : result.arms) arms.push_back(detail::compared_arm_json(arm));
+    for (const ComparedArm& arm : result.arms) arms.push_back(detail::compared_arm_json(arm, columns));
     for (const ComparedPair& pair : result.pairs) {
         Json one = Json::object();
         one.add("a", pair.a);
@@ -68,19 +80,20 @@ inline Json to_json(const CompareResult& result) {
     json.add("arms", Json(std::move(arms)));
     json.add("paired", Json(std::move(pairs)));
     json.add("text", compare_text(result));
-    json.add("varies", Json(Json::Array{"tokens_per_second"}));
+    json.add("varies", Json(Json::Array{"tokens_per_second", "step_seconds"}));
     return json;
 }
 
 /// One row per arm, the base first; nothing that varies.
 inline std::string compare_csv(const CompareResult& result) {
     std::string text = "arm,method,control,seeds,questions";
-    for (const char* metric : detail::kCompareMetrics) text += format(",{0},{0}_low,{0}_high", metric);
+    const std::vector<std::string> columns = detail::compared_columns(result);
+    for (const std::string& metric : columns) text += format(",{0},{0}_low,{0}_high", metric);
     text += ",trainable\n";
     const auto row = [&](const ComparedArm& arm) {
         text += format("{},{},{},{},{}", arm.name, arm.method, arm.control ? 1 : 0, arm.runs.size(),
-                       arm.runs.front().correct.size());
-        for (const char* metric : detail::kCompareMetrics) {
+                       arm.runs.front().ids.size());
+        for (const std::string& metric : columns) {
             const auto e = arm.measure(metric);
             text += e ? format(",{},{},{}", e->value, e->low, e->high) : ",,,";
         }

@@ -1,7 +1,7 @@
 #pragma once
 // What a comparison knows when its runs are done: each run as its folder tells it (eval/results.json, eval/items.jsonl,
 // run.json), the arms' means over questions and seeds, and the paired differences of every two arms.
-// run.json is written last: {"fingerprint", "tokens_per_second"}; only the second varies from time to time.
+// run.json is written last: {"fingerprint", "tokens_per_second", "step_seconds", "peak_bytes"}; the two times vary.
 
 #include <algorithm>
 #include <map>
@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include <moegrad/core/math.hpp>
 #include <moegrad/io/json_lines.hpp>
 #include <moegrad/train/assay.hpp>
+#include <moegrad/train/compare_metrics.hpp>
 #include <moegrad/train/compare_spec.hpp>
 #include <moegrad/train/compare_statistics.hpp>
 
@@ -18,12 +20,13 @@ namespace moegrad {
 
 struct CompareRun {
     std::uint64_t seed = 0;
-    std::string folder;                // below the compare's
-    std::vector<std::string> ids;      // of the questions
-    std::vector<double> correct, nll;  // per question; nll of the right choice
+    std::string folder;                                // below the compare's
+    std::vector<std::string> ids;                      // of the questions or texts
+    std::map<std::string, std::vector<double>> items;  // metric -> a number for each of them
     std::map<std::string, Estimate>
         measures;  // load, flops_saved, fact_auroc, trainable, where they are known
-    double tokens_per_second = 0;
+    double tokens_per_second = 0, step_seconds = 0;  // of training; by the clock
+    double peak_bytes = 0;
 };
 
 struct ComparedArm {
@@ -33,18 +36,19 @@ struct ComparedArm {
 
     ItemsBySeed items(const std::string& metric) const {
         ItemsBySeed all;
-        for (const CompareRun& run : runs) all.push_back(metric == "acc" ? run.correct : run.nll);
+        for (const CompareRun& run : runs) all.push_back(run.items.at(metric));
         return all;
     }
-    /// acc and nll over questions and seeds, everything else over seeds; nothing when a run does not know it.
+    /// What has items over items and seeds, everything else over seeds; nothing when a run does not know it.
     std::optional<Estimate> measure(const std::string& metric) const {
-        if (metric == "acc" && runs.size() == 1) {
-            const auto& right = runs.front().correct;
-            return proportion(std::count(right.begin(), right.end(), 1.0), static_cast<Index>(right.size()));
-        }
         const bool share = metric == "acc" || metric == "fact_auroc";
-        if (metric == "acc" || metric == "nll")
+        if (!runs.empty() && runs.front().items.contains(metric)) {
+            const auto& first = runs.front().items.at(metric);
+            if (metric == "acc" && runs.size() == 1)
+                return proportion(std::count(first.begin(), first.end(), 1.0),
+                                  static_cast<Index>(first.size()));
             return within(mean_over_items_and_seeds(items(metric)), true, share);
+        }
         std::vector<Estimate> all;
         for (const CompareRun& run : runs) {
             const auto found = run.measures.find(metric);
@@ -63,15 +67,17 @@ private:
     }
 };
 
-/// a - b of acc or nll.
+/// a - b of a metric with items.
 struct ComparedPair {
     std::string a, b, metric;
     Estimate difference;
 
     /// 1: a is better, -1: b is, 0: the interval holds zero.
-    int better() const { return metric == "nll" ? -sign_of(difference) : sign_of(difference); }
+    int better() const {
+        return compare_metric(metric).less_is_better ? -sign_of(difference) : sign_of(difference);
+    }
     std::string says() const {
-        const char* of = metric == "nll" ? "nll of the right answers" : "accuracy";
+        const char* of = compare_metric(metric).word;
         if (better() == 0) return format("{} and {} cannot be told apart by {}", a, b, of);
         return format("{} is better than {} by {}", better() > 0 ? a : b, better() > 0 ? b : a, of);
     }
@@ -85,6 +91,7 @@ struct CompareResult {
     std::vector<ComparedArm> arms;
     std::vector<ComparedPair> pairs;  // a after b in the order of the arms
     std::vector<std::string> notes;
+    std::vector<CompareMetric> metrics = question_metrics();  // those with items
 };
 
 namespace detail {
@@ -110,9 +117,22 @@ inline Estimate read_estimate(const JsonRef& json) {
 inline void read_compared_items(const std::string& path, CompareRun& run) {
     read_json_lines(path, [&](const JsonRef& line) {
         run.ids.push_back(line.at("id").string());
-        run.correct.push_back(line.at("correct").boolean() ? 1 : 0);
-        run.nll.push_back(line.at("nll").number(-1e300, 1e300));
+        run.items["acc"].push_back(line.at("correct").boolean() ? 1 : 0);
+        run.items["nll"].push_back(line.at("nll").number(-1e300, 1e300));
     });
+}
+
+/// A text's share of the whole: their mean is that of all bytes together.
+inline void read_compared_texts(const std::string& path, CompareRun& run) {
+    std::vector<double> bits;
+    double bytes = 0;
+    read_json_lines(path, [&](const JsonRef& line) {
+        run.ids.push_back(line.at("id").string());
+        bits.push_back(line.at("nll").number(-1e300, 1e300) / moegrad::log(2.0));
+        bytes += line.at("bytes").number(0, 1e300);
+    });
+    for (double& one : bits) one *= static_cast<double>(bits.size()) / bytes;
+    run.items["bits_per_byte"] = std::move(bits);
 }
 
 }  // namespace detail
@@ -130,15 +150,22 @@ inline CompareRun read_compared_run(const std::string& folder, const std::string
         const auto found = with_interval ? with_interval : root.find_value(key);
         if (found) run.measures[key] = detail::read_estimate(*found);
     }
-    detail::read_compared_items(path + "/eval/items.jsonl", run);
+    if (file_exists(path + "/eval/items.jsonl")) {
+        detail::read_compared_items(path + "/eval/items.jsonl", run);
+    } else {
+        detail::read_compared_texts(path + "/eval/texts.jsonl", run);
+    }
     const Json marker = parse_json_file(path + "/run.json");
-    run.tokens_per_second =
-        JsonRef(marker, path + "/run.json", ErrorCode::format).at("tokens_per_second").number(0, 1e300);
+    const JsonRef done(marker, path + "/run.json", ErrorCode::format);
+    run.tokens_per_second = done.at("tokens_per_second").number(0, 1e300);
+    run.step_seconds = done.at("step_seconds").number(0, 1e300);
+    run.peak_bytes = done.at("peak_bytes").number(0, 1e300);
     return run;
 }
 
 /// Every two arms, the later minus the earlier; the questions must be the same ones in the same order.
-inline std::vector<ComparedPair> compared_pairs(const std::vector<ComparedArm>& arms) {
+inline std::vector<ComparedPair> compared_pairs(const std::vector<ComparedArm>& arms,
+                                                const std::vector<CompareMetric>& metrics) {
     std::vector<ComparedPair> pairs;
     for (std::size_t j = 0; j < arms.size(); ++j) {
         for (std::size_t i = j + 1; i < arms.size(); ++i) {
@@ -148,9 +175,10 @@ inline std::vector<ComparedPair> compared_pairs(const std::vector<ComparedArm>& 
                             "the questions of " + arms[j].runs[s].folder, "others, or another order",
                             "delete both folders and run again"};
             }
-            for (const char* metric : {"acc", "nll"}) {
-                pairs.push_back({arms[i].name, arms[j].name, metric,
-                                 paired_over_items_and_seeds(arms[i].items(metric), arms[j].items(metric))});
+            for (const CompareMetric& metric : metrics) {
+                pairs.push_back(
+                    {arms[i].name, arms[j].name, metric.key,
+                     paired_over_items_and_seeds(arms[i].items(metric.key), arms[j].items(metric.key))});
             }
         }
     }

@@ -33,7 +33,8 @@ struct CompareSpec {
     RunConfig base;
     std::vector<CompareArm> arms;
     std::vector<std::uint64_t> seeds{0};
-    std::string questions;           // multiple choice, JSONL
+    std::string questions;           // multiple choice, JSONL; or else
+    std::string texts;               // documents, JSONL: their bits per byte
     std::string format = "world";    // how they are put (data/choice_prompt.hpp)
     std::string heldout;             // documents, JSONL, for the assay; empty: no assay
     Index limit = 0, documents = 0;  // first questions, first documents; 0: all
@@ -97,8 +98,10 @@ inline void refuse_own_keys(const std::vector<CompareKey>& keys) {
 inline void check_compare(const CompareSpec& spec) {
     if (spec.arms.empty()) throw Error{ErrorCode::config, spec.name, "at least one [[arm]]", "none"};
     if (spec.seeds.empty()) throw Error{ErrorCode::config, "seeds", "at least one seed", "none"};
-    if (spec.questions.empty())
-        throw Error{ErrorCode::config, "eval.questions", "a JSONL file of questions", "none"};
+    if (spec.questions.empty() == spec.texts.empty()) {
+        throw Error{ErrorCode::config, "eval.questions, eval.texts", "a JSONL file of one of them",
+                    spec.texts.empty() ? "none" : "both", "two kinds are two tasks: [[task]]"};
+    }
     for (std::size_t i = 0; i < spec.seeds.size(); ++i) {
         if (std::count(spec.seeds.begin(), spec.seeds.end(), spec.seeds[i]) > 1)
             throw Error{ErrorCode::config, "seeds", "each seed once", format("{} twice", spec.seeds[i])};
@@ -161,7 +164,7 @@ inline std::string inputs_fingerprint(const CompareSpec& spec) {
         print.add(fs::path(file).filename().string());
         print.add_file(file);
     }
-    print.add_file(spec.questions);
+    print.add_file(spec.questions.empty() ? spec.texts : spec.questions);
     print.add(moegrad::format("{} {}", spec.format, spec.limit));
     return print.text();
 }

@@ -21,14 +21,16 @@ inline std::string plain(const std::optional<Estimate>& e, double times, int dec
     return e ? format("{:.{}f}{}", times * e->value, decimals, unit) : std::string("-");
 }
 
-inline std::vector<std::string> table_cells(const ComparedArm& arm) {
-    return {arm.name,
-            interval(arm.measure("acc"), 100, 1),
-            interval(arm.measure("nll"), 1, 3),
-            plain(arm.measure("load"), 1, 3),
-            plain(arm.measure("flops_saved"), 100, 1, " %"),
-            interval(arm.measure("fact_auroc"), 1, 3),
-            plain(arm.measure("trainable"), 1, 0)};
+inline std::vector<std::string> table_cells(const ComparedArm& arm,
+                                            const std::vector<CompareMetric>& metrics) {
+    std::vector<std::string> cells{arm.name};
+    for (const CompareMetric& metric : metrics)
+        cells.push_back(interval(arm.measure(metric.key), metric.times, metric.decimals));
+    cells.push_back(plain(arm.measure("load"), 1, 3));
+    cells.push_back(plain(arm.measure("flops_saved"), 100, 1, " %"));
+    cells.push_back(interval(arm.measure("fact_auroc"), 1, 3));
+    cells.push_back(plain(arm.measure("trainable"), 1, 0));
+    return cells;
 }
 
 /// Columns as wide as they need; the first to the left, the others to the right.
@@ -78,11 +80,14 @@ inline std::string against(const CompareResult& result, std::size_t first) {
     for (std::size_t i = first + 1; i < result.arms.size(); ++i) {
         const ComparedArm& arm = result.arms[i];
         std::vector<std::string> row{"  " + arm.name};
-        for (const auto& [metric, times, decimals] :
-             {std::tuple{"acc", 100.0, 1}, std::tuple{"nll", 1.0, 3}}) {
-            const ComparedPair pair = difference_of(result.pairs, arm.name, reference.name, metric);
+        for (const CompareMetric& metric : result.metrics) {
+            const ComparedPair pair = difference_of(result.pairs, arm.name, reference.name, metric.key);
             const Estimate& e = pair.difference;
-            row.push_back(metric == std::string("acc") ? "accuracy" : " nll");
+            const double times = metric.times;
+            const int decimals = metric.decimals;
+            row.push_back(metric.key == std::string("nll")   ? " nll"
+                          : metric.key == std::string("acc") ? "accuracy"
+                                                             : metric.word);
             row.push_back(format("{:+.{}f} [{:+.{}f}, {:+.{}f}]", times * e.value, decimals, times * e.low,
                                  decimals, times * e.high, decimals));
             row.push_back(verdict(pair));
@@ -92,12 +97,15 @@ inline std::string against(const CompareResult& result, std::size_t first) {
     return rows.empty() ? std::string() : "against " + reference.name + ":\n" + aligned(rows);
 }
 
-/// Pairs that neither accuracy nor nll tells apart.
+/// Pairs that no metric tells apart.
 inline std::string not_told_apart(const CompareResult& result) {
     std::string all;
     for (const ComparedPair& pair : result.pairs) {
-        if (pair.metric != "acc" || pair.better() != 0) continue;
-        if (find_pair(result.pairs, pair.a, pair.b, "nll")->better() != 0) continue;
+        if (pair.metric != result.metrics.front().key) continue;
+        bool same = true;
+        for (const CompareMetric& metric : result.metrics)
+            same = same && find_pair(result.pairs, pair.a, pair.b, metric.key)->better() == 0;
+        if (!same) continue;
         all += (all.empty() ? "" : "; ") + pair.a + " and " + pair.b;
     }
     return all;
@@ -107,18 +115,22 @@ inline std::string not_told_apart(const CompareResult& result) {
 
 /// Arms below the base they started from.
 inline std::string compare_table(const CompareResult& result) {
-    std::vector<std::vector<std::string>> rows{
-        {"", "accuracy %", "nll of the answer", "load", "FLOPs saved", "AUROC, facts", "trainable"}};
-    rows.push_back(detail::table_cells(result.base));
+    std::vector<std::vector<std::string>> rows{{""}};
+    for (const CompareMetric& metric : result.metrics) rows.front().push_back(metric.title);
+    for (const char* title : {"load", "FLOPs saved", "AUROC, facts", "trainable"})
+        rows.front().push_back(title);
+    rows.push_back(detail::table_cells(result.base, result.metrics));
     rows.back().front() = "base";
-    for (const ComparedArm& arm : result.arms) rows.push_back(detail::table_cells(arm));
+    for (const ComparedArm& arm : result.arms) rows.push_back(detail::table_cells(arm, result.metrics));
     return detail::aligned(rows);
 }
 
 /// What the differences say and what they do not.
 inline std::string compare_text(const CompareResult& result) {
     const std::size_t S = result.seeds.size();
-    std::string text = format("95 % intervals over {} questions", result.base.runs.front().correct.size());
+    const bool questions = result.metrics.front().key == std::string("acc");
+    std::string text = format("95 % intervals over {} {}", result.base.runs.front().ids.size(),
+                              questions ? "questions" : "texts");
     text += S == 1 ? ", one seed: how another start would have ended is not in them.\n"
                    : format(" and {} seeds, both counted as random draws.\n", S);
     if (S == 2) text += "Two seeds hardly show how far starts differ; three or more do.\n";
@@ -127,7 +139,9 @@ inline std::string compare_text(const CompareResult& result) {
         text +=
             "No assay (eval.heldout is not given): whether routing matters on this base was not checked.\n";
     if (result.arms.size() > 1)
-        text += "Paired differences: accuracy in points, nll in nats per question (less is better).\n";
+        text += questions
+                    ? "Paired differences: accuracy in points, nll in nats per question (less is better).\n"
+                    : "Paired differences of bits per byte (less is better).\n";
     if (result.assay && !result.assay->passed())
         text += "The base failed the assay: nothing here is a statement about routers.\n";
     for (std::size_t i = 0; i < result.arms.size(); ++i) text += detail::against(result, i);
@@ -143,13 +157,19 @@ inline std::string compare_text(const CompareResult& result) {
 
 /// Depends on the machine and its mood.
 inline std::string compare_speeds(const CompareResult& result) {
-    std::string text = "tokens/s in training (varies):";
+    std::string text = "training, which varies: tokens/s, ms per step, peak memory\n";
+    std::vector<std::vector<std::string>> rows;
     for (const ComparedArm& arm : result.arms) {
-        double sum = 0;
-        for (const CompareRun& run : arm.runs) sum += run.tokens_per_second;
-        text += format("  {} {:.1f}k", arm.name, sum / static_cast<double>(arm.runs.size()) / 1000);
+        double speed = 0, step = 0, peak = 0;
+        for (const CompareRun& run : arm.runs) {
+            speed += run.tokens_per_second / static_cast<double>(arm.runs.size());
+            step += run.step_seconds / static_cast<double>(arm.runs.size());
+            peak = std::max(peak, run.peak_bytes);
+        }
+        rows.push_back({"  " + arm.name, format("{:.1f}k", speed / 1000), format("{:.1f}", 1000 * step),
+                        format("{:.0f} MiB", peak / (1 << 20))});
     }
-    return text + "\n";
+    return text + detail::aligned(rows);
 }
 
 }  // namespace moegrad

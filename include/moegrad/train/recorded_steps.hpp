@@ -20,20 +20,29 @@
 
 namespace moegrad {
 
-/// routers: names and routers. Whether one learns after each step: then no step is recorded. Throws where steps are to
-/// be and a router reads values on the host: no replay would read them again.
+/// Routers with after_step: whether there are any, and whether one keeps what it learns where a replay would not see it.
+struct LearningRouters {
+    bool any = false, out_of_sight = false;
+};
+
+/// routers: names and routers. Throws where steps are to be recorded and a router reads values on the host: no replay
+/// would read them again.
 template <class Routers>
-bool learns_after_steps(const Routers& routers, bool record) {
-    for (const auto& [name, router] : routers)
-        if (router->learns()) return true;
-    if (!record) return false;
+LearningRouters learning_routers(const Routers& routers, bool record) {
+    LearningRouters learning;
+    for (const auto& [name, router] : routers) {
+        if (!router->learns()) continue;
+        learning.any = true;
+        learning.out_of_sight = learning.out_of_sight || !router->learns_in_place();
+    }
+    if (!record || learning.out_of_sight) return learning;
     for (const auto& [name, router] : routers) {
         if (!router->reads_on_host()) continue;
         throw Error{ErrorCode::unsupported, "the router of " + name,
                     "a router whose work can be recorded and replayed",
                     "one that reads values on the host (reads_on_host)", "set train.graphs = false"};
     }
-    return false;
+    return learning;
 }
 
 class RecordedSteps {

@@ -20,8 +20,8 @@ namespace moegrad {
 /// the user's own might.
 inline bool cut_decides(const RunConfig& config) {
     const AdapterSpec& adapter = config.adapter;
-    return adapter.by_name() || (adapter.balance_loss() != BalanceLoss::none &&
-                                 adapter.balance_scope == BalanceOptions::Scope::micro);
+    return adapter.by_name() ||
+           (adapter.balance_loss() != BalanceLoss::none && adapter.penalties().per_micro_batch());
 }
 
 inline bool may_change_at_resume(std::string_view key, const RunConfig& config) {

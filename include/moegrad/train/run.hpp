@@ -38,6 +38,8 @@ struct RunSummary {
     double load = -1;                      // true experts per token on the held-out text after training
     std::string adapter;                   // folder
     double tokens_per_second = 0;          // in steps; by the clock, so it varies
+    double step_seconds = 0;               // mean of a step, by the clock
+    std::size_t peak_bytes = 0;            // of all tensors at most: weights, gradients, moments, a step
     bool interrupted = false;              // stopped by RunControl::stop; a checkpoint was saved
 };
 
@@ -116,8 +118,8 @@ private:
                     config_.model, data_.train.size(), data_.eval.size(), steps_, config_.batch,
                     config_.max_length, trainable_table(count)));
         for (const std::string& note : data_.notes) say_(note);
-        if (spec_.balance_loss() != BalanceLoss::none && spec_.balance_scope == BalanceOptions::Scope::micro)
-            say_("router.aux_scope = micro: how a step is cut into micro-batches is part of the result");
+        if (spec_.penalties().per_micro_batch())
+            say_("the balance loss looks at micro-batches: how a step is cut into them is part of the result");
     }
 
     /// config.toml first: it tells the folder of a run, also of one that is killed here.
@@ -131,6 +133,7 @@ private:
         if (!warning.empty()) say_(record_->warning(warning));
         for (const auto& one : doubtful_settings(config_, data_.train, model_->config(), steps_))
             say_(record_->warning(one));
+        for (const auto& one : router_cautions(*model_)) say_(record_->warning(one));
         watch_.emplace(trainer_.parameters());
     }
 
@@ -246,6 +249,8 @@ private:
         summary.load = load_;
         log.save();
         summary.tokens_per_second = log.tokens_per_second();
+        if (state_.step > 0) summary.step_seconds = state_.seconds / static_cast<double>(state_.step);
+        summary.peak_bytes = Buffer::lasting_bytes(config_.device) + context_.arena().reach();
         if (config_.device == Device::cuda) say_(device_use_text(trainer_.use()));
         record_->seal({.stopped = stopped,
                        .state = state_,

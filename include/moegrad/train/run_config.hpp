@@ -57,6 +57,7 @@ struct RunConfig {
         spec.seed = seed;
         spec.z_loss = z_coefficient != 0;
         refuse_unread(spec, config);
+        refuse_pooled_when_recomputed();
         if (!spec.targets.empty()) return spec;
         const auto* method = spec.method == Method::model ? find_model_method(spec.router) : nullptr;
         if (method != nullptr && method->targets) {
@@ -83,6 +84,14 @@ struct RunConfig {
     }
 
 private:
+    /// A layer that runs again in backward is over before a pooled loss could give it a gradient.
+    void refuse_pooled_when_recomputed() const {
+        if (!checkpointing || !is_pooled(adapter.balance)) return;
+        throw Error{ErrorCode::unsupported, "router.aux",
+                    "a balance loss of one router with train.checkpointing",
+                    std::string(kBalanceLossNames[static_cast<int>(adapter.balance)]),
+                    "it looks at several routers at once: set train.checkpointing = false"};
+    }
     /// A setting that the method or the model does not read is a mistake, not a wish.
     static void refuse_unread(const AdapterSpec& spec, const ModelConfig& config) {
         const AdapterSpec usual;
@@ -98,6 +107,8 @@ private:
         refuse(!nulls && spec.null_map != usual.null_map, "router.null_map", "method adamoe");
         refuse(!mixture && spec.mixture != usual.mixture, "router.mixture", "method mor");
         refuse(!mixture && spec.routers != usual.routers, "router.routers", "method mor");
+        refuse(spec.balance == BalanceLoss::seq && spec.balance_scope != usual.balance_scope,
+               "router.aux_scope", "a balance loss that has a choice; seq is per sequence");
         refuse(!spec.by_name() && !spec.options.empty(), "router.options", "a method that has options");
         const bool has_experts =
             config.is_mixture() || spec.method == Method::lora || spec.method == Method::model;

@@ -122,8 +122,11 @@ inline const std::vector<ConfigField>& config_fields() {
         MOEGRAD_FIELD("router.routers", adapter.routers, parse_count, "mor: number of sub-routers"),
         MOEGRAD_TEXT_FIELD("router.options", adapter.options,
                            "a router of your own: what it reads, as key=value, key=value"),
-        MOEGRAD_CHOICE_FIELD("router.aux", adapter.balance, "balance loss", "by_method", "none", "switch",
-                             "adamoe_eq3", "adamoe_eq6"),
+        ConfigField{"router.aux", "balance loss, by its definition (docs/methods.md)",
+                    [](RunConfig& c, const std::string& v) { c.adapter.balance = balance_loss_named(v); },
+                    [](const RunConfig& c) {
+                        return std::string(kBalanceLossNames[static_cast<int>(c.adapter.balance)]);
+                    }},
         ConfigField{"router.aux_coef", "its coefficient, per epoch; the last one is held",
                     [](RunConfig& c, const std::string& v) {
                         c.aux_coefficient.clear();

@@ -24,6 +24,7 @@
 #include <moegrad/data/dataset.hpp>
 #include <moegrad/methods/attach.hpp>
 #include <moegrad/methods/model_routers.hpp>
+#include <moegrad/nn/balance_pool.hpp>
 #include <moegrad/train/evaluate_nll.hpp>
 #include <moegrad/train/finite_check.hpp>
 #include <moegrad/train/penalty_scales.hpp>
@@ -44,7 +45,7 @@ public:
         : context_(context),
           model_(model),
           options_(options),
-          learns_(learns_after_steps(model_routers(model), on_gpu() && options.graphs)),
+          learns_(learning_routers(model_routers(model), on_gpu() && options.graphs)),
           parameters_(checked(model, context.device(), options)),
           scales_(std::move(penalties)),
           sums_(context.device()),
@@ -77,7 +78,7 @@ public:
     /// Steps that were begun and not finished, and how many of them there may be after `begin_step`. A router that learns
     /// from each step must have heard of it before the next begins.
     Index in_flight() const { return static_cast<Index>(pending_.size()); }
-    Index depth() const { return on_gpu() && !learns_ ? 2 : 1; }
+    Index depth() const { return on_gpu() && !learns_.any ? 2 : 1; }
 
     /// One step on the samples `picks` of `data`, options.micro_batch at a time. coefficients: by penalty name.
     StepReport step(const Dataset& data, std::span<const std::int32_t> picks, double learning_rate,
@@ -180,7 +181,7 @@ private:
 
     bool on_gpu() const { return context_.device() == Device::cuda; }
     /// What a learning router holds on the host would be recorded as it was.
-    bool records() const { return on_gpu() && options_.graphs && !learns_; }
+    bool records() const { return on_gpu() && options_.graphs && !learns_.out_of_sight; }
     /// A recorded micro-batch always adds to the gradients: they begin at zero, and the update leaves zero behind.
     void accumulate_from_zero(bool accumulate) {
         for (auto* parameter : parameters_) {
@@ -232,6 +233,7 @@ private:
         Tape tape(context_);
         Forward<Real> forward{tape, batch.token, batch.segments, {}, &scales_.names()};
         const auto nll = model_.loss(forward, model_.hidden(forward), batch.target, batch.row);
+        pool_balance(forward, model_.activations == Activations::recomputed);
         // A checkpointed layer seeds its penalties in backward: their coefficients must stand before it.
         scales_.learn(forward, context_.scalars());
         sums_.add_loss(tape.stream(), nll.value());
@@ -282,7 +284,7 @@ private:
     Context& context_;
     Decoder<Real>& model_;
     TrainerOptions options_;
-    bool learns_;
+    LearningRouters learns_;
     Parameters parameters_;
     PenaltyScales scales_;
     StepSums<Real> sums_;
