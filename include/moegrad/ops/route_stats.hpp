@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 namespace moegrad {
@@ -56,6 +57,8 @@ struct RoutingStats {
     Tensor<std::int64_t> experts_per_token;  // [K + 1]  tokens with 0, 1, .. K true experts
     Tensor<std::int64_t> all_null;           // [1]      tokens with nulls and nothing else
     Tensor<std::int64_t> dropped;            // [1]      dropped slots
+    // [T, C]  outside training, of routers in float: the probabilities, for whoever looks at tokens one by one.
+    Tensor<float> probability;
 
     RoutingStats() = default;
     RoutingStats(const Tensor<std::int64_t>& block, const RoutingWords& at) : words(block) {
@@ -100,10 +103,13 @@ RoutingStats route_stats(Tape& tape, const Tensor<std::int32_t>& expert, const T
                            choice.shape().text(), p.shape().text(), segments.tokens())};
     }
     const RoutingWords at{p.extent(1), expert.extent(1)};
-    const RoutingStats stats(tape.make<std::int64_t>({at.count()}), at);
+    RoutingStats stats(tape.make<std::int64_t>({at.count()}), at);
     route_stats_slot.get<Real>(tape.device())
         .count(tape.stream(), expert.view<2>(), choice.view<2>(), p.template view<2>(),
                segments.valid.view<1>(), stats.words.view<1>());
+    if constexpr (std::is_same_v<Real, float>) {
+        if (tape.mode() == Mode::inference) stats.probability = p;
+    }
     return stats;
 }
 

@@ -1,0 +1,103 @@
+#pragma once
+// moegrad inspect routing: what the routers of a model do with texts, as tables.
+
+#include <moegrad/eval/analytics_tables.hpp>
+#include <moegrad/train/adapter_files.hpp>
+#include <moegrad/train/model_files.hpp>
+
+#include "adapter_reading_flags.hpp"
+#include "device_flags.hpp"
+#include "verbs.hpp"
+
+namespace moegrad {
+
+struct InspectRoutingFlags {
+    DeviceFlags device;
+    AdapterReading reading;
+    std::string model, adapter, against, text, out, name;
+    Index limit = 0, max_length = 0;
+    int threads = 0;
+};
+
+/// JSONL with `text` (and `domain`), or one plain text.
+inline std::vector<TextRecord> routing_texts(const InspectRoutingFlags& flags) {
+    std::vector<TextRecord> records;
+    if (flags.text.ends_with(".jsonl")) {
+        records = read_text_records(flags.text);
+    } else {
+        records.resize(1);
+        records[0].id = "1";
+        records[0].completion = std::string(MappedFile(flags.text).text());
+    }
+    if (flags.limit > 0 && std::ssize(records) > flags.limit)
+        records.resize(static_cast<std::size_t>(flags.limit));
+    return records;
+}
+
+template <class Real>
+ModelAnalytics analyse_model(const InspectRoutingFlags& flags, const std::string& adapter,
+                             const std::vector<TextRecord>& records) {
+    auto model = load_model<Real>(flags.model, flags.device.place(), flags.device.quantisation());
+    if (!adapter.empty()) load_adapter(*model, adapter, flags.reading);
+    move_to(*model, flags.device.place());
+    Context context({.device = flags.device.place(), .threads = flags.threads});
+    return analyse_routing(context, *model, load_tokenizer(flags.model), records, flags.max_length);
+}
+
+/// Router by router against the other state, in which every router of this one must be too.
+inline std::vector<double> saturations(const ModelAnalytics& now, const ModelAnalytics& then) {
+    std::vector<double> all;
+    for (std::size_t r = 0; r < now.routers.size(); ++r) {
+        if (r >= then.routers.size() || then.routers[r].name() != now.routers[r].name()) {
+            throw Error{ErrorCode::config, "--against", "the routers of this model",
+                        r < then.routers.size() ? then.routers[r].name() : "fewer",
+                        "both must route in the same places"};
+        }
+        all.push_back(saturation(now.experts[r], then.experts[r]));
+    }
+    return all;
+}
+
+template <class Real>
+void inspect_routing(const InspectRoutingFlags& flags) {
+    const auto records = routing_texts(flags);
+    const ModelAnalytics now = analyse_model<Real>(flags, flags.adapter, records);
+    std::vector<double> same;
+    if (!flags.against.empty())
+        same = saturations(now,
+                           analyse_model<Real>(flags, flags.against == "base" ? "" : flags.against, records));
+    fmt::print("{}", analytics_text(now, same));
+    if (flags.out.empty()) return;
+    const std::filesystem::path path(flags.model);
+    const std::string folder = (path.has_filename() ? path : path.parent_path()).filename().string();
+    write_analytics(flags.out, now, flags.name.empty() ? folder : flags.name, same);
+    fmt::print(
+        "expert_counts.json, expert_transitions.json, token_to_expert.json, routers.csv and "
+        "coactivation.csv in {}\n",
+        flags.out);
+}
+
+inline void add_inspect_routing(CLI::App& inspect) {
+    auto flags = std::make_shared<InspectRoutingFlags>();
+    CLI::App* verb =
+        inspect.add_subcommand("routing", "what the routers of a model do with texts, as tables");
+    verb->add_option("--model", flags->model, "folder of the checkpoint")->required();
+    verb->add_option("--adapter", flags->adapter, "an adapter on it");
+    verb->add_option("--against", flags->against,
+                     "another adapter, or `base`: the share of experts that both choose (saturation)");
+    verb->add_option("--text", flags->text, "JSONL with `text` and perhaps `domain`, or a plain text")
+        ->required();
+    verb->add_option("--limit", flags->limit, "only the first N documents; 0: all");
+    verb->add_option("--max-length", flags->max_length, "tokens of a window; 0: the model's positions");
+    verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
+    verb->add_option("--out", flags->out, "folder for the tables");
+    verb->add_option("--name", flags->name, "of the model in the tables; else its folder's");
+    add_adapter_reading(verb, flags->reading);
+    add_device_flags(verb, flags->device);
+    verb->callback([=] {
+        const Number number = number_for(flags->device, flags->model);
+        with_number(number, [&]<class Real>() { inspect_routing<Real>(*flags); });
+    });
+}
+
+}  // namespace moegrad
