@@ -2,12 +2,10 @@
 // minutes, without a download.
 
 #include <chrono>
-#include <filesystem>
-
-#include <moegrad/data/world_files.hpp>
 
 #include "compare_toml.hpp"
 #include "compare_verb.hpp"
+#include "demo_world.hpp"
 #include "shipped.hpp"
 #include "verbs.hpp"
 
@@ -22,28 +20,12 @@ struct DemoFlags {
     bool quick = false;
 };
 
-/// The small world that the tiny models were pretrained on, as samples, questions and held-out documents.
-void write_demo_world(const std::string& folder) {
-    constexpr Index heldout = 400;
-    const World source{WorldOptions{}};
-    const QuestionOptions options;
-    std::filesystem::create_directories(folder);
-    write_file_atomically(folder + "/heldout.jsonl", world_heldout_lines(source, heldout));
-    write_file_atomically(folder + "/train.jsonl", world_sample_lines(source, options));
-    write_file_atomically(folder + "/questions.jsonl", world_question_lines(source, options));
-}
-
 CompareSpec demo_spec(const DemoFlags& flags) {
     CompareSpec spec =
         read_compare_toml(flags.recipe.empty() ? shipped("recipes/demo.toml") : flags.recipe).tasks.front();
-    const std::string world = flags.out + "/world";
-    write_demo_world(world);
+    use_demo_world(spec, flags.out + "/world");
     spec.name = "demo";
-    spec.task = "world";
     spec.base.model = flags.model.empty() ? shipped("tiny-mixtral") : flags.model;
-    spec.base.train_data = world + "/train.jsonl";
-    spec.questions = world + "/questions.jsonl";
-    spec.heldout = world + "/heldout.jsonl";
     for (std::uint64_t& seed : spec.seeds) seed += flags.seed;
     spec.output = flags.out;
     spec.threads = flags.threads;

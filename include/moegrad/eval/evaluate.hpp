@@ -1,6 +1,6 @@
 #pragma once
 // A whole evaluation: results.json, items.jsonl and tokens.json in one folder, and the lines of a table.
-//   results.json  {"task","n","metrics":{"acc":{"value","low","high","n"},..},"load","flops_saved","fact_auroc",
+//   results.json  {"task","n","metrics":{"acc":{"value","low","high","n"},..},"load","load_cv","flops_saved","fact_auroc",
 //                  "fact_auroc_interval","keys","trainable","truncated","first":{"prompt","context","ids"},"seconds"}
 //   items.jsonl   one line per question; texts.jsonl one line per text
 //   tokens.json   TokenRouting::json, where there are routers
@@ -24,7 +24,7 @@ struct TaskSummary {
     std::string task;
     Index n = 0;
     std::vector<Metric> metrics;
-    std::optional<double> load, flops_saved, keys;
+    std::optional<double> load, load_cv, flops_saved, keys;
     std::optional<Estimate> fact_auroc;
     Index trainable = 0, truncated = 0;
     std::string first_prompt;
@@ -37,6 +37,7 @@ struct TaskSummary {
 inline void summarize_routing(TaskSummary& summary, const TokenRouting& routing, const ModelConfig& config) {
     if (routing.empty()) return;
     summary.load = routing.load();
+    summary.load_cv = routing.load_cv();
     summary.keys = routing.keys();
     summary.fact_auroc = routing.fact_auroc();
     // For mixtures of adapters on a dense model the load is no measure of cost.
@@ -105,6 +106,7 @@ inline Json summary_json(const TaskSummary& summary) {
     root.add("n", summary.n);
     root.add("metrics", std::move(metrics));
     root.add("load", optional(summary.load));
+    root.add("load_cv", optional(summary.load_cv));
     root.add("flops_saved", optional(summary.flops_saved));
     root.add("fact_auroc", summary.fact_auroc ? Json(summary.fact_auroc->value) : Json());
     root.add("fact_auroc_interval", summary.fact_auroc ? estimate_json(*summary.fact_auroc) : Json());

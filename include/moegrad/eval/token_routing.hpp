@@ -2,6 +2,7 @@
 // TokenRouting: what routers did with the tokens of an evaluation. One text (a question with its right answer, a
 // document) is one entry; every token of it counts once.
 //   load         mean over tokens and routers of the number of true experts used
+//   load cv      mean over routers of the standard deviation of the experts' slots over their mean; 0 is even
 //   fact AUROC   how well the number of true experts, summed over routers, tells fact tokens from filler; tokens of one
 //                text are one cluster; 0.5 is a router that does not care
 // Special tokens (BOS) are in the load, and in neither class of the AUROC.
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include <moegrad/core/math.hpp>
 #include <moegrad/core/tensor.hpp>
 #include <moegrad/eval/flops.hpp>
 #include <moegrad/eval/statistics.hpp>
@@ -75,6 +77,11 @@ public:
     bool empty() const { return tokens_ == 0; }
     Index tokens() const { return tokens_; }
     double load() const { return empty() ? 0 : per_router(used_total()); }
+    double load_cv() const {
+        double sum = 0;
+        for (const auto& slots : slots_of_) sum += cv_of(slots);
+        return slots_of_.empty() ? 0 : sum / static_cast<double>(slots_of_.size());
+    }
     /// Mean true experts per token, router by router.
     std::vector<double> loads() const {
         std::vector<double> all;
@@ -115,6 +122,8 @@ private:
                 slots_ = std::max(slots_, router.expert.extent(1));
             }
             used_.assign(routers.size(), 0);
+            for (const RouterChoice& router : routers)
+                slots_of_.emplace_back(static_cast<std::size_t>(router.experts));
         }
         if (routers.size() != names_.size()) {
             throw Error{ErrorCode::state, "TokenRouting", format("{} routers", names_.size()),
@@ -127,7 +136,11 @@ private:
         for (std::size_t r = 0; r < routers.size(); ++r) {
             const auto expert = routers[r].expert.view<2>();
             Index used = 0;
-            for (Index k = 0; k < expert.extent(1); ++k) used += expert(row, k) >= 0;
+            for (Index k = 0; k < expert.extent(1); ++k) {
+                if (expert(row, k) < 0) continue;
+                ++used;
+                ++slots_of_[r][static_cast<std::size_t>(expert(row, k))];
+            }
             used_[r] += used;
             all += used;
         }
@@ -150,6 +163,16 @@ private:
         token.add("experts", std::move(layers));
         return token;
     }
+    static double cv_of(const std::vector<Index>& slots) {
+        double sum = 0, squares = 0;
+        const double E = static_cast<double>(slots.size());
+        for (const Index n : slots) sum += static_cast<double>(n);
+        for (const Index n : slots) {
+            const double apart = sum == 0 ? 0 : E * static_cast<double>(n) / sum - 1;
+            squares += apart * apart;
+        }
+        return sqrt(squares / E);
+    }
     Index used_total() const {
         Index all = 0;
         for (const Index used : used_) all += used;
@@ -165,6 +188,7 @@ private:
     Index experts_ = 0, slots_ = 0, tokens_ = 0, text_count_ = 0;
     double keys_ = 0;
     std::vector<Index> used_;
+    std::vector<std::vector<Index>> slots_of_;  // of every router, per expert
     std::vector<double> score_;
     std::vector<std::uint8_t> fact_;
     std::vector<std::int32_t> cluster_;

@@ -17,7 +17,7 @@ namespace detail {
 inline std::vector<std::string> compared_columns(const CompareResult& result) {
     std::vector<std::string> all;
     for (const CompareMetric& metric : result.metrics) all.emplace_back(metric.key);
-    all.insert(all.end(), {"load", "flops_saved", "fact_auroc"});
+    all.insert(all.end(), {"load", "load_cv", "flops_saved", "fact_auroc"});
     return all;
 }
 

@@ -145,7 +145,7 @@ inline CompareRun read_compared_run(const std::string& folder, const std::string
     const std::string path = folder + "/" + name, results = path + "/eval/results.json";
     const Json json = parse_json_file(results);
     const JsonRef root(json, results, ErrorCode::format);
-    for (const char* key : {"load", "flops_saved", "fact_auroc", "trainable"}) {
+    for (const char* key : {"load", "load_cv", "flops_saved", "fact_auroc", "trainable"}) {
         const auto with_interval = root.find_value(std::string(key) + "_interval");
         const auto found = with_interval ? with_interval : root.find_value(key);
         if (found) run.measures[key] = detail::read_estimate(*found);

@@ -1,0 +1,27 @@
+#pragma once
+// The small world that the tiny models were pretrained on, as a task: samples, questions and held-out documents.
+
+#include <filesystem>
+#include <string>
+
+#include <moegrad/data/world_files.hpp>
+#include <moegrad/train/compare_spec.hpp>
+
+namespace moegrad {
+
+/// Writes the files into `folder` and points the comparison at them.
+inline void use_demo_world(CompareSpec& spec, const std::string& folder) {
+    constexpr Index heldout = 400;
+    const World source{WorldOptions{}};
+    const QuestionOptions options;
+    std::filesystem::create_directories(folder);
+    write_file_atomically(folder + "/heldout.jsonl", world_heldout_lines(source, heldout));
+    write_file_atomically(folder + "/train.jsonl", world_sample_lines(source, options));
+    write_file_atomically(folder + "/questions.jsonl", world_question_lines(source, options));
+    spec.task = "world";
+    spec.base.train_data = folder + "/train.jsonl";
+    spec.questions = folder + "/questions.jsonl";
+    spec.heldout = folder + "/heldout.jsonl";
+}
+
+}  // namespace moegrad

@@ -1,0 +1,105 @@
+// moegrad reproduce: a paper's claim, its number and ours side by side. Claims that share a recipe share its runs; those
+// judged in one call are judged together (Holm).
+
+#include <set>
+
+#include "claims_toml.hpp"
+#include "compare_toml.hpp"
+#include "compare_verb.hpp"
+#include "demo_world.hpp"
+#include "run_flags.hpp"
+#include "shipped.hpp"
+#include "verbs.hpp"
+
+using namespace moegrad;
+
+namespace {
+
+struct ReproduceFlags {
+    std::vector<std::string> ids;
+    std::string out = "runs/reproduce", model, device, claims;
+    int threads = 0;
+    bool all = false, quick = false;
+};
+
+std::vector<Claim> asked_claims(const ReproduceFlags& flags, const std::vector<Claim>& known) {
+    if (flags.all) return known;
+    std::vector<Claim> asked;
+    std::vector<std::string> names;
+    for (const Claim& claim : known) names.push_back(claim.id);
+    for (const std::string& id : flags.ids) {
+        const auto found = std::find(names.begin(), names.end(), id);
+        if (found == names.end()) {
+            throw Error{ErrorCode::config, "reproduce", "a claim of models/claims.toml", "\"" + id + "\"",
+                        "did you mean `" + nearest(id, names) + "`? without a name all are listed"};
+        }
+        asked.push_back(known[static_cast<std::size_t>(found - names.begin())]);
+    }
+    return asked;
+}
+
+/// The comparison of a recipe, on another base where one is given.
+CompareSuite suite_of(const ReproduceFlags& flags, const std::string& recipe) {
+    CompareSuite suite = read_compare_toml(shipped("recipes/" + recipe));
+    suite.output = flags.out + "/" + suite.name;
+    for (CompareSpec& spec : suite.tasks) {
+        if (spec.task == "world") use_demo_world(spec, flags.out + "/world");
+        const std::string name = std::filesystem::path(spec.base.model).filename().string();
+        spec.base.model = flags.model.empty() ? shipped(name) : flags.model;
+        spec.threads = flags.threads;
+        if (!flags.device.empty()) spec.base.device = flags.device == "cuda" ? Device::cuda : Device::cpu;
+        if (flags.quick) {
+            spec.base.steps = std::max<Index>(1, spec.base.steps / 20);
+            spec.seeds.resize(std::min<std::size_t>(spec.seeds.size(), 2));
+            spec.limit = 60;
+            spec.documents = 10;
+        }
+        settle_number(spec.base);
+    }
+    return suite;
+}
+
+void list_claims(const std::vector<Claim>& claims) {
+    for (const Claim& claim : claims) {
+        fmt::print("{:<24} {}\n{:<24} {}: {}\n{:<24} {}\n", claim.id, claim.says, "", claim.paper, claim.published,
+                   "", claim.state);
+    }
+    fmt::print("moegrad reproduce ID [ID ..], or --all\n");
+}
+
+void run_reproduce(const ReproduceFlags& flags) {
+    const std::vector<Claim> known =
+        read_claims(flags.claims.empty() ? shipped("claims.toml") : flags.claims);
+    const std::vector<Claim> asked = asked_claims(flags, known);
+    if (asked.empty()) return list_claims(known);
+    std::map<std::string, std::vector<CompareResult>> done;
+    for (const Claim& claim : asked) {
+        if (done.contains(claim.recipe)) continue;
+        CompareSuite suite = suite_of(flags, claim.recipe);
+        done[claim.recipe] = compare_and_print(suite);
+    }
+    std::vector<ClaimResult> results;
+    for (const Claim& claim : asked) results.push_back(measure_claim(claim, done.at(claim.recipe)));
+    judge_claims(asked, results);
+    fmt::print("\n== claims, {} judged together (Holm)\n", asked.size());
+    for (std::size_t i = 0; i < asked.size(); ++i) fmt::print("{}", claim_text(asked[i], results[i]));
+    if (flags.quick) fmt::print("--quick: the runs are too short to mean anything; they show that the path works\n");
+}
+
+void add_reproduce(CLI::App& app) {
+    auto flags = std::make_shared<ReproduceFlags>();
+    CLI::App* verb = app.add_subcommand("reproduce", "a paper's claim: its number and ours side by side");
+    verb->add_option("claim", flags->ids, "such as adamoe/options; none: all are listed");
+    verb->add_flag("--all", flags->all, "every claim, judged together");
+    verb->add_option("--out", flags->out, "folder; what is done there is not run again [runs/reproduce]");
+    verb->add_option("--model", flags->model, "another base than the recipe's");
+    verb->add_option("--claims", flags->claims, "another file than models/claims.toml");
+    verb->add_option("--device", flags->device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
+    verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
+    verb->add_flag("--quick", flags->quick, "a twentieth of the steps and 60 questions: to see that it runs");
+    verb->callback([=] { run_reproduce(*flags); });
+}
+
+const RegisterVerb reproduce_registered(55, add_reproduce);
+
+}  // namespace
