@@ -3,7 +3,7 @@
 //     name = "first try"      seeds = [0, 1, 2]      note = "what stands under the table"
 //     [base]                  any key of `moegrad train`:  model.path = "..", [base.optim] lr = 1e-3
 //     [eval]                  questions, format, limit, heldout, documents
-//     [[arm]]                 name, control, load_of, and any key of `moegrad train`
+//     [[arm]]                 name, control, load_of, picks_of and picks, and any key of `moegrad train`
 //     [[task]]                name, keys of [eval], and any key of `moegrad train`: one comparison for each
 
 #include <moegrad/train/compare_suite.hpp>
@@ -46,6 +46,10 @@ inline CompareArm read_arm(const toml::table& table, const std::string& path) {
             arm.control = parse_flag(one.value);
         } else if (one.key == "load_of") {
             arm.load_of = one.value;
+        } else if (one.key == "picks_of") {
+            arm.picks_of = one.value;
+        } else if (one.key == "picks") {
+            arm.picks = parse_count(one.value);
         } else {
             arm.keys.push_back(std::move(one));
         }

@@ -60,6 +60,7 @@ void add_data(CLI::App& app) {
     text("--data.overlong", options.overlong, "error, drop or cut");
     text("--data.unsupervised", options.unsupervised, "error or drop");
     text("--data.columns", options.columns, "of a TSV: \"text=3, label=1\"");
+    text("--data.tasks", options.tasks, "names of a record's \"task\": \"cola, rte\"");
     text("--data.labels", options.labels, "of a TSV: \"0=no, 1=yes\"");
     text("--data.prompt", options.prompt, "of a TSV: a pattern with {text}; of choice: an eval format");
     verb->add_option("--data.max_length,--max-length", flags->max_length,

@@ -5,6 +5,7 @@
 
 #include "compare_toml.hpp"
 #include "compare_verb.hpp"
+#include "demo_methods.hpp"
 #include "demo_world.hpp"
 #include "shipped.hpp"
 #include "verbs.hpp"
@@ -17,7 +18,7 @@ struct DemoFlags {
     std::string out = "runs/demo", model, recipe;
     std::uint64_t seed = 0;
     int threads = 0;
-    bool quick = false;
+    bool quick = false, methods = false;
 };
 
 CompareSpec demo_spec(const DemoFlags& flags) {
@@ -40,7 +41,11 @@ CompareSpec demo_spec(const DemoFlags& flags) {
 
 void run_demo(const DemoFlags& flags) {
     const auto start = std::chrono::steady_clock::now();
-    compare_and_print(demo_spec(flags));
+    if (flags.methods) {
+        run_demo_methods(flags.out, flags.threads, flags.seed, flags.quick);
+    } else {
+        compare_and_print(demo_spec(flags));
+    }
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     fmt::print("{:.0f} s\n", took.count());
 }
@@ -56,6 +61,8 @@ void add_demo(CLI::App& app) {
     verb->add_option("--recipe", flags->recipe, "another recipe than models/recipes/demo.toml");
     verb->add_flag("--quick", flags->quick,
                    "one seed, a tenth of the steps, 100 questions: to see that it runs");
+    verb->add_flag("--methods", flags->methods,
+                   "every method instead, on the tiny Mixtral or the tiny Llama: 10 minutes on 2 cores");
     verb->callback([=] { run_demo(*flags); });
 }
 

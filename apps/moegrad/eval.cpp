@@ -8,6 +8,7 @@
 #include <moegrad/eval/evaluate.hpp>
 #include <moegrad/io/generation_config.hpp>
 #include <moegrad/io/tokenizer_json.hpp>
+#include <moegrad/methods/intervene.hpp>
 #include <moegrad/methods/trainable_parameters.hpp>
 #include <moegrad/train/adapter_files.hpp>
 #include <moegrad/train/model_files.hpp>
@@ -23,7 +24,7 @@ namespace {
 struct EvalFlags {
     AdapterReading reading;
     DeviceFlags device;
-    std::string model, adapter, out, format, style = "lm-eval";
+    std::string model, adapter, out, format, style = "lm-eval", block, stimulate;
     std::vector<std::string> tasks;
     Index limit = 0, batch = 16;
     int threads = 0;
@@ -83,10 +84,12 @@ struct Evaluator {
           model(load_model<Real>(flags_.model, flags_.device.place(), flags_.device.quantisation())),
           tokenizer(load_tokenizer(flags_.model)),
           context({.device = flags_.device.place(), .threads = flags_.threads}) {
-        if (flags.adapter.empty()) return;
-        load_adapter(*model, flags.adapter, flags.reading);
-        move_to(*model, flags.device.place());
-        for (const auto* parameter : trainable_parameters(*model)) trainable += parameter->size();
+        if (!flags.adapter.empty()) {
+            load_adapter(*model, flags.adapter, flags.reading);
+            move_to(*model, flags.device.place());
+            for (const auto* parameter : trainable_parameters(*model)) trainable += parameter->size();
+        }
+        if (!flags.block.empty() || !flags.stimulate.empty()) intervene(*model, flags.block, flags.stimulate);
     }
 
     void run(const std::string& path) {
@@ -199,6 +202,9 @@ void add_eval(CLI::App& app) {
     verb->add_option("--model", flags->model, "folder of the checkpoint")->required();
     verb->add_option("--adapter", flags->adapter, "folder of an adapter");
     add_adapter_reading(verb, flags->reading);
+    verb->add_option("--block", flags->block,
+                     "experts that no token may use, layer by layer: 0-5/2-3/..; `moegrad lens` prints such lists");
+    verb->add_option("--stimulate", flags->stimulate, "experts that get the highest probability of each token");
     verb->add_option("--tasks", flags->tasks,
                      "files: questions or texts (.jsonl), CoLA or RTE (.tsv), a text")
         ->required()

@@ -4,12 +4,14 @@
 // any other is run from its start. So a comparison that is killed goes on with the run it was in.
 
 #include <filesystem>
+#include <numeric>
 #include <string>
 
 #include <moegrad/data/choice_items.hpp>
 #include <moegrad/data/document_samples.hpp>
 #include <moegrad/eval/evaluate.hpp>
 #include <moegrad/train/compare_files.hpp>
+#include <moegrad/train/router_lens.hpp>
 #include <moegrad/train/run.hpp>
 
 namespace moegrad {
@@ -77,7 +79,12 @@ private:
     /// A mistake in the last arm must not wait until the others have trained.
     void require_startable(const CompareArm& arm) const {
         try {
-            const RunConfig config = run_config_of(spec_, arm, spec_.seeds.front(), 1);
+            RunConfig config = run_config_of(spec_, arm, spec_.seeds.front(), 1);
+            if (!arm.picks_of.empty()) {
+                const Index layers = load_model_config(config.model).num_hidden_layers;
+                add_option(config, "picked=" + expert_lists_text(std::vector<ExpertList>(
+                                                   static_cast<std::size_t>(layers), ExpertList{0})));
+            }
             if (config.dtype != spec_.base.dtype || config.device != spec_.base.device) {
                 throw Error{ErrorCode::config, "model.dtype and train.device",
                             "those of the base for every arm",
@@ -115,7 +122,8 @@ private:
     }
 
     void run_arm(const CompareArm& arm, std::uint64_t seed, CompareResult& result) {
-        const RunConfig config = run_config_of(spec_, arm, seed, load_for(arm, seed, result));
+        RunConfig config = run_config_of(spec_, arm, seed, load_for(arm, seed, result));
+        if (!arm.picks_of.empty()) add_option(config, picked_for(arm, seed));
         const std::string label = format("{}, seed {}", arm.name, seed);
         const std::string fingerprint = run_fingerprint(config, inputs_);
         if (is_done(config.output, fingerprint)) {
@@ -137,6 +145,27 @@ private:
                    ? format("bits per byte {:.4f}  [{:.4f}, {:.4f}]", score.value, score.low, score.high)
                    : format("accuracy {:.1f} %  [{:.1f}, {:.1f}]", 100 * score.value, 100 * score.low,
                             100 * score.high));
+    }
+
+    static void add_option(RunConfig& config, const std::string& option) {
+        std::string& options = config.adapter.options;
+        options += (options.empty() ? "" : ",") + option;
+    }
+    /// "picked=..": of the run of arm.picks_of with this seed, over the first samples of the training data.
+    std::string picked_for(const CompareArm& arm, std::uint64_t seed) const {
+        constexpr Index samples = 500;
+        const auto other = std::find_if(spec_.arms.begin(), spec_.arms.end(),
+                                        [&](const CompareArm& one) { return one.name == arm.picks_of; });
+        const RunConfig config = run_config_of(spec_, *other, seed, 1);
+        auto model = load_model<Real>(config.model, config.device, config.quantise);
+        load_adapter(*model, config.output + "/adapter");
+        move_to(*model, config.device);
+        const auto data = load_text_data(config, tokenizer_);
+        std::vector<std::int32_t> first(
+            static_cast<std::size_t>(std::min<Index>(samples, std::ssize(data.train))));
+        std::iota(first.begin(), first.end(), 0);
+        Context context({.device = config.device, .threads = spec_.threads});
+        return look_through(context, *model, data.train, first).option(arm.picks, LensMetric::counts);
     }
 
     /// The load that arm.load_of showed on the questions, as far as a top-k router can have it.

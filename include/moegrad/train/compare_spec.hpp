@@ -23,6 +23,9 @@ struct CompareArm {
     std::string name;
     bool control = false;  // a plain way of doing the same: methods are held against it
     std::string load_of;   // an earlier arm: router.options gets its measured load, seed by seed
+    std::string
+        picks_of;  // an earlier arm: router.options gets the experts its runs use most, `picks` a layer
+    Index picks = 0;
     std::vector<CompareKey> keys;
     std::string place;
 };
@@ -115,9 +118,10 @@ inline void check_compare(const CompareSpec& spec) {
             throw Error{ErrorCode::config, one.place, format("`{}` in [base]", one.key), "in an [[arm]]",
                         "all arms start from one base; compare two bases in two files"};
         }
-        bool seen = arm.load_of.empty();
+        bool seen = arm.load_of.empty(), picks_seen = arm.picks_of.empty();
         for (std::size_t j = 0; j < i; ++j) {
             seen = seen || spec.arms[j].name == arm.load_of;
+            picks_seen = picks_seen || spec.arms[j].name == arm.picks_of;
             if (spec.arms[j].name == arm.name)
                 throw Error{ErrorCode::config, arm.place, "each arm's name once",
                             "\"" + arm.name + "\" twice"};
@@ -125,6 +129,12 @@ inline void check_compare(const CompareSpec& spec) {
         if (!seen) {
             throw Error{ErrorCode::config, arm.place, "load_of naming an arm above this one",
                         "\"" + arm.load_of + "\"", "its load is measured before this arm runs"};
+        }
+        if (!picks_seen || (!arm.picks_of.empty() && arm.picks < 1)) {
+            throw Error{ErrorCode::config, arm.place,
+                        "picks_of naming an arm above this one, and picks = experts a layer",
+                        format("\"{}\", {}", arm.picks_of, arm.picks),
+                        "its experts are counted before this arm runs"};
         }
         run_config_of(spec, arm, 0, 1);
     }
