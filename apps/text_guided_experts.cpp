@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "image_quiz.hpp"
+#include "moegrad/image_quiz.hpp"
 
 using namespace moegrad;
 

@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "../image_quiz.hpp"
 #include "compare_toml.hpp"
 #include "compare_verb.hpp"
 #include "demo_world.hpp"
+#include "image_quiz.hpp"
 #include "shipped.hpp"
 
 namespace moegrad {
