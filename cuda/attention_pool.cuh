@@ -1,5 +1,5 @@
 #pragma once
-// CUDA kernels of ops/attention_pool.hpp: a block a segment. A warp takes the rows lane / 32, + 8, .. for the products over D;
+// CUDA kernels of ops/attention_pool.hpp: a block a segment. A warp takes the rows thread / 32, + 8, .. for the products over D;
 // a thread takes the columns for the sums over rows, in order.
 
 #include <moegrad/core/math.hpp>
@@ -15,15 +15,6 @@ __device__ __forceinline__ float warp_product(View<const float, 2> a, Index i, V
     float sum = 0;
     for (Index d = threadIdx.x % kWarp; d < a.extent(1); d += kWarp) sum += a(i, d) * b(j, d);
     return warp_sum(sum);
-}
-
-__device__ __forceinline__ float block_max(float x) {
-    __shared__ float part[kWarp];
-    x = warp_max(x);
-    __syncthreads();
-    if (threadIdx.x % kWarp == 0) part[threadIdx.x / kWarp] = x;
-    __syncthreads();
-    return warp_max(part[min(threadIdx.x % kWarp, blockDim.x / kWarp - 1)]);
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -97,9 +88,16 @@ inline void backward(Stream stream, View<const float, 2> q, View<const float, 2>
                      View<const std::int32_t, 1> begin, View<const float, 1> p, View<const float, 2> da,
                      View<float, 1> slope, View<float, 2> dq, Write write_q, View<float, 2> dx,
                      Write write_x) {
-    if (q.extent(0) == 0) return;
-    launch("attention_pool backward", backward_kernel, dim3(blocks_for(q.extent(0), 1)), dim3(kThreads), 0,
-           cuda_stream(stream), q, x, begin, p, da, slope, dq, write_q, dx, write_x, scale_of(q.extent(1)));
+    const Index S = q.extent(0), D = q.extent(1);
+    if (dx.data != nullptr && write_x == Write::overwrite) {
+        elements("attention_pool backward", cuda_stream(stream), x.extent(0) * D, [=] __device__(Index i) {
+            const Index j = i / D;
+            if (j < begin(0) || j >= begin(S)) dx(j, i - j * D) = 0;
+        });
+    }
+    if (S == 0) return;
+    launch("attention_pool backward", backward_kernel, dim3(blocks_for(S, 1)), dim3(kThreads), 0,
+           cuda_stream(stream), q, x, begin, p, da, slope, dq, write_q, dx, write_x, scale_of(D));
 }
 
 template <class Real>

@@ -2,9 +2,10 @@
 // CUDA kernels of ops/balance_loss.hpp. A group is the valid tokens of a segment, or of the micro-batch.
 //   sum_chunks   one block per chunk of kBalanceChunk rows of a group: sums of p and counts of slots per column, n
 //   finish       one block per group adds its chunks in order; slope and loss from the sums
-// Chunks are counted from the first row of their group: other groups change no bit of it. p is summed in double, counts are
-// exact. A column beyond C, which the CPU refuses, counts nowhere and sets status()->bad_index.
+// p is summed in double, counts are exact. A column beyond C, which the CPU refuses, counts nowhere and sets
+// status()->bad_index.
 
+#include <moegrad/cuda/support/balance_groups.cuh>
 #include <moegrad/cuda/support/seats.cuh>
 #include <moegrad/cuda/support/step_scalars.cuh>
 #include <moegrad/cuda/support/teams.cuh>
@@ -12,26 +13,6 @@
 
 namespace moegrad::cuda::balance_loss {
 namespace {
-
-/// Groups of rows and their chunks. Group s has chunks first(s), first(s) + 1, ..: at most balance_chunks(T, S) in all.
-struct Groups {
-    View<const std::int32_t, 1> starts;  // [S + 1]; not read in micro scope
-    Index count, T;
-    bool sequence;
-
-    __device__ Index begin(Index s) const { return sequence ? starts(s) : 0; }
-    __device__ Index end(Index s) const { return sequence ? starts(s + 1) : T; }
-    __device__ Index first(Index s) const { return begin(s) / kBalanceChunk + s; }
-    /// The last group whose first chunk is not behind `chunk`.
-    __device__ Index of(Index chunk) const {
-        Index low = 0, high = count;
-        while (high - low > 1) {
-            const Index middle = (low + high) / 2;
-            (first(middle) <= chunk ? low : high) = middle;
-        }
-        return low;
-    }
-};
 
 /// room[chunk]: C sums of p, C counts of slots, the number of valid tokens.
 struct Sums {
@@ -100,8 +81,7 @@ __global__ void __launch_bounds__(kThreads) sum_chunks(Tokens in, Groups groups,
 /// slope [S, C] = C f / n, loss [S] = sum_c slope P n.   K: slots per token.
 __global__ void __launch_bounds__(kThreads) finish(Groups groups, Sums sums, Index K, View<float, 1> loss,
                                                    View<float, 2> slope, BalanceOptions options) {
-    const Index s = blockIdx.x, C = sums.C, first = groups.first(s);
-    const Index behind = first + (groups.end(s) - groups.begin(s) + kBalanceChunk - 1) / kBalanceChunk;
+    const Index s = blockIdx.x, C = sums.C, first = groups.first(s), behind = groups.behind(s);
     const bool averaged = options.nulls == BalanceOptions::Nulls::averaged;
     double n = 0, nulls = 0;
     for (Index chunk = first + threadIdx.x; chunk < behind; chunk += kThreads) n += sums.tokens(chunk);

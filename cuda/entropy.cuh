@@ -10,23 +10,25 @@
 namespace moegrad::cuda::entropy {
 namespace {
 
-inline void forward(Stream stream, View<const float, 2> p, View<float, 1> h) {
+inline void forward(Stream stream, View<const float, 2> p, View<float, 1> h, double eps) {
+    const auto small = static_cast<float>(eps);
     const Index E = p.extent(1);
     teams("entropy", cuda_stream(stream), p.extent(0), E, [=] __device__(Index t, Team team) {
         const float* pt = p.row(t);
         const float sum =
-            row_sum(team, E, [=](Index e) { return pt[e] == 0 ? 0 : pt[e] * moegrad::log(pt[e]); });
+            row_sum(team, E, [=](Index e) { return pt[e] == 0 ? 0 : pt[e] * moegrad::log(pt[e] + small); });
         if (team.leads()) h(t) = -sum;
     });
 }
 
 inline void backward(Stream stream, View<const float, 2> p, View<const float, 1> dh, View<float, 2> dp,
-                     Write write) {
+                     Write write, double eps) {
+    const auto small = static_cast<float>(eps);
     const Index E = p.extent(1);
     teams("entropy backward", cuda_stream(stream), p.extent(0), E, [=] __device__(Index t, Team team) {
         for (Index e = team.lane; e < E; e += team.size) {
-            const float value = p(t, e);
-            put(dp(t, e), value == 0 ? 0 : -dh(t) * (moegrad::log(value) + 1), write);
+            const float value = p(t, e), inside = value + small;
+            put(dp(t, e), inside == 0 ? 0 : -dh(t) * (moegrad::log(inside) + value / inside), write);
         }
     });
 }

@@ -72,22 +72,23 @@ __device__ inline Index expert_of(View<const std::int32_t, 1> begin, Index n) {
     return low;
 }
 
-/// The mask on one row, by a warp: packs of 16 bytes, or groups of columns that share their random words.
+/// The mask on one row, by a warp: packs of 16 bytes, or groups of columns that share their random words. A copy where
+/// nothing drops.
 template <class Real>
-__device__ __forceinline__ void drop_row(const DropoutMask& mask, std::int32_t sample, std::int32_t position,
-                                         const Real* from, Real* to, Index D, bool packs, int lane,
-                                         Write write) {
+__device__ __forceinline__ void drop_row(bool drops, const DropoutMask& mask, std::int32_t sample,
+                                         std::int32_t position, const Real* from, Real* to, Index D,
+                                         bool packs, int lane, Write write) {
     constexpr int kSize = Pack<Real>::kSize;
     for (Index d = lane * kSize; packs && d < D; d += kWarp * kSize) {
         auto pack = Pack<Real>::load(from + d);
-        drop_columns(mask, sample, position, d, pack.value);
+        if (drops) drop_columns(mask, sample, position, d, pack.value);
         pack.put(to + d, write);
     }
     for (Index d = lane * kDropColumns; !packs && d < D; d += kWarp * kDropColumns) {
         const int count = static_cast<int>(min(Index{kDropColumns}, D - d));
         float value[kDropColumns] = {};
         for (int j = 0; j < count; ++j) value[j] = wide(from[d + j]);
-        drop_columns(mask, sample, position, d, value);
+        if (drops) drop_columns(mask, sample, position, d, value);
         for (int j = 0; j < count; ++j) put(to[d + j], value[j], write);
     }
 }
@@ -97,13 +98,14 @@ void drop(Stream stream, View<const Real, 2> x, DispatchView plan, RowSource sou
           Dropout dropout, View<Real, 2> y, Write write) {
     const StepScalars* step = scalars(stream);
     const Index D = y.extent(1);
-    const bool packs = aligned(x) && aligned(y);
+    const bool packs = aligned(x) && aligned(y), drops = dropout.rate > 0;
     warps("grouped_linear: drop", cuda_stream(stream), y.extent(0), [=] __device__(Index n, int lane) {
         if (n >= plan.expert_begin(plan.expert_begin.extent(0) - 1)) return;
         const Index token = plan.row_token(n);
-        const auto expert = static_cast<std::uint32_t>(expert_of(plan.expert_begin, n));
         const Real* from = x.row(source == RowSource::tokens ? token : n);
-        drop_row(dropout_mask(*step, dropout, expert), keys.sample(token), keys.position(token), from,
+        if (!drops) return drop_row(false, {}, 0, 0, from, y.row(n), D, packs, lane, write);
+        const auto expert = static_cast<std::uint32_t>(expert_of(plan.expert_begin, n));
+        drop_row(true, dropout_mask(*step, dropout, expert), keys.sample(token), keys.position(token), from,
                  y.row(n), D, packs, lane, write);
     });
 }

@@ -28,18 +28,6 @@ struct RowSum {
     }
 };
 
-/// The same maximum in every thread; all call it.
-__device__ inline float block_max(float x) {
-    __shared__ float part[kWarp];
-    x = warp_max(x);
-    if (threadIdx.x % kWarp == 0) part[threadIdx.x / kWarp] = x;
-    __syncthreads();
-    const float all =
-        warp_max(threadIdx.x % kWarp < blockDim.x / kWarp ? part[threadIdx.x % kWarp] : kLowest);
-    __syncthreads();
-    return all;
-}
-
 __device__ __forceinline__ void load_logits(const float* z, int count, bool fast, float (&to)[4]) {
     if (fast && count == 4) {
         const float4 all = *reinterpret_cast<const float4*>(z);

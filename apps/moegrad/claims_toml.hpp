@@ -31,7 +31,8 @@ inline Claim read_claim(const toml::table& table, const std::string& path) {
         }
         if (text == nullptr)
             throw Error{ErrorCode::config, toml_place(path, node),
-                        "id, paper, says, published, recipe, test, a, b, metric, margin or state", "`" + key + "`"};
+                        "id, paper, says, published, recipe, test, a, b, metric, margin or state",
+                        "`" + key + "`"};
         *text = value;
     }
     check_claim(claim);

@@ -140,7 +140,8 @@ private:
         const auto start = std::chrono::steady_clock::now();
         const auto evaluation = evaluate_choices(context, *model, tokenizer, items, options);
         finish(path, "format " + format + ", " + flags.style,
-               summarize(evaluation, model->config(), task_name(path)), evaluation, start);
+               summarize(evaluation, model->config(), task_name(path), flops_are_counted(*model)), evaluation,
+               start);
         for (const Metric& group : accuracy_by_group(evaluation.items))
             fmt::print("{}\n", metric_line(group));
     }
@@ -162,7 +163,9 @@ private:
         limit(records);
         const auto start = std::chrono::steady_clock::now();
         const auto evaluation = evaluate_texts(context, *model, tokenizer, records, {.batch = flags.batch});
-        finish(path, "text", summarize(evaluation, model->config(), task_name(path)), evaluation, start);
+        finish(path, "text",
+               summarize(evaluation, model->config(), task_name(path), flops_are_counted(*model)), evaluation,
+               start);
     }
     void answers(const std::string& path) {
         auto items = read_or_hint([&] { return read_answer_items(path); },
@@ -202,9 +205,11 @@ void add_eval(CLI::App& app) {
     verb->add_option("--model", flags->model, "folder of the checkpoint")->required();
     verb->add_option("--adapter", flags->adapter, "folder of an adapter");
     add_adapter_reading(verb, flags->reading);
-    verb->add_option("--block", flags->block,
-                     "experts that no token may use, layer by layer: 0-5/2-3/..; `moegrad lens` prints such lists");
-    verb->add_option("--stimulate", flags->stimulate, "experts that get the highest probability of each token");
+    verb->add_option(
+        "--block", flags->block,
+        "experts that no token may use, layer by layer: 0-5/2-3/..; `moegrad lens` prints such lists");
+    verb->add_option("--stimulate", flags->stimulate,
+                     "experts that get the highest probability of each token");
     verb->add_option("--tasks", flags->tasks,
                      "files: questions or texts (.jsonl), CoLA or RTE (.tsv), a text")
         ->required()

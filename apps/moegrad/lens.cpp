@@ -1,9 +1,7 @@
 // moegrad lens: which experts a model sends a data file to, and the best n of every layer as an option for CEFT.
 
-#include <numeric>
 #include <string>
 
-#include <moegrad/data/order.hpp>
 #include <moegrad/data/training_samples.hpp>
 #include <moegrad/io/atomic_file.hpp>
 #include <moegrad/io/tokenizer_json.hpp>
@@ -26,22 +24,11 @@ struct LensFlags {
     DataOptions data;
     std::string model, adapter, path, out, metric = "counts";
     Index experts = 0, limit = 2000;
-    std::uint64_t seed = 826;
+    std::uint64_t seed = kLensSeed;
     int threads = 0;
 
     LensMetric by() const { return metric == "ratio" ? LensMetric::ratio : LensMetric::counts; }
 };
-
-/// The first `limit` of the samples, shuffled; all of them: in their order.
-std::vector<std::int32_t> lens_picks(const LensFlags& flags, std::size_t samples) {
-    std::vector<std::int32_t> picks(samples);
-    std::iota(picks.begin(), picks.end(), 0);
-    if (flags.limit == 0 || flags.limit >= std::ssize(picks)) return picks;
-    Random random(flags.seed);
-    shuffle(std::span<std::int32_t>(picks), random);
-    picks.resize(static_cast<std::size_t>(flags.limit));
-    return picks;
-}
 
 template <class Real>
 RouterLens lens_of_model(const LensFlags& flags) {
@@ -53,7 +40,8 @@ RouterLens lens_of_model(const LensFlags& flags) {
     const auto loaded = load_training_samples(flags.path, load_tokenizer(flags.model), flags.data);
     for (const std::string& note : loaded_notes(loaded)) fmt::print("{}: {}\n", flags.path, note);
     Context context({.device = flags.device.place(), .threads = flags.threads});
-    return look_through(context, *model, loaded.samples, lens_picks(flags, loaded.samples.size()));
+    return look_through(context, *model, loaded.samples,
+                        lens_picks(loaded.samples.size(), flags.limit, flags.seed));
 }
 
 void add_lens(CLI::App& app) {
@@ -86,11 +74,13 @@ void add_lens(CLI::App& app) {
     add_device_flags(verb, flags->device);
     verb->callback([=] {
         const Number number = number_for(flags->device, flags->model);
-        const RouterLens lens = with_number(number, [&]<class Real>() { return lens_of_model<Real>(*flags); });
+        const RouterLens lens =
+            with_number(number, [&]<class Real>() { return lens_of_model<Real>(*flags); });
         fmt::print("{}", lens_text(lens, flags->experts, flags->by()));
         if (!flags->out.empty())
             write_file_atomically(
-                flags->out, write_json(lens_json(lens, flags->experts, flags->by()), JsonStyle::indented) + "\n");
+                flags->out,
+                write_json(lens_json(lens, flags->experts, flags->by()), JsonStyle::indented) + "\n");
     });
 }
 

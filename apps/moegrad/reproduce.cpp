@@ -43,9 +43,12 @@ CompareSuite suite_of(const ReproduceFlags& flags, const std::string& recipe) {
     CompareSuite suite = read_compare_toml(shipped("recipes/" + recipe));
     suite.output = flags.out + "/" + suite.name;
     for (CompareSpec& spec : suite.tasks) {
-        if (spec.task == "world") use_demo_world(spec, flags.out + "/world");
+        const bool own_data = spec.questions.empty() && spec.texts.empty();
+        if (spec.task == "world" && own_data) use_demo_world(spec, flags.out + "/world");
+        // A recipe without data of its own names a base that ships.
         const std::string name = std::filesystem::path(spec.base.model).filename().string();
-        spec.base.model = flags.model.empty() ? shipped(name) : flags.model;
+        if (own_data) spec.base.model = shipped(name);
+        if (!flags.model.empty()) spec.base.model = flags.model;
         spec.threads = flags.threads;
         if (!flags.device.empty()) spec.base.device = flags.device == "cuda" ? Device::cuda : Device::cpu;
         if (flags.quick) {
@@ -61,8 +64,8 @@ CompareSuite suite_of(const ReproduceFlags& flags, const std::string& recipe) {
 
 void list_claims(const std::vector<Claim>& claims) {
     for (const Claim& claim : claims) {
-        fmt::print("{:<24} {}\n{:<24} {}: {}\n{:<24} {}\n", claim.id, claim.says, "", claim.paper, claim.published,
-                   "", claim.state);
+        fmt::print("{:<24} {}\n{:<24} {}: {}\n{:<24} {}\n", claim.id, claim.says, "", claim.paper,
+                   claim.published, "", claim.state);
     }
     fmt::print("moegrad reproduce ID [ID ..], or --all\n");
 }
@@ -83,7 +86,8 @@ void run_reproduce(const ReproduceFlags& flags) {
     judge_claims(asked, results);
     fmt::print("\n== claims, {} judged together (Holm)\n", asked.size());
     for (std::size_t i = 0; i < asked.size(); ++i) fmt::print("{}", claim_text(asked[i], results[i]));
-    if (flags.quick) fmt::print("--quick: the runs are too short to mean anything; they show that the path works\n");
+    if (flags.quick)
+        fmt::print("--quick: the runs are too short to mean anything; they show that the path works\n");
 }
 
 void add_reproduce(CLI::App& app) {

@@ -81,6 +81,17 @@ __device__ __forceinline__ Number block_sum(Number x) {
     __syncthreads();
     return warp_sum(lane < warps_here ? part[lane] : Number(0));
 }
+/// The same maximum in every thread, likewise.
+__device__ __forceinline__ float block_max(float x) {
+    __shared__ float part[kWarp];
+    x = warp_max(x);
+    const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+    const int warps_here = static_cast<int>(blockDim.x + kWarp - 1) / kWarp;
+    __syncthreads();
+    if (lane == 0) part[warp] = x;
+    __syncthreads();
+    return warp_max(part[lane < warps_here ? lane : 0]);
+}
 
 }  // namespace
 }  // namespace moegrad::cuda

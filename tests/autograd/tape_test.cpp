@@ -1,3 +1,4 @@
+#include <moegrad/autograd/checkpoint.hpp>
 #include <moegrad/autograd/tape.hpp>
 #include <moegrad/ops/linear.hpp>
 #include <moegrad/ops/softmax.hpp>
@@ -108,6 +109,19 @@ TEST_CASE("tape: inference keeps nothing") {
     CHECK(tape.size() == 0);
     CHECK(context.arena().in_use() == 2 * after_one);  // `one` and the last y
     CHECK_FALSE(tape.recording());
+}
+
+TEST_CASE("tape: one that does not train records, and evaluates") {
+    Tape tape(test::context());
+    CHECK(tape.training());
+    tape.set_trains(false);
+    CHECK(tape.recording());
+    CHECK_FALSE(tape.training());
+    const auto keep = [](Tape& inner, const Var<float>& x) {
+        CHECK_FALSE(inner.training());
+        return inner.output<float>(x.shape(), true);
+    };
+    checkpoint(tape, tape.input(Tensor<float>::zeros({2, 2})), keep);
 }
 
 TEST_CASE("tape: an abandoned tape gives everything back without running") {

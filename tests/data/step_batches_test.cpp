@@ -69,6 +69,31 @@ TEST_CASE("step batches: the rows of a batch, then padding that is valid nowhere
     CHECK(values(second.segments.begin, 3) == std::vector<std::int32_t>{0, 2, 16});
 }
 
+TEST_CASE(
+    "step batches: tasks travel with their samples; padding has none, and a file without tasks sends none") {
+    StepBatches batches;
+    Dataset data = three_samples();
+    batches.send(data, {{2, 0}, {1}}, Device::cpu);
+    CHECK_FALSE(batches.batch(0).segments.task.defined());
+    CHECK_FALSE(make_batch(data, std::vector<std::int32_t>{2, 0}).segments.task.defined());
+    const BatchShape without = batches.shape(0);
+    data[0].task = 4;
+    data[2].task = 7;
+    batches.send(data, {{2, 0}, {1}}, Device::cpu);
+    CHECK(values(batches.batch(0).segments.task, 8) ==
+          std::vector<std::int32_t>{7, 4, kNoTask, kNoTask, kNoTask, kNoTask, kNoTask, kNoTask});
+    CHECK_FALSE(batches.batch(1).segments.task.defined());
+    CHECK(batches.shape(0) != without);  // another recorded graph
+    CHECK(values(make_batch(data, std::vector<std::int32_t>{1, 2}).segments.task, 2) ==
+          std::vector<std::int32_t>{kNoTask, 7});
+    const BatchShape shape = batches.shape(0);
+    const auto numbers = Tensor<std::int32_t>::zeros({batch_numbers(shape)});
+    const auto flags = Tensor<std::uint8_t>::zeros({batch_flags(shape)});
+    batches.copy_to(0, numbers, flags);
+    CHECK(values(batch_in(shape, numbers, flags).segments.task, 2) == std::vector<std::int32_t>{7, 4});
+    CHECK(values(batch_in(shape, numbers, flags).segments.begin, 3) == std::vector<std::int32_t>{0, 5, 8});
+}
+
 TEST_CASE("step batches: a copy is a batch of its own") {
     StepBatches batches;
     const Dataset data = three_samples();

@@ -247,3 +247,44 @@ TEST_CASE(
     check(sums, 1, 1167505, 714385);
 }
 #endif
+
+TEST_CASE("training samples: a task of each record, by number or by name") {
+    const TemporaryFolder folder;
+    const std::string rest = ",\"prompt\":\"Where is\",\"completion\":\" Riga?\"}\n";
+    const auto file = [&](std::initializer_list<const char*> tasks) {
+        std::string text;
+        for (const char* task : tasks)
+            text += (*task == '\0' ? std::string("{\"level\":1") : "{\"task\":" + std::string(task)) + rest;
+        return folder.write("a.jsonl", text);
+    };
+    DataOptions named;
+    named.tasks = "cola, rte,sst2";
+    const auto tasks = [](const LoadedSamples& loaded) {
+        std::vector<std::int32_t> all;
+        for (const Sample& sample : loaded.samples) all.push_back(sample.task);
+        return all;
+    };
+    const auto numbers = load(file({"3", "0", "3"}));
+    CHECK(tasks(numbers) == std::vector<std::int32_t>{3, 0, 3});
+    CHECK(has_note(numbers, "tasks: 0 (1), 3 (2)"));
+    CHECK_FALSE(has_note(numbers, "nothing reads"));
+    const auto names = load(file({"\"rte\"", "2", "\"cola\""}), named);
+    CHECK(tasks(names) == std::vector<std::int32_t>{1, 2, 0});
+    CHECK(has_note(names, "tasks: 0 cola (1), 1 rte (1), 2 sst2 (1)"));
+    const auto unread = load(file({"\"rte\"", ""}));
+    CHECK(tasks(unread) == std::vector<std::int32_t>{kNoTask, kNoTask});
+    CHECK(has_note(unread, "keys that nothing reads: task (1)"));
+
+    expect_error(ErrorCode::data, "a.jsonl:2: task", [&] { load(file({"1", ""})); });
+    expect_error(ErrorCode::data, "a.jsonl:2: task", [&] { load(file({"", "1"})); });
+    expect_error(ErrorCode::data, "one of data.tasks", [&] { load(file({""}), named); });
+    expect_error(ErrorCode::data, "did you mean `rte`", [&] { load(file({"\"rtf\""}), named); });
+    expect_error(ErrorCode::data, "task", [&] { load(file({"3"}), named); });
+    expect_error(ErrorCode::data, "task", [&] { load(file({"-1"})); });
+    expect_error(ErrorCode::data, "task", [&] { load(file({"1.5"})); });
+    named.tasks = "cola, cola";
+    expect_error(ErrorCode::config, "data.tasks", [&] { load(file({"1"}), named); });
+    DataOptions unused;
+    unused.tasks = "cola";
+    expect_error(ErrorCode::config, "data.tasks", [&] { require_read(unused, {"plain text"}); });
+}

@@ -168,7 +168,7 @@ TEST_CASE("MixtureLora: the weighted sum of the chosen experts, for every built-
             const auto got = run(mixed, batch);
             const auto& routing = got.routing;
             for (Index t = 0; t < 5; ++t) {
-                for (Index k = 0; k < size.slots; ++k) {
+                for (Index k = 0; k < routing.expert.extent(1); ++k) {
                     const Index e = routing.expert.matrix()(t, k);
                     if (e < 0) continue;
                     const auto A = lora.A.value().slice(e), B = lora.B.value().slice(e);

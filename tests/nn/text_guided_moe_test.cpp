@@ -179,3 +179,8 @@ TEST_CASE("parrot: text of another number of images is an error that says so") {
         CHECK(error.got == "of 1");
     }
 }
+
+TEST_CASE("parrot: an image without tokens is an error that names it") {
+    ParrotCase<double> parrot;
+    CHECK_THROWS_WITH_AS(parrot.run({2, 0, 2}, {0, 2, 3, 5}), doctest::Contains("none in image 1"), Error);
+}

@@ -38,6 +38,51 @@ TEST_CASE("attention_pool: gradients and float against double") {
     test::check_complex_step(pools, {test::random_tensor({5, 3}, 1), test::random_tensor({6, 3}, 2)});
 }
 
+TEST_CASE("attention_pool: on a GPU, segments of none, one, more rows than warps, more than threads") {
+    test::check_op(
+        {&attention_pool_slot},
+        [](Index) {
+            return std::vector{Shape{4, 300}, Shape{310, 300}};
+        },
+        []<test::NeverRounded Real>(Tape& tape, const test::Inputs<Real>& in) {
+            const auto begin = Tensor<std::int32_t>::from({5}, {0, 0, 1, 10, 310});
+            return std::vector{attention_pool(tape, in[0], in[1], placed(begin, tape.device()))};
+        },
+        {.rows = {}, .cuda_rows = {4}});
+}
+
+TEST_CASE("attention_pool: rows of no segment get a gradient of 0") {
+    test::on_each_device([](Context& context) {
+        for (const auto& values : {std::vector<std::int32_t>{0, 2}, {1, 3}, {3, 3}, {0}, {3}}) {
+            Tape tape(context);
+            const auto S = static_cast<Index>(values.size()) - 1;
+            const auto q = tape.input(test::tensor_on(context, test::random_tensor<float>({S, 5}, 1)));
+            const auto x = tape.input(test::tensor_on(context, test::random_tensor<float>({3, 5}, 2)));
+            const auto begin = placed(Tensor<std::int32_t>::from({S + 1}, values), context.device());
+            const auto a = attention_pool(tape, q, x, begin);
+            auto da = Tensor<float>::zeros({S, 5});
+            for (float& value : da.values()) value = 1;
+            copy_values(da, a.gradient()->target().tensor);
+            tape.backward();
+            const auto dx = host(x.gradient()->tensor());
+            for (Index j = 0; j < 3; ++j) {
+                const bool taken = values.front() <= j && j < values.back();
+                for (Index d = 0; d < 5; ++d) CHECK((dx.matrix()(j, d) != 0) == taken);
+            }
+        }
+    });
+}
+
+TEST_CASE("attention_pool: one Var as query and as rows is refused") {
+    Tape tape(test::context());
+    const auto x = tape.input(Tensor<float>::zeros({3, 4}));
+    const auto begin = Tensor<std::int32_t>::from({4}, {0, 1, 2, 3});
+    CHECK_THROWS_WITH_AS(attention_pool(tape, x, x, begin), doctest::Contains("gradients of their own"),
+                         Error);
+    const Var<float> frozen(x.value());
+    CHECK_FALSE(attention_pool(tape, frozen, frozen, begin).needs_gradient());
+}
+
 TEST_CASE("attention_pool: values and gradients of PyTorch") {
     // softmax(q x^T / sqrt(2)) x in float64, objective sum(a * [[1, -2], [.5, 3]]); torch 2, autograd.
     test::on_each_device([](Context& context) {

@@ -10,7 +10,7 @@ MOEGRAD_TEST_COMPLEX_SEAT(entropy);
 
 namespace {
 const auto op = []<test::NeverRounded Real>(Tape& tape, const test::Inputs<Real>& in) {
-    return std::vector{entropy(tape, in[0]), entropy(tape, in[0])};
+    return std::vector{entropy(tape, in[0]), entropy(tape, in[0], 1e-2)};
 };
 }  // namespace
 
@@ -46,6 +46,17 @@ TEST_CASE("entropy: known values, and 0 log 0") {
     CHECK(dp(1, 0) == doctest::Approx(-2 * (std::log(0.25) + 1)).epsilon(1e-14));
     CHECK(dp(2, 0) == 0);
     CHECK(dp(2, 1) == -2);
+}
+
+TEST_CASE("entropy: with eps a sure token is just below 0, and nothing is lost where p is 0") {
+    // -log(1 + 1e-5) and log(1e-5), computed with Python's math.
+    Tape tape(test::context());
+    auto p = tape.input(Tensor<double>::from({1, 3}, {0, 1, 0}));
+    const auto h = entropy(tape, p, 1e-5);
+    h.gradient()->target().tensor.data()[0] = 1;
+    tape.backward();
+    CHECK(h.value().data()[0] == doctest::Approx(-9.99995000039884e-06).epsilon(1e-12));
+    CHECK(p.gradient()->tensor().data()[0] == doctest::Approx(11.512925464970229).epsilon(1e-14));
 }
 
 TEST_CASE("entropy: NaN is not taken for 0, and rank is checked") {

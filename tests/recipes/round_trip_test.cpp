@@ -20,7 +20,12 @@ struct Lesson {
     std::vector<double> losses;
 };
 
-Dataset lesson_data(const ModelConfig& config) { return test::ragged_samples(4, config.vocab_size, 3, 12); }
+/// Of two tasks, for the methods that ask.
+Dataset lesson_data(const ModelConfig& config) {
+    Dataset data = test::ragged_samples(4, config.vocab_size, 3, 12);
+    for (std::size_t i = 0; i < data.size(); ++i) data[i].task = static_cast<std::int32_t>(i % 2);
+    return data;
+}
 
 /// Three steps of a recipe.
 Lesson learn(const std::string& name, Device device) {

@@ -31,6 +31,17 @@ inline std::vector<std::string> train_recipes() {
 inline RunConfig recipe(const std::string& name) {
     RunConfig config;
     read_toml_config(config, kRecipes + name);
+    auto& experts = config.adapter.experts_per_layer;
+    if (experts.size() > 2) experts.resize(2);
+    // Folders of adapters that somebody trained before: random ones stand for them.
+    std::string& options = config.adapter.options;
+    if (options.find("adapters=") != std::string::npos) options = "experts=2";
+    // Picked experts of 32 layers: those of the first two.
+    if (const std::size_t begin = options.find("picked="); begin != std::string::npos) {
+        const std::size_t end = std::min(options.find(',', begin), options.size());
+        const std::size_t second = options.find('/', options.find('/', begin) + 1);
+        if (second < end) options.erase(second, end - second);
+    }
     return config;
 }
 

@@ -71,6 +71,9 @@ TEST_CASE("the tree: ops, kernels and tests mirror each other") {
 TEST_CASE("the tree: form of headers") {
     expect_none(repo::header_form(real_tree()));
 }
+TEST_CASE("the tree: routers") {
+    expect_none(repo::routers(real_tree()));
+}
 TEST_CASE("the tree: length of files") {
     expect_none(repo::lengths(real_tree()));
 }
@@ -179,4 +182,10 @@ TEST_CASE("planted: form and length") {
     expect_one(repo::lengths({{"include/moegrad/core/a.hpp", long_text}}), "300 lines");
     expect_none(repo::lengths({{"include/moegrad/core/a.hpp", "// Length: one table.\n" + long_text}}));
     expect_none(repo::lengths({{"include/moegrad/core/a.hpp", long_text.substr(7)}}));
+}
+TEST_CASE("planted: a router without a test, and one that is too long") {
+    const std::string path = "include/moegrad/routing/new_router.hpp";
+    expect_one(repo::routers({{path, "#pragma once\n"}}), "tests/routing/new_router_test.cpp");
+    expect_one(repo::routers({{path, std::string(151, '\n')}, {"tests/routing/new_router_test.cpp", ""}}),
+               "150 lines");
 }

@@ -210,4 +210,30 @@ inline Complaints lengths(const Tree& tree) {
     return complaints;
 }
 
+/// A router is one header of at most 150 lines, entered in routing/all.hpp, and one test file.
+inline Complaints routers(const Tree& tree) {
+    Complaints complaints;
+    // Tests that are older than the rule, or of several routers.
+    static const std::map<std::string, std::string> elsewhere{
+        {"top_k", "routing/properties_test.cpp"},
+        {"null_expert", "methods/ada_moe_test.cpp"},
+        {"mixture", "methods/mixture_of_routers_test.cpp"},
+        {"random", "routing/random_routers_test.cpp"},
+        {"random_drop", "routing/random_routers_test.cpp"}};
+    for (const SourceFile& file : tree) {
+        const std::string folder = std::string(kHeaders) + "routing/", ending = "_router.hpp";
+        if (!starts(file.path, folder) || !file.path.ends_with(ending)) continue;
+        const std::string name =
+            file.path.substr(folder.size(), file.path.size() - folder.size() - ending.size());
+        if (name == "gate") continue;  // what routers are derived from
+        const auto lines = std::count(file.text.begin(), file.text.end(), '\n');
+        if (lines > 150) complaints.push_back(file.path + ": a router of over 150 lines");
+        const auto known = elsewhere.find(name);
+        const std::string test =
+            "tests/" + (known != elsewhere.end() ? known->second : "routing/" + name + "_router_test.cpp");
+        if (find(tree, test) == nullptr) complaints.push_back(file.path + ": no " + test);
+    }
+    return complaints;
+}
+
 }  // namespace repo

@@ -38,6 +38,10 @@ TEST_CASE("router options: values, and what is usual where nothing is said") {
     CHECK(none.count("nulls", 3) == 3);
     CHECK_FALSE(none.flag("share", false));
     CHECK(none.text("kind", "plain") == "plain");
+    CHECK(none.either("sum", "own", "base"));
+    CHECK_FALSE(RouterOptions("sum=base").either("sum", "own", "base"));
+    CHECK_THROWS_WITH_AS(RouterOptions("sum=b").either("sum", "own", "base"),
+                         doctest::Contains("own or base"), Error);
     none.require_all_read("mine");
     RouterOptions("").require_all_read("mine");
 }

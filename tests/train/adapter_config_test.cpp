@@ -51,7 +51,7 @@ TEST_CASE("adapter config: a feature that changes the maths is refused by name")
     struct Case {
         std::string entry, word;
     };
-    for (const auto& one : std::vector<Case>{{R"("use_dora": true)", "use_dora"},
+    for (const auto& one : std::vector<Case>{{R"("use_qalora": true)", "use_qalora"},
                                              {R"("layers_pattern": "blocks")", "layers_pattern"},
                                              {R"("rank_pattern": {"(?=q_)q_proj": 4})", "rank_pattern"},
                                              {R"("fan_in_fan_out": true)", "fan_in_fan_out"},

@@ -35,6 +35,18 @@ CompareResult claim_task(double more, double spread, double saved) {
     return result;
 }
 
+/// The same with more seeds, whose load_cv differ a little.
+CompareResult claim_seeds(CompareResult result, int seeds) {
+    for (ComparedArm& arm : result.arms) {
+        const CompareRun first = arm.runs.front();
+        for (int s = 1; s < seeds; ++s) {
+            arm.runs.push_back(first);
+            arm.runs.back().measures["load_cv"].value += 0.01 * s * (arm.name == "a" ? 1 : -1);
+        }
+    }
+    return result;
+}
+
 std::string verdict_of(const Claim& claim, const CompareResult& task) {
     std::vector<ClaimResult> results{measure_claim(claim, {task})};
     judge_claims({claim}, results);
@@ -58,8 +70,36 @@ TEST_CASE("claims: no loss is an upper bound, and needs something saved") {
 }
 
 TEST_CASE("claims: a number per run is compared seed by seed") {
-    CHECK(verdict_of(some_claim("less", "load_cv"), claim_task(0, 0, 0)) == "holds");
+    const Claim claim = some_claim("less", "load_cv");
+    CHECK(verdict_of(claim, claim_seeds(claim_task(0, 0, 0), 3)) == "holds");
     CHECK_THROWS_AS(verdict_of(some_claim("less", "speed"), claim_task(0, 0, 0)), Error);
+}
+
+TEST_CASE("claims: one run of a number per run tells nothing") {
+    const Claim claim = some_claim("less", "load_cv");
+    const ClaimResult result = measure_claim(claim, {claim_task(0, 0, 0), claim_task(0, 0, 0)});
+    CHECK(result.p == 1);
+    CHECK(std::isinf(result.smallest));
+    CHECK(verdict_of(claim, claim_task(0, 0, 0)) == "cannot tell");
+}
+
+TEST_CASE("claims: no loss has a p of its own, which Holm's levels bound") {
+    const Claim claim = some_claim("no_loss");
+    ClaimResult result;
+    result.reference = 2;  // room 0.01
+    // Below the room by 1.644854 standard errors: p = 0.05 (normal quantile).
+    const double error = 0.004, cost = 0.01 - 1.6448536269514722 * error, half = 1.959963984540054 * error;
+    result.difference = {cost, cost - half, cost + half, 9};
+    CHECK(moegrad::detail::no_loss_p(claim, result) == doctest::Approx(0.05).epsilon(1e-6));
+    Claim accuracy = some_claim("no_loss", "acc");
+    result.difference = {-cost, -cost - half, -cost + half, 9};
+    CHECK(moegrad::detail::no_loss_p(accuracy, result) == doctest::Approx(0.05).epsilon(1e-6));
+    CHECK(moegrad::detail::no_loss_p(claim, result) < 0.05);
+    result.difference = {0.01, 0.01 - half, 0.01 + half, 9};
+    CHECK(moegrad::detail::no_loss_p(claim, result) == 1);
+    result.p = 0.03, result.saved_a = 0.1;
+    CHECK(claim_verdict(claim, result, 0.05) == "holds");
+    CHECK(claim_verdict(claim, result, 0.025) == "cannot tell");
 }
 
 TEST_CASE(

@@ -2,70 +2,25 @@
 // counts and after a change; what a TOML file gets wrong, with its place.
 
 #include "support/bits.hpp"
-#include "support/model_small.hpp"
+#include "train/compare_world.hpp"
 
 #include <moegrad/compare_toml.hpp>
 
-#include <moegrad/data/world_files.hpp>
-#include <moegrad/data/world_tokenizer.hpp>
-#include <moegrad/methods/builtin_routers.hpp>
 #include <moegrad/train/compare.hpp>
-#include <moegrad/train/compare_suite.hpp>
-#include <moegrad/train/model_saver.hpp>
 
 #include <doctest/doctest.h>
 
 #include <filesystem>
 #include <fstream>
-#include <numeric>
 #include <sstream>
 
 using namespace moegrad;
+using test::TinyWorld;
+using test::whole_file;
 
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string whole_file(const std::string& path) {
-    return std::string(MappedFile(path).text());
-}
-
-/// A random Mixtral over the small world's words, its tokenizer, samples, questions and documents.
-struct TinyWorld {
-    fs::path folder = fs::temp_directory_path() / "moegrad_compare_test";
-
-    TinyWorld() {
-        fs::remove_all(folder);
-        fs::create_directories(folder / "model");
-        ModelConfig config = test::small_config(ModelFamily::mixtral);
-        write_world_tokenizer((folder / "model").string());
-        config.vocab_size = static_cast<Index>(load_tokenizer((folder / "model").string()).vocab_size());
-        save_model(*test::small_model<float>(config), (folder / "model").string());
-        const World world({.people = 20});
-        const QuestionOptions options{.samples = 24, .questions = 12};
-        write("train.jsonl", world_sample_lines(world, options));
-        write("questions.jsonl", world_question_lines(world, options));
-        write("heldout.jsonl", world_heldout_lines(world, 6));
-    }
-    ~TinyWorld() { fs::remove_all(folder); }
-
-    void write(const std::string& name, const std::string& text) const {
-        write_file_atomically((folder / name).string(), text);
-    }
-    std::string path(const std::string& name) const { return (folder / name).string(); }
-    std::string recipe() const {
-        return "seeds = [0, 3]\n[base]\nmodel.path = \"" + path("model") + "\"\ndata.train = \"" +
-               path("train.jsonl") +
-               "\"\ndata.max_length = 32\nadapter.r = 2\ntrain.steps = 3\ntrain.batch = 4\noptim.lr = "
-               "0.01\n[eval]\n"
-               "questions = \"" +
-               path("questions.jsonl") + "\"\nheldout = \"" + path("heldout.jsonl") +
-               "\"\n[[arm]]\nname = \"plain\"\n[[arm]]\nname = \"nulls\"\nadapter.method = \"adamoe\"\n"
-               "router.null_experts = 4\n[[arm]]\nname = \"drop\"\ncontrol = true\nadapter.method = "
-               "\"random_drop\"\n"
-               "load_of = \"nulls\"\n";
-    }
-};
 
 struct Killed {};
 
@@ -145,47 +100,6 @@ TEST_CASE("compare: the same to the digit with other threads, when resumed, and 
     CHECK(resumed.trained == std::vector<std::string>{"drop, seed 3"});
     CHECK(resumed.csv == want.csv);
     CHECK(resumed.table + resumed.text == want.table + want.text);
-}
-
-TEST_CASE("compare: tasks of questions and of texts, and what they say together") {
-    const TinyWorld world;
-    const std::string toml =
-        world.recipe() +
-        "[[task]]\nname = \"quiz\"\n[[task]]\nname = \"texts\"\nquestions = \"\"\ntexts = \"" +
-        world.path("heldout.jsonl") + "\"\ntrain.steps = 2\n";
-    CompareSuite suite = parse_compare_toml(toml, "arms.toml");
-    REQUIRE(suite.tasks.size() == 2);
-    std::vector<CompareResult> results;
-    for (CompareSpec& task : suite.tasks) {
-        task.output = world.path("suite-" + task.task);
-        task.threads = 1;
-        task.seeds = {0, 3};
-        results.push_back(
-            run_compare<float>(task, [](CompareNews, const std::string&, const std::string&) {}));
-    }
-    CHECK(results[1].metrics.front().key == std::string("bits_per_byte"));
-    // The mean over texts is that of all bytes together: as eval/results.json has it.
-    const Json json = parse_json_file(world.path("suite-texts/plain-0/eval/results.json"));
-    const double whole =
-        JsonRef(json, "results").at("metrics").at("bits_per_byte").at("value").number(0, 100);
-    const auto& items = results[1].arms[0].runs[0].items.at("bits_per_byte");
-    CHECK(std::accumulate(items.begin(), items.end(), 0.0) / static_cast<double>(items.size()) ==
-          doctest::Approx(whole).epsilon(1e-12));
-    const std::string table = suite_table(results), csv = suite_csv(results), text = suite_text(results);
-    CHECK(table.find("quiz, accuracy %") != std::string::npos);
-    CHECK(table.find("texts, bits per byte") != std::string::npos);
-    CHECK(csv.find("texts,nulls,bits_per_byte,") != std::string::npos);
-    CHECK(text.find("nulls") != std::string::npos);
-    for (const CompareRun& run : results[0].arms[0].runs) {
-        CHECK(run.step_seconds > 0);
-        CHECK(run.peak_bytes > 1000);
-    }
-}
-
-TEST_CASE("compare: the mean over tasks adds the errors of independent estimates") {
-    const Estimate mean = mean_of_tasks({{1, 0.7, 1.3, 10}, {3, 2.6, 3.4, 10}});
-    CHECK(mean.value == 2);
-    CHECK(mean.high - mean.value == doctest::Approx(std::sqrt(0.09 + 0.16) / 2));
 }
 
 TEST_CASE("compare: what changed is run again, what did not is not; the control takes the measured load") {

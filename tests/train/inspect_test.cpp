@@ -125,7 +125,7 @@ TEST_CASE("inspect: an adapter, what it covers, how it is packed and why") {
     CHECK(table_row(down, "coverage", "mlp.experts (down_proj)").find("[6, 8]") != std::string::npos);
 
     const TemporaryFolder folder;
-    folder.write("adapter_config.json", R"({"peft_type": "MIXLORA", "r": 8, "use_dora": true})");
+    folder.write("adapter_config.json", R"({"peft_type": "MIXLORA", "r": 8, "use_qalora": true})");
     SafetensorsWriter writer;
     const std::vector<float> values(4);
     for (const char* name : {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
@@ -138,7 +138,7 @@ TEST_CASE("inspect: an adapter, what it covers, how it is packed and why") {
     CHECK(inspection_says(foreign.warnings, "MoE-PEFT"));
     CHECK(inspection_says(foreign.warnings, "self_attn.q_proj: 1 places have one of lora_A and lora_B"));
     CHECK(inspection_says(foreign.warnings, "block_sparse_moe.experts.*.w1: 2 of 4 places"));
-    CHECK(inspected_fact(foreign, {"unknown_keys"}) == R"(["use_dora"])");
+    CHECK(inspected_fact(foreign, {"unknown_keys"}) == R"(["use_qalora"])");
 }
 
 TEST_CASE("inspect: a value of an adapter that is no number is named, in every stored type") {

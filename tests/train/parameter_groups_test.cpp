@@ -37,6 +37,9 @@ TEST_CASE("parameter groups: which name belongs to which group") {
         {"model.layers.3.mlp.gate2.lora_B.weight", "router lora_B"},
         {"model.layers.3.mlp.experts.base_layer.lora_A.weight", "experts lora_A"},
         {"model.layers.3.mlp.gate_proj.lora_B.weight", "mlp lora_B"},
+        {"model.layers.3.mlp.gate_proj.lora_magnitude_vector", "mlp lora_B"},
+        {"model.layers.3.self_attn.q_proj.router.bias", "router"},
+        {"model.layers.3.self_attn.k_proj.ia3_l", "attention"},
         {"model.embed_tokens.weight", "embed"},
         {"model.norm.weight", "norm"},
         {"model.layers.0.post_attention_layernorm.weight", "norm"},
@@ -50,6 +53,18 @@ TEST_CASE("parameter groups: which name belongs to which group") {
     }
     CHECK(in_parameter_group("layers.3.", "model.layers.3.mlp.gate.weight"));
     CHECK_FALSE(in_parameter_group("layers.3.", "model.layers.13.mlp.gate.weight"));
+}
+
+TEST_CASE("parameter groups: LoRA+ gives B and DoRA's magnitude its rate, routers and A the base's") {
+    const auto groups = ParameterGroups::parse("lora_B=16");
+    const std::string q = "model.layers.0.self_attn.q_proj.";
+    CHECK(groups.ratio(q + "lora_B.weight") == 16);
+    CHECK(groups.ratio(q + "experts.2.lora_B.weight") == 16);
+    CHECK(groups.ratio(q + "lora_magnitude_vector") == 16);
+    CHECK(groups.ratio(q + "lora_A.weight") == 1);
+    CHECK(groups.ratio(q + "router.gate.weight") == 1);
+    CHECK(groups.ratio("model.layers.0.mlp.router.bias") == 1);
+    CHECK(groups.ratio("model.layers.0.mlp.gate.weight") == 1);
 }
 
 TEST_CASE("parameter groups: factors multiply, a text that says nothing changes nothing") {

@@ -21,11 +21,14 @@ Var<Real> checkpoint(Tape& tape, const Var<Real>& x, Segment segment) {
     {
         Tape forward(tape.context(), Mode::inference);
         forward.set_selections(choices.get());
+        forward.set_trains(tape.trains());
         value = segment(forward, Var<Real>(x.value())).value();
     }
     auto y = tape.wrap(value, true);
-    tape.record(y.gradient(), [&context = tape.context(), x, segment, choices, dy = y.gradient()] {
+    tape.record(y.gradient(), [&context = tape.context(), x, segment, choices, dy = y.gradient(),
+                               trains = tape.trains()] {
         Tape replay(context);
+        replay.set_trains(trains);
         choices->rewind();
         replay.set_selections(choices.get());
         const Var<Real> again = segment(replay, x);

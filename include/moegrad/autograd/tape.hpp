@@ -54,6 +54,11 @@ public:
     Device device() const { return context_->device(); }
     Mode mode() const { return mode_; }
     bool recording() const { return mode_ == Mode::training; }
+    /// Whether this pass is part of a training step: also the first run of a checkpointed segment, which keeps nothing.
+    bool training() const { return trains_ && (recording() || selections_ != nullptr); }
+    /// false: the pass is an evaluation although it records, for gradients of what `inference` computes.
+    void set_trains(bool trains) { trains_ = trains; }
+    bool trains() const { return trains_; }
     std::size_t size() const { return closures_.size(); }
 
     /// Step memory for something an op saves or returns without a gradient.
@@ -124,6 +129,7 @@ private:
     Mode mode_;
     std::vector<std::unique_ptr<Closure>> closures_;
     Selections* selections_ = nullptr;
+    bool trains_ = true;
 };
 
 }  // namespace moegrad

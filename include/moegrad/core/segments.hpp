@@ -12,6 +12,8 @@ namespace moegrad {
 
 /// A target that asks for nothing: the token is not supervised (PyTorch's ignore index).
 inline constexpr std::int32_t kIgnoreTarget = -100;
+/// A sample that belongs to no task.
+inline constexpr std::int32_t kNoTask = -1;
 
 struct Segments {
     Tensor<std::int32_t> begin;     // [S + 1]  first row of each segment; begin[S] = T
@@ -19,7 +21,8 @@ struct Segments {
     Tensor<std::int32_t> sample;    // [T]      id of the data sample: keys dropout, whatever batch it is in
     Tensor<std::int32_t> segment;   // [T]      segment of each row
     Tensor<std::uint8_t>
-        valid;  // [T]      0 for padding: no expert, no penalty, no statistic, seen by nobody
+        valid;                  // [T]      0 for padding: no expert, no penalty, no statistic, seen by nobody
+    Tensor<std::int32_t> task;  // [S]      task of each segment, or kNoTask; undefined: of none
     // Every position is below it. On the host: where the positions lie on a GPU, nobody else can say how far the rotary
     // table must reach.
     Index longest = 0;
@@ -57,6 +60,14 @@ struct Segments {
     static Segments of_lengths(std::initializer_list<Index> lengths) {
         return of_lengths(std::span<const Index>(lengths.begin(), lengths.size()));
     }
+
+    /// The task of every segment; nothing where none of them has one. On the host.
+    void set_tasks(std::span<const std::int32_t> tasks) {
+        task = {};
+        if (std::all_of(tasks.begin(), tasks.end(), [](std::int32_t id) { return id == kNoTask; })) return;
+        task = Tensor<std::int32_t>::zeros({count()});
+        std::copy_n(tasks.begin(), count(), task.data());
+    }
 };
 
 /// On `device`; what is there already stays.
@@ -67,6 +78,7 @@ inline Segments placed(const Segments& segments, Device device) {
     there.sample = placed(segments.sample, device);
     there.segment = placed(segments.segment, device);
     there.valid = placed(segments.valid, device);
+    if (segments.task.defined()) there.task = placed(segments.task, device);
     return there;
 }
 

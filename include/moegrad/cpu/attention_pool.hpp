@@ -46,6 +46,11 @@ void backward(Stream stream, View<const Real, 2> q, View<const Real, 2> x, View<
               View<const Real, 1> p, View<const Real, 2> da, View<Real, 1> slope, View<Real, 2> dq,
               Write write_q, View<Real, 2> dx, Write write_x) {
     const Index S = q.extent(0), D = q.extent(1), N = x.extent(0);
+    if (dx.data != nullptr && write_x == Write::overwrite) {
+        for_rows(stream, N, D, [&](Index j) {
+            if (j < begin(0) || j >= begin(S)) std::fill_n(dx.row(j), D, Real(0));
+        });
+    }
     for_rows(stream, S, 6 * D * (N / std::max<Index>(S, 1) + 1), [&](Index s) {
         const Index from = begin(s), to = begin(s + 1);
         for (Index j = from; j < to; ++j) slope(j) = product<Real>(da, s, x, j);

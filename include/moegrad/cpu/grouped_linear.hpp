@@ -137,6 +137,13 @@ void weight_gradient(Stream stream, View<const Real, 2> dy, View<const Real, 2> 
 template <class Real>
 void drop(Stream stream, View<const Real, 2> x, DispatchView plan, RowSource source, TokenKeys keys,
           Dropout dropout, View<Real, 2> y, Write write) {
+    if (dropout.rate == 0) {
+        for_rows(stream, routed_rows(plan), x.extent(1), [&](Index n) {
+            const Real* from = x.row(source == RowSource::tokens ? plan.row_token(n) : n);
+            for (Index c = 0; c < x.extent(1); ++c) put(y(n, c), from[c], write);
+        });
+        return;
+    }
     for_experts(plan, [&](Index e, Index begin, Index rows) {
         const DropoutMask mask = dropout_mask(stream.scalars(), dropout, static_cast<std::uint32_t>(e));
         for_rows(stream, rows, 8 * x.extent(1), [&](Index i) {

@@ -1,10 +1,7 @@
 #pragma once
 // CPU kernels of ops/z_loss.hpp. Rows are independent; sums in the order of sum_of.
 
-#include <limits>
-
-#include <moegrad/core/math_complex.hpp>
-#include <moegrad/cpu/support/rows.hpp>
+#include <moegrad/cpu/support/log_sum_exp.hpp>
 #include <moegrad/cpu/support/seats.hpp>
 #include <moegrad/ops/z_loss.hpp>
 
@@ -13,15 +10,6 @@ namespace {
 
 inline bool counts(View<const std::uint8_t, 1> valid, Index t) {
     return valid.data == nullptr || valid(t) != 0;
-}
-
-template <class Real>
-Real log_sum_exp(Index E, const Real* z) {
-    using Value = decltype(real_part(*z));
-    Value largest = -std::numeric_limits<Value>::infinity();
-    for (Index e = 0; e < E; ++e) largest = std::max(largest, real_part(z[e]));
-    const Real shift = Real(largest);
-    return shift + moegrad::log(sum_of<Real>(E, [&](Index e) { return moegrad::exp(z[e] - shift); }));
 }
 
 template <class Real>

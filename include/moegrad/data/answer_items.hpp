@@ -3,10 +3,9 @@
 //   {"instruction": "..", "input": "", "answer": "answer3"}                     LLM-Adapters' commonsense sets
 //   {"question": "..", "answer": ".. #### 18"}                                  GSM8K
 //   {"context": "..", "question": "..", "answers": ["..", ".."]}                reading, any of the answers will do
-// id, domain and level may be there. A line that does not fit is an error that names file:line and the key.
+// id, domain, level and task (a number) may be there. A line that does not fit is an error that names file:line and the key.
 
-#include <moegrad/core/view.hpp>
-#include <moegrad/io/json_lines.hpp>
+#include <moegrad/data/task_ids.hpp>
 
 #include <string>
 #include <utility>
@@ -19,6 +18,7 @@ struct AnswerItem {
     int level = 0;
     std::string context, question;     // an instruction is a question, its input the context
     std::vector<std::string> answers;  // at least one
+    std::int32_t task = kNoTask;
 };
 
 inline AnswerItem read_answer_item(const JsonRef& line, std::string fallback_id) {
@@ -32,6 +32,7 @@ inline AnswerItem read_answer_item(const JsonRef& line, std::string fallback_id)
     item.domain = text("domain");
     if (const auto level = line.find_value("level"))
         item.level = static_cast<int>(level->integer(0, 1 << 20));
+    item.task = task_of(line, {});
     item.context = text(instruction ? "input" : "context");
     item.question = line.at(instruction ? "instruction" : "question").string();
     if (const auto answers = line.find_value("answers")) {

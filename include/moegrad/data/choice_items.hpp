@@ -2,11 +2,10 @@
 // Multiple-choice questions from JSONL, one object a line:
 //   {"id": "q7", "domain": "people", "level": 2, "context": "...", "question": "...", "choices": ["..", ".."],
 //    "answer": 0, "fact": [[b, e], ...]}
-// choices and answer must be there, and context or question; the rest may be absent. `fact` are byte ranges [b, e) of
+// choices and answer must be there, and context or question; the rest may be absent, "task" (a number) too. `fact` are byte ranges [b, e) of
 // prompt, one space, right choice. A line that does not fit is an error that names file:line and the key.
 
-#include <moegrad/core/view.hpp>
-#include <moegrad/io/json_lines.hpp>
+#include <moegrad/data/task_ids.hpp>
 
 #include <string>
 #include <utility>
@@ -21,6 +20,7 @@ struct ChoiceItem {
     std::vector<std::string> choices;
     int answer = 0;                             // index into choices
     std::vector<std::pair<Index, Index>> fact;  // [begin, end) in bytes, ascending
+    std::int32_t task = kNoTask;
 };
 
 inline constexpr Index kLongestText = Index{1} << 30;
@@ -52,6 +52,7 @@ inline ChoiceItem read_choice_item(const JsonRef& line, std::string fallback_id)
     item.question = text("question");
     if (const auto level = line.find_value("level"))
         item.level = static_cast<int>(level->integer(0, 1 << 20));
+    item.task = task_of(line, {});
     if (item.context.empty() && item.question.empty()) line.fail("a context or a question");
     const JsonRef choices = line.at("choices");
     const std::size_t count = choices.array().size();

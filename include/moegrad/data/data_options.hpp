@@ -17,6 +17,7 @@ struct DataOptions {
     std::string unsupervised = "error";  // a sample without supervised tokens: error or drop
     std::string columns, labels;         // of a TSV: "text=3, label=1" and "0=no, 1=yes"
     std::string prompt;  // of a TSV: a pattern with {text}; of choice: the name of an eval format
+    std::string tasks;   // names of tasks, "cola, rte": the numbers that a record's "task" stands for
     Index max_length = 256;
     bool bos = false;   // start every sample with BOS, also where the tokenizer puts none
     std::string model;  // folder of the model whose files name the chat template; may be empty

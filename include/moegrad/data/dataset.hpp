@@ -2,6 +2,7 @@
 // Dataset: samples of token ids with a target per token, and the batches that a step is cut into.
 // target[t] is the id that should follow token t; kIgnoreTarget where nothing is asked.
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -13,6 +14,7 @@ namespace moegrad {
 
 struct Sample {
     std::vector<std::int32_t> token, target;  // of equal length
+    std::int32_t task = kNoTask;              // what routers that ask for a task are told
 
     Index supervised() const {
         Index n = 0;
@@ -73,6 +75,13 @@ inline void require_samples(const Dataset& data, std::span<const std::int32_t> p
     }
 }
 
+/// Whether one of them has a task: the segments of a batch have tasks then.
+inline bool any_task(const Dataset& data, std::span<const std::int32_t> picks) {
+    return std::any_of(picks.begin(), picks.end(), [&](std::int32_t pick) {
+        return data[static_cast<std::size_t>(pick)].task != kNoTask;
+    });
+}
+
 /// `picks` are indices into the dataset; they are the sample ids that key dropout.
 inline Batch make_batch(const Dataset& data, std::span<const std::int32_t> picks) {
     require_samples(data, picks);
@@ -85,12 +94,15 @@ inline Batch make_batch(const Dataset& data, std::span<const std::int32_t> picks
     Batch batch{Tensor<std::int32_t>::zeros({T}), Tensor<std::int32_t>::zeros({T}),
                 Segments::of_lengths(lengths, picks)};
     Index row = 0;
+    std::vector<std::int32_t> tasks;
     for (std::int32_t pick : picks) {
         const Sample& sample = data[static_cast<std::size_t>(pick)];
+        tasks.push_back(sample.task);
         std::copy(sample.token.begin(), sample.token.end(), batch.token.data() + row);
         std::copy(sample.target.begin(), sample.target.end(), batch.target.data() + row);
         row += static_cast<Index>(sample.token.size());
     }
+    batch.segments.set_tasks(tasks);
     return batch;
 }
 

@@ -3,7 +3,8 @@
 //
 // A padded batch has T' >= T rows, S' > S segments and n' >= n places for supervised rows. Rows T .. T'-1 are a segment of
 // their own: valid 0, sample -1, token 0, nothing asked; segments behind it are empty; places n .. n'-1 hold -1. So
-// micro-batches of nearly one size have one shape, and one recorded graph serves them all. Padding enters no sum.
+// micro-batches of nearly one size have one shape, and one recorded graph serves them all. Padding enters no sum, and is of
+// no task. Tasks are sent where a sample of the batch has one.
 
 #include <algorithm>
 #include <bit>
@@ -15,9 +16,10 @@
 
 namespace moegrad {
 
-/// Extents of a padded batch. `longest`: every position is below it.
+/// Extents of a padded batch. `longest`: every position is below it. `tasks`: whether its segments have tasks.
 struct BatchShape {
     Index tokens = 0, segments = 0, rows = 0, longest = 0;
+    bool tasks = false;
 
     auto operator<=>(const BatchShape&) const = default;
 };
@@ -40,7 +42,8 @@ inline BatchShape padded_shape(Index T, Index S, Index n, Index longest) {
 
 /// What a batch of this shape takes, in numbers of four bytes and in flags.
 inline Index batch_numbers(const BatchShape& shape) {
-    return (5 * shape.tokens + shape.rows + shape.segments + 1 + 15) / 16 * 16;
+    const Index tasks = shape.tasks ? shape.segments : 0;
+    return (5 * shape.tokens + shape.rows + shape.segments + 1 + tasks + 15) / 16 * 16;
 }
 inline Index batch_flags(const BatchShape& shape) {
     return shape.tokens;
@@ -62,6 +65,7 @@ inline Batch batch_in(const BatchShape& shape, const Tensor<std::int32_t>& numbe
     batch.segments.segment = next(shape.tokens);
     batch.row = next(shape.rows);
     batch.segments.begin = next(shape.segments + 1);
+    if (shape.tasks) batch.segments.task = next(shape.segments);
     batch.segments.valid = flags.rows(0, shape.tokens);
     batch.segments.longest = shape.longest;
     return batch;
@@ -82,9 +86,11 @@ inline void write_batch(const Dataset& data, std::span<const std::int32_t> sampl
         if (target != kIgnoreTarget) into.row.data()[supervised++] = static_cast<std::int32_t>(row);
         ++row;
     };
+    if (to.task.defined()) std::fill_n(to.task.data(), to.count(), kNoTask);
     for (std::int32_t pick : samples) {
         const Sample& sample = data[static_cast<std::size_t>(pick)];
         to.begin.data()[segment] = static_cast<std::int32_t>(row);
+        if (to.task.defined()) to.task.data()[segment] = sample.task;
         for (std::size_t i = 0; i < sample.token.size(); ++i)
             put(sample.token[i], sample.target[i], static_cast<Index>(i), pick);
         ++segment;
@@ -142,7 +148,8 @@ private:
             n += sample.supervised();
             longest_ = std::max(longest_, length);
         }
-        const BatchShape shape = padded_shape(T, static_cast<Index>(picks.size()), n, longest_);
+        BatchShape shape = padded_shape(T, static_cast<Index>(picks.size()), n, longest_);
+        shape.tasks = any_task(data, picks);
         longest_ = std::max(longest_, shape.longest);
         return shape;
     }

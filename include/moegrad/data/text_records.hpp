@@ -3,7 +3,7 @@
 //   {"id": "t12", "domain": "people", "level": 1, "prompt": "...", "completion": " ...", "fact": [[b, e], ...]}
 //   {"id": "h3", "domain": "stories", "text": "...", "fact": [[b, e], ...]}
 // The completion is what is supervised; a text is all completion. fact: byte ranges [b, e) of prompt + completion.
-// id, domain, level, prompt and fact may be absent. A line that does not fit is an error that names file:line and key.
+// id, domain, level, task (a number), prompt and fact may be absent. A line that does not fit is an error that names file:line and key.
 
 #include <moegrad/data/choice_items.hpp>
 
@@ -19,6 +19,7 @@ struct TextRecord {
     std::string prompt, completion;
     std::vector<std::pair<Index, Index>> fact;  // ascending
     std::string place;                          // file:line
+    std::int32_t task = kNoTask;
 };
 
 /// `fallback_id` is for lines without an id.
@@ -33,6 +34,7 @@ inline TextRecord read_text_record(const JsonRef& line, std::string fallback_id)
     record.domain = text("domain");
     if (const auto level = line.find_value("level"))
         record.level = static_cast<int>(level->integer(0, 1 << 20));
+    record.task = task_of(line, {});
     const auto whole = line.find_value("text");
     if (whole && (line.find_value("prompt") || line.find_value("completion")))
         whole->fail("either text, or prompt and completion");

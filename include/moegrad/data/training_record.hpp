@@ -3,7 +3,7 @@
 // Its pieces stand one after another; a piece is text, or one special token by its name. Text never becomes a special
 // token, whatever is written in it.
 
-#include <moegrad/core/view.hpp>
+#include <moegrad/core/segments.hpp>
 
 #include <string>
 #include <string_view>
@@ -19,9 +19,10 @@ struct TextPiece {
 };
 
 struct TrainingRecord {
-    std::string id;      // of the file, else the record's number
-    std::string place;   // file:line
-    bool named = false;  // the id is the file's
+    std::string id;               // of the file, else the record's number
+    std::string place;            // file:line
+    bool named = false;           // the id is the file's
+    std::int32_t task = kNoTask;  // data/task_ids.hpp
     std::vector<TextPiece> pieces;
     std::string unanswered;  // where an answer is that has no text; empty: there is something to train on
     bool framed = true;      // the tokenizer puts its own special tokens around the whole

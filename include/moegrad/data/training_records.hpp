@@ -11,6 +11,7 @@
 #include <moegrad/data/chat_template_known.hpp>
 #include <moegrad/data/data_options.hpp>
 #include <moegrad/data/record_kind.hpp>
+#include <moegrad/data/task_ids.hpp>
 #include <moegrad/data/tsv_records.hpp>
 
 #include <map>
@@ -34,7 +35,11 @@ namespace detail {
 class RecordReader {
 public:
     RecordReader(const std::string& path, const Tokenizer& tokenizer, const DataOptions& options)
-        : path_(path), tokenizer_(tokenizer), options_(options), names_(special_names(tokenizer)) {}
+        : path_(path),
+          tokenizer_(tokenizer),
+          options_(options),
+          names_(special_names(tokenizer)),
+          tasks_(task_names(options.tasks)) {}
 
     TrainingRecords read(std::string format) {
         const MappedFile file(path_);
@@ -52,15 +57,20 @@ public:
                 result_.notes.push_back("format " + result_.format + ", by the keys of the first record");
             }
             if (result_.records.empty()) open();
-            for (const auto& member : line.members())
-                if (!reads_key(result_.format, member.key)) ++unread_[member.key];
+            const std::int32_t task = task_of(line, tasks_);
+            for (const auto& member : line.members()) {
+                const bool read = reads_key(result_.format, member.key);
+                if (!read && (member.key != "task" || task == kNoTask)) ++unread_[member.key];
+            }
             result_.records.push_back(record(line, std::ssize(result_.records) + 1));
             require_answer(result_.records.back());
+            set_task(line, task);
         });
         std::string unread;
         for (const auto& [key, count] : unread_)
             unread += moegrad::format("{}{} ({})", unread.empty() ? "" : ", ", printable(key, 40), count);
         if (!unread.empty()) result_.notes.push_back("keys that nothing reads: " + unread);
+        note_tasks();
         return std::move(result_);
     }
 
@@ -82,6 +92,27 @@ private:
             result_.format == "alpaca" || result_.format == "instruct" || result_.format == "qa";
         if (ends && names_.eos.empty())
             result_.notes.push_back("answers end without an end token: the tokenizer names none");
+    }
+
+    /// Every record has a task or none has: a router that asks for tasks asks for all of them.
+    void set_task(const JsonRef& line, std::int32_t task) {
+        result_.records.back().task = task;
+        const bool has = task != kNoTask, first = result_.records.front().task != kNoTask;
+        if (has != first || (!has && !tasks_.empty())) {
+            throw Error{ErrorCode::data, line.place() + ": task",
+                        tasks_.empty() ? "a task in every record or in none" : "one of data.tasks",
+                        has ? "one, and the records before have none" : "none"};
+        }
+        if (has) ++task_counts_[task];
+    }
+    void note_tasks() {
+        std::string counts;
+        for (const auto& [task, count] : task_counts_) {
+            const auto at = static_cast<std::size_t>(task);
+            counts += moegrad::format("{}{}{} ({})", counts.empty() ? "" : ", ", task,
+                                      at < tasks_.size() ? " " + tasks_[at] : "", count);
+        }
+        if (!counts.empty()) result_.notes.push_back("tasks: " + counts);
     }
 
     /// An empty answer would train the end of the text at once.
@@ -109,6 +140,8 @@ private:
     SpecialNames names_;
     ChatTemplate template_ = ChatTemplate::chatml;
     ChoiceFormat choice_ = ChoiceFormat::world;
+    std::vector<std::string> tasks_;
+    std::map<std::int32_t, Index> task_counts_;
     std::map<std::string, Index> unread_;
     TrainingRecords result_;
 };

@@ -94,6 +94,7 @@ inline void add_sample(const TrainingRecord& record, const Tokenizer& tokenizer,
         encoded.supervised.resize(static_cast<std::size_t>(options.max_length));
     }
     Sample sample = encoded.sample();
+    sample.task = record.task;
     if (sample.supervised() == 0 && options.unsupervised == "drop") {
         ++loaded.dropped_unsupervised;
         return;
@@ -168,6 +169,8 @@ inline void require_read(const DataOptions& options, const std::vector<std::stri
             "messages");
     require("data.columns", options.columns, any({"tsv"}), "tsv");
     require("data.labels", options.labels, any({"tsv"}), "tsv");
+    require("data.tasks", options.tasks,
+            std::any_of(formats.begin(), formats.end(), detail::is_record_format), "JSONL");
     require("data.prompt", options.prompt, any({"tsv", "choice"}), "tsv or choice");
 }
 

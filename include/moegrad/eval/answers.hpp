@@ -93,7 +93,10 @@ AnswerEvaluation evaluate_answers(Context& context, Decoder<Real>& model, const 
                     format("{}", options.max_new_tokens)};
     }
     std::vector<std::vector<std::int32_t>> prompts;
+    GenerateOptions with_tasks = options;
+    with_tasks.tasks.clear();
     for (const AnswerItem& item : items) {
+        with_tasks.tasks.push_back(item.task);
         auto ids = tokenizer.encode(answer_prompt(item, form));
         const Index cut = static_cast<Index>(ids.size()) - room;
         if (cut > 0) ids.erase(ids.begin(), ids.begin() + cut);
@@ -104,7 +107,7 @@ AnswerEvaluation evaluate_answers(Context& context, Decoder<Real>& model, const 
         evaluation.first_prompt = answer_prompt(items.front(), form);
         evaluation.first_ids = prompts.front();
     }
-    auto made = generate_all(context, model, std::span<const std::vector<std::int32_t>>(prompts), options,
+    auto made = generate_all(context, model, std::span<const std::vector<std::int32_t>>(prompts), with_tasks,
                              [](std::size_t, std::int32_t) {});
     const auto known = static_cast<std::int32_t>(tokenizer.vocab_size());
     for (std::size_t i = 0; i < items.size(); ++i) {

@@ -139,7 +139,7 @@ inline PlacedItem place_choices(ScoreBatch& batch, const Tokenizer& tokenizer, c
     PlacedItem placed;
     const std::size_t count = prompt.continuation.size(), right = static_cast<std::size_t>(item.answer);
     placed.choices.resize(count);
-    batch.new_group(sample);
+    batch.new_group(sample, item.task);
     for (std::size_t n = 0; n < count; ++n) {
         const std::size_t c = n == 0 ? right : n <= right ? n - 1 : n;
         const EncodedPair pair = encode_pair(tokenizer, prompt.context_of(c), prompt.continuation[c]);

@@ -4,7 +4,8 @@
 //                  "fact_auroc_interval","keys","trainable","truncated","first":{"prompt","context","ids"},"seconds"}
 //   items.jsonl   one line per question; texts.jsonl one line per text
 //   tokens.json   TokenRouting::json, where there are routers
-// load, flops_saved and fact_auroc are null where they mean nothing: no router, no mixture of experts, no fact labels.
+// load, flops_saved and fact_auroc are null where they mean nothing: no router, no mixture of experts, no fact labels;
+// flops_saved also where a method runs more, or less, than flops.hpp counts.
 // `seconds` is the only number that differs between two runs.
 
 #include <filesystem>
@@ -33,19 +34,34 @@ struct TaskSummary {
     double seconds = 0;
 };
 
-/// What the routers of an evaluation add to its summary.
-inline void summarize_routing(TaskSummary& summary, const TokenRouting& routing, const ModelConfig& config) {
+/// Whether a model runs what flops.hpp counts by its config: no branch, no expert set beside a mixture's own experts (one
+/// that runs some of them in their place is no more), no hook around a layer.
+template <class Real>
+bool flops_are_counted(Decoder<Real>& model) {
+    for (const auto& layer : model.layers()) {
+        if (!layer.branches.empty() || layer.hook) return false;
+        for (const auto& moe : layer.moe) {
+            if (!moe.beside.empty() && !moe.own) return false;
+        }
+    }
+    return true;
+}
+
+/// What the routers of an evaluation add to its summary. counted: flops_are_counted of the model.
+inline void summarize_routing(TaskSummary& summary, const TokenRouting& routing, const ModelConfig& config,
+                              bool counted) {
     if (routing.empty()) return;
-    summary.load = routing.load();
-    summary.load_cv = routing.load_cv();
+    summary.load = config.is_mixture() ? routing.mixture_load() : routing.load();
+    summary.load_cv = config.is_mixture() ? routing.mixture_load_cv() : routing.load_cv();
     summary.keys = routing.keys();
     summary.fact_auroc = routing.fact_auroc();
     // For mixtures of adapters on a dense model the load is no measure of cost.
-    if (config.is_mixture()) summary.flops_saved = flops_saved(config, routing.keys(), routing.load());
+    if (config.is_mixture() && counted)
+        summary.flops_saved = flops_saved(config, routing.keys(), routing.mixture_load());
 }
 
 inline TaskSummary summarize(const ChoiceEvaluation& evaluation, const ModelConfig& config,
-                             const std::string& task) {
+                             const std::string& task, bool counted = true) {
     TaskSummary summary;
     summary.task = task;
     summary.n = static_cast<Index>(evaluation.items.size());
@@ -54,12 +70,12 @@ inline TaskSummary summarize(const ChoiceEvaluation& evaluation, const ModelConf
     summary.first_prompt = evaluation.first_prompt;
     summary.first_ids = evaluation.first_ids;
     summary.first_context = evaluation.first_context;
-    summarize_routing(summary, evaluation.routing, config);
+    summarize_routing(summary, evaluation.routing, config, counted);
     return summary;
 }
 
 inline TaskSummary summarize(const TextEvaluation& evaluation, const ModelConfig& config,
-                             const std::string& task) {
+                             const std::string& task, bool counted = true) {
     TaskSummary summary;
     summary.task = task;
     summary.n = static_cast<Index>(evaluation.items.size());
@@ -67,7 +83,7 @@ inline TaskSummary summarize(const TextEvaluation& evaluation, const ModelConfig
     summary.first_prompt = evaluation.first_prompt.substr(0, 2000);
     summary.first_ids = evaluation.first_ids;
     if (summary.first_ids.size() > 1000) summary.first_ids.resize(1000);
-    summarize_routing(summary, evaluation.routing, config);
+    summarize_routing(summary, evaluation.routing, config, counted);
     return summary;
 }
 

@@ -29,8 +29,9 @@ struct GenerateOptions {
     std::vector<std::int32_t> stop{};  // ids that end the text; they are not part of it
     Index top_k = 0;                   // 0: all
     double top_p = 1;
-    bool cache = true;  // keep keys and values
-    Index batch = 16;   // prompts that run together
+    bool cache = true;                  // keep keys and values
+    Index batch = 16;                   // prompts that run together
+    std::vector<std::int32_t> tasks{};  // of the prompts, for routers that ask; empty: none
 };
 
 namespace detail {
@@ -97,6 +98,7 @@ struct Writing {
     std::vector<std::int32_t> whole;  // prompt and what was made
     std::size_t seen = 0;             // tokens whose keys are kept
     Random random;
+    std::int32_t task = kNoTask;
 };
 
 /// Whether every router of the model looks at single tokens.
@@ -112,20 +114,22 @@ template <class Real>
 Tensor<Wide<Real>> next_logits(Context& context, Decoder<Real>& model, const std::vector<Writing*>& open,
                                KeyValueCache<Real>* cache, std::span<const Index> place) {
     std::vector<Index> lengths;
-    std::vector<std::int32_t> ids, last, sample;
+    std::vector<std::int32_t> ids, last, sample, tasks;
     for (Writing* text : open) {
         const std::size_t from = cache ? text->seen : 0;
         ids.insert(ids.end(), text->whole.begin() + static_cast<std::ptrdiff_t>(from), text->whole.end());
         lengths.push_back(static_cast<Index>(text->whole.size() - from));
         last.push_back(static_cast<std::int32_t>(ids.size()) - 1);
         sample.push_back(static_cast<std::int32_t>(text->index));
+        tasks.push_back(text->task);
         text->seen = text->whole.size();
     }
     const Device device = context.device();
     const auto token = placed_ids(ids, model.config().vocab_size, device);
-    const auto segments = placed(cache ? cache->extend(place, lengths, sample)
-                                       : Segments::of_lengths(std::span<const Index>(lengths), sample),
-                                 device);
+    Segments sequences = cache ? cache->extend(place, lengths, sample)
+                               : Segments::of_lengths(std::span<const Index>(lengths), sample);
+    sequences.set_tasks(tasks);
+    const auto segments = placed(sequences, device);
     Tape tape(context, Mode::inference);
     Forward<Real> forward{tape, token, segments};
     forward.cache = cache;
@@ -183,7 +187,8 @@ std::vector<std::vector<std::int32_t>> generate_all(Context& context, Decoder<Re
                             "a tokenizer with a BOS token gives one for an empty text"};
             }
             texts.push_back({static_cast<Index>(i), prompts[i], 0,
-                             Random(options.seed, 0x67656e65726174ull + static_cast<std::uint64_t>(i))});
+                             Random(options.seed, 0x67656e65726174ull + static_cast<std::uint64_t>(i)),
+                             options.tasks.empty() ? kNoTask : options.tasks.at(i)});
         }
         detail::write_together(context, model, std::span(texts), options, options.cache && by_token,
                                [&](std::size_t place, std::int32_t id) {

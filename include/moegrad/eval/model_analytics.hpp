@@ -33,12 +33,14 @@ class RoutingAnalysis {
 public:
     template <class Real>
     void add(Context& context, Decoder<Real>& model, const std::vector<std::int32_t>& ids,
-             const std::string& domain, Index sample) {
+             const std::string& domain, Index sample, std::int32_t task) {
         const Device device = context.device();
         const std::vector<Index> lengths{static_cast<Index>(ids.size())};
         const std::vector<std::int32_t> samples{static_cast<std::int32_t>(sample)};
         const auto token = placed_ids(ids, model.config().vocab_size, device);
-        const auto segments = placed(Segments::of_lengths(std::span<const Index>(lengths), samples), device);
+        Segments document = Segments::of_lengths(std::span<const Index>(lengths), samples);
+        document.set_tasks(std::vector<std::int32_t>{task});
+        const auto segments = placed(document, device);
         Tape tape(context, Mode::inference);
         Forward<Real> forward{tape, token, segments};
         model.hidden(forward);
@@ -60,9 +62,9 @@ public:
 private:
     template <class Real, class Records>
     void describe(Decoder<Real>& model, const Records& records) {
-        std::map<std::string, Index> experts;
-        for (auto& [name, router] : model_routers(model)) experts[name] = router->experts();
-        for (const auto& record : records) all_.routers.emplace_back(record.name, experts.at(record.name));
+        const auto routers = model_routers(model);
+        for (const auto& record : records)
+            all_.routers.emplace_back(record.name, experts_of<Real>(routers, record.name));
         all_.experts.resize(all_.routers.size());
     }
 
@@ -132,7 +134,7 @@ ModelAnalytics analyse_routing(Context& context, Decoder<Real>& model, const Tok
             analysis.add(context, model,
                          {ids.begin() + static_cast<std::ptrdiff_t>(begin),
                           ids.begin() + static_cast<std::ptrdiff_t>(end)},
-                         records[i].domain, static_cast<Index>(i));
+                         records[i].domain, static_cast<Index>(i), records[i].task);
         }
     }
     return analysis.take(static_cast<Index>(records.size()));

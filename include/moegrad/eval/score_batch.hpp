@@ -19,10 +19,11 @@ namespace moegrad {
 class ScoreBatch {
 public:
     /// Sequences placed from here on share rows with each other, not with earlier ones. `sample` keys random draws of
-    /// routers, so that they do not depend on what else is in the batch.
-    void new_group(Index sample = 0) {
+    /// routers, so that they do not depend on what else is in the batch; `task` is what routers that ask are told.
+    void new_group(Index sample = 0, std::int32_t task = kNoTask) {
         group_ = sequences_.size();
         sample_ = static_cast<std::int32_t>(sample);
+        task_ = task;
     }
 
     /// The first row of `input`; with `share`, of a sequence of this group that begins with it.
@@ -36,6 +37,7 @@ public:
         sequences_.push_back(first);
         length_.push_back(static_cast<Index>(input.size()));
         samples_.push_back(sample_);
+        tasks_.push_back(task_);
         token_.insert(token_.end(), input.begin(), input.end());
         return first;
     }
@@ -59,7 +61,9 @@ public:
         if (empty()) return answer;
         const Device device = context.device();
         const auto token = placed_ids(token_, model.config().vocab_size, device);
-        const auto segments = placed(Segments::of_lengths(std::span<const Index>(length_), samples_), device);
+        Segments sequences = Segments::of_lengths(std::span<const Index>(length_), samples_);
+        sequences.set_tasks(tasks_);
+        const auto segments = placed(sequences, device);
         Tape tape(context, Mode::inference);
         Forward<Real> forward{tape, token, segments};
         const auto hidden = model.hidden(forward);
@@ -76,40 +80,26 @@ public:
                 answer.log_probability.push_back(-static_cast<double>(value));
             }
         }
+        const auto routers = model_routers(model);
         for (auto& record : forward.routings) {
-            answer.routers.push_back({record.name, 0, host(record.routing.expert)});
+            answer.routers.push_back(
+                {record.name, experts_of<Real>(routers, record.name), host(record.routing.expert)});
         }
         if (row_.empty()) require_no_reports(device, "evaluation");
-        const auto experts = expert_counts(model);
-        for (std::size_t i = 0; i < std::min(experts.size(), answer.routers.size()); ++i) {
-            answer.routers[i].experts = experts[i];
-        }
         return answer;
     }
 
-    /// E of every router, in the order a forward meets them.
-    template <class Real>
-    static std::vector<Index> expert_counts(Decoder<Real>& model) {
-        std::vector<Index> all;
-        each_router(model, [&](auto& router) { all.push_back(router.experts()); });
-        return all;
-    }
     /// What a token's result may depend on: the weakest promise among the model's routers.
     template <class Real>
     static RouterScope scope(Decoder<Real>& model) {
         RouterScope weakest = RouterScope::token;
-        each_router(model, [&](auto& router) { weakest = std::max(weakest, router.scope()); });
+        for (auto& [name, router] : model_routers(model)) weakest = std::max(weakest, router->scope());
         return weakest;
     }
 
 private:
-    template <class Real, class Each>
-    static void each_router(Decoder<Real>& model, const Each& each) {
-        for (auto& [name, router] : model_routers(model)) each(*router);
-    }
-
-    std::vector<std::int32_t> token_, row_, target_, samples_;
-    std::int32_t sample_ = 0;
+    std::vector<std::int32_t> token_, row_, target_, samples_, tasks_;
+    std::int32_t sample_ = 0, task_ = kNoTask;
     std::vector<Index> sequences_, length_;
     std::size_t group_ = 0;
 };

@@ -125,13 +125,14 @@ inline RoutedText routed_stretch(const TextRecord& record, const RecordText& tex
 
 /// Puts windows into a batch. The very last token of a text predicts nothing; with `whole` its row runs where there is
 /// room, for its experts.
-inline void place_windows(ScoreBatch& batch, const std::vector<RecordText>& texts,
-                          std::span<PlacedWindow> windows, Index L, bool whole) {
+inline void place_windows(ScoreBatch& batch, std::span<const TextRecord> records,
+                          const std::vector<RecordText>& texts, std::span<PlacedWindow> windows, Index L,
+                          bool whole) {
     for (PlacedWindow& placed : windows) {
         const auto& ids = texts[placed.item].ids;
         TextWindow& w = placed.window;
         if (whole && w.end + 1 == static_cast<Index>(ids.size()) && w.end - w.begin < L) ++w.end;
-        batch.new_group(static_cast<Index>(placed.item));
+        batch.new_group(static_cast<Index>(placed.item), records[placed.item].task);
         placed.first_row = batch.place(std::span(ids).subspan(static_cast<std::size_t>(w.begin),
                                                               static_cast<std::size_t>(w.end - w.begin)),
                                        false);
@@ -204,7 +205,7 @@ TextEvaluation evaluate_texts(Context& context, Decoder<Real>& model, const Toke
     for (std::size_t begin = 0; begin < all.size(); begin += together) {
         const auto some = all.subspan(begin, std::min(together, all.size() - begin));
         ScoreBatch batch;
-        detail::place_windows(batch, texts, some, L, scope == RouterScope::token);
+        detail::place_windows(batch, records, texts, some, L, scope == RouterScope::token);
         const auto answer = batch.run(context, model);
         std::size_t next = 0;
         for (const auto& [item, window, first_row, from] : some) {

@@ -1,8 +1,9 @@
 #pragma once
 // TokenRouting: what routers did with the tokens of an evaluation. One text (a question with its right answer, a
 // document) is one entry; every token of it counts once.
-//   load         mean over tokens and routers of the number of true experts used
-//   load cv      mean over routers of the standard deviation of the experts' slots over their mean; 0 is even
+//   load         mean over tokens and routers of the number of true experts used; of a mixture, over its own routers
+//   load cv      mean over routers of the standard deviation of the experts' slots over their mean; 0 is even; of a
+//                mixture, over its own routers
 //   fact AUROC   how well the number of true experts, summed over routers, tells fact tokens from filler; tokens of one
 //                text are one cluster; 0.5 is a router that does not care
 // Special tokens (BOS) are in the load, and in neither class of the AUROC.
@@ -77,10 +78,23 @@ public:
     bool empty() const { return tokens_ == 0; }
     Index tokens() const { return tokens_; }
     double load() const { return empty() ? 0 : per_router(used_total()); }
+    /// Of the routers of a mixture's own experts ("model.layers.0.mlp"), without those of branches and adapters.
+    double mixture_load() const {
+        Index used = 0, routers = 0;
+        for (std::size_t r = 0; r < names_.size(); ++r) {
+            if (!of_mixture(r)) continue;
+            used += used_[r];
+            ++routers;
+        }
+        return routers == 0 || empty() ? 0
+                                       : static_cast<double>(used) / static_cast<double>(tokens_ * routers);
+    }
     double load_cv() const {
-        double sum = 0;
-        for (const auto& slots : slots_of_) sum += cv_of(slots);
-        return slots_of_.empty() ? 0 : sum / static_cast<double>(slots_of_.size());
+        return mean_cv([](std::size_t) { return true; });
+    }
+    /// Of the routers of mixture_load.
+    double mixture_load_cv() const {
+        return mean_cv([this](std::size_t r) { return of_mixture(r); });
     }
     /// Mean true experts per token, router by router.
     std::vector<double> loads() const {
@@ -114,6 +128,17 @@ public:
     }
 
 private:
+    bool of_mixture(std::size_t r) const { return names_[r].ends_with(".mlp"); }
+    template <class Counts>
+    double mean_cv(const Counts& counts) const {
+        double sum = 0, routers = 0;
+        for (std::size_t r = 0; r < slots_of_.size(); ++r) {
+            if (!counts(r)) continue;
+            sum += cv_of(slots_of_[r]);
+            ++routers;
+        }
+        return routers == 0 ? 0 : sum / routers;
+    }
     void describe(const std::vector<RouterChoice>& routers) {
         if (names_.empty()) {
             for (const RouterChoice& router : routers) {

@@ -97,9 +97,11 @@ struct AdapterSpec {
     std::uint64_t seed = 0;              // of the random start
 
     GateMode gate = GateMode::by_method;
-    Index top_k = 0;         // 0: the checkpoint's (Mixtral), 3 for adamoe, 2 otherwise
-    Index experts = 4;       // E of Mo-LoRA; a Mixtral has its own
-    Index null_experts = 0;  // M; 0 with adamoe: as many as there are experts
+    Index top_k = 0;    // 0: the checkpoint's (Mixtral), 3 for adamoe, 2 otherwise
+    Index experts = 4;  // E of Mo-LoRA; a Mixtral has its own
+    std::vector<Index>
+        experts_per_layer{};  // of equal groups of layers, first to last; empty: experts everywhere
+    Index null_experts = 0;   // M; 0 with adamoe: as many as there are experts; with mor: none
     NullWeights null_weights = NullWeights::over_true;
     NullMap null_map = NullMap::zero;
     MixtureKind mixture = MixtureKind::probabilities;
@@ -107,6 +109,23 @@ struct AdapterSpec {
     BalanceLoss balance = BalanceLoss::by_method;  // adamoe: adamoe_eq6; the others: none
     BalanceOptions::Scope balance_scope = BalanceOptions::Scope::sequence;
     bool z_loss = false;
+
+    /// E of Mo-LoRA in one of `layers` layers.
+    Index experts_at(int layer, Index layers) const {
+        const auto groups = static_cast<Index>(experts_per_layer.size());
+        if (groups == 0) return experts;
+        if (layers % groups != 0) {
+            throw Error{ErrorCode::config, "router.experts_per_layer",
+                        format("as many numbers as divide the {} layers", layers), format("{}", groups)};
+        }
+        return experts_per_layer[static_cast<std::size_t>(layer / (layers / groups))];
+    }
+    /// The largest of them.
+    Index most_experts() const {
+        return experts_per_layer.empty()
+                   ? experts
+                   : *std::max_element(experts_per_layer.begin(), experts_per_layer.end());
+    }
 
     GateMode gate_mode() const {
         if (gate != GateMode::by_method) return gate;

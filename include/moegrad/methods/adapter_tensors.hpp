@@ -197,6 +197,7 @@ std::vector<AdapterTensor<Real>> adapter_tensors(Decoder<Real>& model,
             }
         }
         for (auto* p : added_parameters(layer)) {
+            if (p->name().find(kBaseCopy) != std::string::npos) continue;
             const bool there =
                 std::any_of(all.begin(), all.end(), [p](const auto& one) { return one.parameter == p; });
             if (!there) all.push_back({detail::kAdapterPrefix + p->name(), p});
@@ -217,6 +218,7 @@ void clear_dropout(Decoder<Real>& model) {
         }
         if (auto* mixture = router.template get<MixtureRouter<Wide<Real>>>()) {
             for (auto& sub : mixture->sub) clear_gate(sub);
+            for (auto& sub : mixture->sub_nulls) clear_gate(sub);
         }
     };
     for (auto& layer : model.layers()) {
@@ -228,7 +230,10 @@ void clear_dropout(Decoder<Real>& model) {
         for (auto& moe : layer.moe) {
             moe.experts.gate_up_lora.dropout = moe.experts.down_lora.dropout = 0;
             clear_router(moe.router);
-            for (auto& set : moe.beside) set->clear_dropout();
+            for (auto& set : moe.beside) {
+                set->clear_dropout();
+                if (auto* router = set->router()) clear_router(*router);
+            }
         }
         for (auto& branch : layer.branches) {
             clear_router(branch.router);

@@ -135,15 +135,8 @@ private:
         const Index E = experts.count(), F = experts.width(), D = experts.gate_up.shape()[2];
         experts.lora_modules = LoraModules::single;
         if (w1) {
-            const Index R = w1->rank;
-            LoraOptions twice = *w1;
-            twice.rank = 2 * R;
-            auto& lora = experts.gate_up_lora;
-            lora = LoraParameters<Real>(moe.name + ".experts.gate_up", E, 2 * F, D, twice, spec_.seed,
-                                        modules_.next());
-            lora.scale = w1->factor();
-            lora.B.freeze_block({0, F, R, 2 * R});
-            lora.B.freeze_block({F, 2 * F, 0, R});
+            experts.gate_up_lora = gate_and_up_lora<Real>(moe.name + ".experts.gate_up", E, F, D, *w1,
+                                                          spec_.seed, modules_.next());
         }
         if (w2) {
             experts.down_lora =
@@ -181,7 +174,7 @@ private:
     Decoder<Real>& model_;
     const AdapterSpec& spec_;
     ModuleNumbers modules_;
-    RouterFactory<Real> routers_{spec_, modules_};
+    RouterFactory<Real> routers_{spec_, modules_, model_.config().num_hidden_layers};
     RouterOptions options_{spec_.method == Method::model ? spec_.options : std::string()};
     MethodBuild<Real> build_{model_, spec_, options_, modules_, routers_};
     MethodParts<Real> parts_ =

@@ -6,6 +6,8 @@
 //         static std::unique_ptr<LinearAdapter<Real>> adapt(MethodBuild<Real>& build, DecoderLayer<Real>& layer,
 //                                                           Linear<Real>& linear, const LoraOptions& options);
 //         static inline const std::vector<std::string> targets{};             // optional, see below
+//         static bool reads_lora(const AdapterSpec&);  // optional: whether adapter.r, lora_alpha and lora_dropout matter
+//         static constexpr bool reads_top_k = true;    // optional: it reads router.top_k on a dense model
 //     };
 //     const moegrad::RegisterMethod<MyMethod> registered{"my_method"};
 //
@@ -72,8 +74,12 @@ template <template <class> class Method>
 struct RegisterMethod {
     explicit RegisterMethod(const char* name) {
         if (find_model_method(name) != nullptr) return;
-        ModelMethodName method{name, std::nullopt};
-        if constexpr (requires { Method<float>::targets; }) method.targets = Method<float>::targets;
+        ModelMethodName method{name};
+        if constexpr (requires { Method<float>::targets; }) method.targets = &Method<float>::targets;
+        if constexpr (requires { &Method<float>::reads_lora; })
+            method.reads_lora = &Method<float>::reads_lora;
+        if constexpr (requires { Method<float>::reads_top_k; })
+            method.reads_top_k = Method<float>::reads_top_k;
         model_methods().push_back(std::move(method));
         method_parts<float>().push_back(MethodParts<float>::of<Method>());
         method_parts<double>().push_back(MethodParts<double>::of<Method>());

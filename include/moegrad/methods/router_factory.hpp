@@ -23,7 +23,9 @@ private:
 template <class Real>
 class RouterFactory {
 public:
-    RouterFactory(const AdapterSpec& spec, ModuleNumbers& modules) : spec_(spec), modules_(modules) {}
+    /// `layers`: how many the model has.
+    RouterFactory(const AdapterSpec& spec, ModuleNumbers& modules, Index layers)
+        : spec_(spec), modules_(modules), layers_(layers) {}
 
     /// The router of a MoE layer, over the experts it has.
     AnyRouter<Wide<Real>> routed(MoeLayer<Real>& moe) {
@@ -48,15 +50,24 @@ public:
                             format("at most {} with a fully trained gate", kMost),
                             format("{}", spec_.routers)};
             }
-            MixtureRouter<Wide<Real>> router{
-                .sub = {}, .main = {}, .kind = spec_.mixture, .k = k, .penalties = spec_.penalties()};
-            if (spec_.gate_mode() == GateMode::full) moe.gate->set_trainable(true);
+            auto router = empty_mixture(k);
+            const bool full = spec_.gate_mode() == GateMode::full;
+            if (full) moe.gate->set_trainable(true);
+            std::shared_ptr<Parameter<Wide<Real>>> gate2;
+            if (spec_.null_experts > 0) {
+                gate2 = copy_gate(*moe.gate, spec_.null_experts, moe.name + ".gate2.weight");
+                gate2->set_trainable(full);
+            }
             for (Index j = 0; j < spec_.routers; ++j) {
-                Gate<Wide<Real>> sub(moe.gate, static_cast<int>(j));
-                add_lora(sub, moe.name + ".router.sub." + std::to_string(j));
-                router.sub.push_back(std::move(sub));
+                const std::string path = moe.name + ".router.sub." + std::to_string(j);
+                router.sub.emplace_back(moe.gate, static_cast<int>(j));
+                add_lora(router.sub.back(), path);
+                if (!gate2) continue;
+                router.sub_nulls.emplace_back(gate2, static_cast<int>(j));
+                add_lora(router.sub_nulls.back(), path + ".gate2");
             }
             router.main = main_router(moe.name + ".router", moe.gate->shape()[1]);
+            router.check();
             return router;
         }
         if (spec_.method == Method::registered) {
@@ -72,17 +83,20 @@ public:
 
     /// A trainable router over E new LoRA experts, for one Linear with D inputs.
     AnyRouter<Wide<Real>> fresh(const std::string& path, int layer, Index D) {
-        const Index E = spec_.experts, k = spec_.top_k > 0                  ? spec_.top_k
-                                           : spec_.method == Method::adamoe ? 3
-                                                                            : 2;
+        const Index E = spec_.experts_at(layer, layers_), k = spec_.top_k > 0                  ? spec_.top_k
+                                                              : spec_.method == Method::adamoe ? 3
+                                                                                               : 2;
         if (spec_.method == Method::mor) {
-            MixtureRouter<Wide<Real>> router{
-                .sub = {}, .main = {}, .kind = spec_.mixture, .k = k, .penalties = spec_.penalties()};
+            refuse_identity_nulls();
+            auto router = empty_mixture(k);
             for (Index j = 0; j < spec_.routers; ++j) {
-                router.sub.push_back(fresh_gate(path + ".sub." + std::to_string(j) + ".weight", E, D));
+                const std::string sub = path + ".sub." + std::to_string(j);
+                router.sub.push_back(fresh_gate(sub + ".weight", E, D));
+                if (spec_.null_experts > 0)
+                    router.sub_nulls.push_back(fresh_gate(sub + ".gate2.weight", spec_.null_experts, D));
             }
             router.main = main_router(path, D);
-            check_top_k(k, E);
+            router.check();
             return router;
         }
         if (spec_.method == Method::adamoe) {
@@ -93,11 +107,7 @@ public:
                                                 .null_map = spec_.null_map,
                                                 .penalties = spec_.penalties()};
             const Index nulls = spec_.null_experts > 0 ? spec_.null_experts : E;
-            if (spec_.null_map == NullMap::identity) {
-                throw Error{
-                    ErrorCode::config, "router.null_map", "zero with Mo-LoRA", "identity",
-                    "the experts of Mo-LoRA are updates of a Linear; the identity has no meaning there"};
-            }
+            refuse_identity_nulls();
             router.gate2 = fresh_gate(path + ".gate2.weight", nulls, D);
             router.check();
             return router;
@@ -130,7 +140,9 @@ private:
         gate.lora.dropout = 0;  // nobody outside the router could switch it off
         const Index E = gate.columns(), D = gate.weight->shape()[1];
         const bool asked = spec_.gate == GateMode::lora || spec_.gate == GateMode::full;
-        return make_router<Wide<Real>>(*find_router(spec_.router),
+        const RegisteredRouter& registered = *find_router(spec_.router);
+        refuse_unread_top_k(registered, RouterOptions(spec_.options), spec_.top_k);
+        return make_router<Wide<Real>>(registered,
                                        {.path = path,
                                         .layer = layer,
                                         .experts = E,
@@ -148,6 +160,23 @@ private:
         weight->set_trainable(true);
         fill_kaiming(weight->value(), spec_.seed, modules_.next());
         return Gate<Wide<Real>>(std::move(weight));
+    }
+
+    MixtureRouter<Wide<Real>> empty_mixture(Index k) const {
+        const bool over_true = spec_.null_weights == NullWeights::over_true;
+        return {.sub = {},
+                .main = {},
+                .kind = spec_.mixture,
+                .k = k,
+                .weights = over_true ? SlotWeights::over_true : SlotWeights::over_all,
+                .null_map = spec_.null_map,
+                .penalties = spec_.penalties()};
+    }
+
+    void refuse_identity_nulls() const {
+        if (spec_.null_map == NullMap::zero) return;
+        throw Error{ErrorCode::config, "router.null_map", "zero with Mo-LoRA", "identity",
+                    "the experts of Mo-LoRA are updates of a Linear; the identity has no meaning there"};
     }
 
     /// Zeros: every sub-router has the same weight at the start.
@@ -171,6 +200,7 @@ private:
 
     const AdapterSpec& spec_;
     ModuleNumbers& modules_;
+    Index layers_;
 };
 
 }  // namespace moegrad

@@ -9,6 +9,10 @@
 //     template <class Real> struct MyRouter {          // satisfies moegrad::Router, and
 //         static MyRouter make(moegrad::RouterBuild<Real> build);
 //     };
+//
+// One that does without router.top_k says so, and router.top_k is then refused:
+//
+//         static std::string instead_of_top_k(const RouterOptions&);  // "set per_token in router.options"; "": it reads it
 
 #include <algorithm>
 #include <memory>
@@ -27,6 +31,7 @@ struct RegisteredRouter {
     std::string version;  // of its code: a run with another one is another run
     AnyRouter<float> (*in_float)(RouterBuild<float>) = nullptr;
     AnyRouter<double> (*in_double)(RouterBuild<double>) = nullptr;
+    std::string (*instead_of_top_k)(const RouterOptions&) = nullptr;
 };
 
 inline std::vector<RegisteredRouter>& registered_routers() {
@@ -46,12 +51,21 @@ AnyRouter<Real> make_registered(RouterBuild<Real> build) {
     return Mine<Real>::make(std::move(build));
 }
 
+template <template <class> class Mine>
+std::string registered_instead_of_top_k([[maybe_unused]] const RouterOptions& options) {
+    if constexpr (requires { Mine<float>::instead_of_top_k(options); }) {
+        return Mine<float>::instead_of_top_k(options);
+    } else {
+        return {};
+    }
+}
+
 /// Two routers of one name are an error when the name is used.
 template <template <class> class Mine>
 struct RegisterRouter {
     explicit RegisterRouter(const char* name, const char* version = "") {
         const RegisteredRouter router{name, version, &make_registered<float, Mine>,
-                                      &make_registered<double, Mine>};
+                                      &make_registered<double, Mine>, &registered_instead_of_top_k<Mine>};
         const auto same = [&](const RegisteredRouter& other) {
             return other.name == router.name && other.in_float == router.in_float;
         };
@@ -116,6 +130,14 @@ bool owns_gate(AnyRouter<Real>& router, const std::string& path, const std::vect
 
 /// Whether somebody asked for the gate to be trained: a router that does without it is then a mistake.
 enum class GateUse { optional, required };
+
+/// Throws where somebody gave a router.top_k that the router would not read.
+inline void refuse_unread_top_k(const RegisteredRouter& router, const RouterOptions& options, Index top_k) {
+    const std::string instead = router.instead_of_top_k(options);
+    if (top_k == 0 || instead.empty()) return;
+    throw Error{ErrorCode::config, "router.top_k", "a router that reads it", router.name + " does not",
+                "leave it out: " + instead};
+}
 
 /// Makes the router and holds it to what the layer needs: E experts, named parameters, no option unread.
 template <class Real>

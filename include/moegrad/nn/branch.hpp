@@ -7,6 +7,7 @@
 //
 // The parameters of all three are found by their names: saved, loaded, moved and trained like any others.
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,13 @@
 #include <moegrad/ops/cast.hpp>
 
 namespace moegrad {
+
+/// Part of the names of parameters that attach copies from the base: frozen, so no adapter file holds them.
+inline constexpr const char* kBaseCopy = ".base_copy";
+
+/// What a router may know beside the tokens (RouteInput::side).
+template <class Real>
+using SideInput = std::map<std::string, Tensor<Wide<Real>>>;
 
 template <class Real>
 class ExpertSet {
@@ -25,7 +33,13 @@ public:
     /// x [T, D], expert and weight [T, K] as in Routing -> [T, D]; 0 for a token without an expert.
     virtual Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Tensor<std::int32_t>& expert,
                               const Var<Wide<Real>>& weight) = 0;
+    /// What the experts have to say to the router of a Branch, before it decides.
+    virtual SideInput<Real> side(Forward<Real>&, const Var<Real>&) { return {}; }
+    /// With those of router().
     virtual std::vector<Parameter<Wide<Real>>*> parameters() = 0;
+    /// Of a set that chooses among its experts itself, and the name of its routings.
+    virtual AnyRouter<Wide<Real>>* router() { return nullptr; }
+    virtual std::string router_name() const { return {}; }
     /// Sets every dropout to 0.
     virtual void clear_dropout() {}
 };
@@ -40,16 +54,26 @@ struct Branch {
 
     /// x [T, D], what the feed-forward gets -> [T, D].
     Var<Real> operator()(Forward<Real>& forward, const Var<Real>& x) {
+        auto routing = route(forward, x);
+        auto y = experts->forward(forward, x, routing.expert, routing.weight);
+        forward.routings.push_back({name, layer, std::move(routing)});
+        return y;
+    }
+    Routing<Wide<Real>> route(Forward<Real>& forward, const Var<Real>& x) {
+        const SideInput<Real> side = experts->side(forward, x);
         const RouteInput<Wide<Real>> input{.x = cast<Wide<Real>>(forward.tape, x),
                                            .token = forward.token,
                                            .segments = forward.segments,
                                            .layer = layer,
                                            .mode = forward.tape.mode(),
-                                           .module = module};
+                                           .module = module,
+                                           .side = &side};
         auto routing = router.route(forward.tape, input);
-        auto y = experts->forward(forward, x, routing.expert, routing.weight);
-        forward.routings.push_back({name, layer, std::move(routing)});
-        return y;
+        if (routing.passthrough.defined()) {
+            throw Error{ErrorCode::config, name, "a router without a passthrough over a branch",
+                        "one with it", "a token that passes through has its residual already"};
+        }
+        return routing;
     }
 };
 
@@ -60,7 +84,8 @@ template <class Real>
 class LayerHook {
 public:
     virtual ~LayerHook() = default;
-    /// x [T, D], the residual stream before the layer -> after it. `layer.plain(forward, x)` is the layer without hook.
+    /// x [T, D], the residual stream before the layer -> after it. `layer.plain(forward, x)` is the layer without
+    /// hook, `layer.update(forward, x)` what that adds to x.
     virtual Var<Real> forward(Forward<Real>& forward, DecoderLayer<Real>& layer, const Var<Real>& x) = 0;
     virtual std::vector<Parameter<Wide<Real>>*> parameters() = 0;
     virtual AnyRouter<Wide<Real>>* router() { return nullptr; }

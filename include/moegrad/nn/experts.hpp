@@ -20,6 +20,20 @@ namespace moegrad {
 /// What an adapter of the experts is attached to: the fused stacks, or w1, w2 and w3 of every expert.
 enum class LoraModules { fused, single };
 
+/// LoRA of w1 and w3 as modules of their own, an A of rank R each, for a stack of E.
+template <class Real>
+LoraParameters<Real> gate_and_up_lora(const std::string& name, Index E, Index F, Index D,
+                                      const LoraOptions& options, std::uint64_t seed, std::uint32_t module) {
+    const Index R = options.rank;
+    LoraOptions twice = options;
+    twice.rank = 2 * R;
+    LoraParameters<Real> lora(name, E, 2 * F, D, twice, seed, module);
+    lora.scale = options.factor();
+    lora.B.freeze_block({0, F, R, 2 * R});
+    lora.B.freeze_block({F, 2 * F, 0, R});
+    return lora;
+}
+
 template <class Real>
 struct Experts {
     Parameter<Real> gate_up;  // [E, 2F, D]

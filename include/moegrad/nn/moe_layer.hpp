@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include <moegrad/ops/cast.hpp>
 #include <moegrad/ops/combine.hpp>
 #include <moegrad/ops/dispatch.hpp>
+#include <moegrad/ops/remap_slots.hpp>
 
 namespace moegrad {
 
@@ -29,6 +31,8 @@ struct MoeLayer {
     double row_budget = 0;
     // More experts under the same routing, whose output is added (PERFT-E); none of them may need the passthrough.
     std::vector<std::unique_ptr<ExpertSet<Real>>> beside;
+    // Which experts the stack runs itself; the others are in `beside` (CEFT). Empty: all.
+    std::optional<SlotTable> own = {};
 
     Var<Real> operator()(Forward<Real>& forward, const Var<Real>& x) {
         const RouteInput<Wide<Real>> input{.x = cast<Wide<Real>>(forward.tape, x),
@@ -39,7 +43,8 @@ struct MoeLayer {
                                            .module = static_cast<std::uint32_t>(layer)};
         auto routing = router.route(forward.tape, input);
         const auto rows = static_cast<Index>(std::ceil(row_budget * static_cast<double>(x.extent(0))));
-        const auto plan = dispatch(forward.tape, routing.expert, experts.count(), rows);
+        const auto mine = own ? remap_slots(forward.tape, routing.expert, *own) : routing.expert;
+        const auto plan = dispatch(forward.tape, mine, experts.count(), rows);
         const auto h = experts(forward, x, plan);
         auto y = routing.passthrough.defined()
                      ? combine(forward.tape, h, routing.weight, plan, routing.passthrough, x)

@@ -57,6 +57,7 @@ struct TextGuidedMoe {
                         format("of {}", text.begin.extent(0) - 1),
                         "images of one sample bring its text each"};
         }
+        require_tokens(images);
         const auto first = images.begin.rows(0, S);
         const auto q = embedding(tape, first, Weight<Wide<Real>>(cast<Wide<Real>>(tape, visual)));
         const auto a = attention_pool(tape, q, text.token, text.begin);
@@ -79,6 +80,15 @@ struct TextGuidedMoe {
     }
 
 private:
+    /// An image without tokens has no class token. Where its begin lies on a GPU, nobody can look without waiting for it.
+    void require_tokens(const Segments& images) const {
+        if (!images.begin.on_host()) return;
+        for (Index s = 0; s < images.count(); ++s) {
+            if (images.begin.data()[s] < images.begin.data()[s + 1]) continue;
+            throw Error{ErrorCode::value, name, "images of at least one token", format("none in image {}", s),
+                        "leave the image and its text out"};
+        }
+    }
     /// Every expert for every token, p [S, E] of its image.
     Routing<Wide<Real>> routing_of(Tape& tape, const Var<Wide<Real>>& p, const Segments& images) const {
         Routing<Wide<Real>> routing;

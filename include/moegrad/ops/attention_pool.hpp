@@ -3,7 +3,8 @@
 //     s_j = <q[s], x[j]> / sqrt(D),   p = softmax_j s,   a[s] = sum_j p_j x[j]        j the rows of segment s
 // backward:   dp_j = <da[s], x[j]>,   ds_j = p_j (dp_j - sum_i p_i dp_i) / sqrt(D),
 //             dq[s] = sum_j ds_j x[j],   dx[j] = p_j da[s] + ds_j q[s]
-// An empty segment gives 0. Sums over rows run in order.
+// An empty segment gives 0; rows before the first segment and behind the last are of none and get dx = 0.
+// Sums over rows run in order.
 // Saved: p [N], q [S, D], x [N, D].      Parrot's cross attention without weights (Sun et al. 2024, arXiv 2406.02539).
 
 #include <moegrad/autograd/tape.hpp>
@@ -31,6 +32,10 @@ Var<Real> attention_pool(Tape& tape, const Var<Real>& q, const Var<Real>& x,
         begin.shape().rank() != 1 || begin.extent(0) != q.extent(0) + 1) {
         throw Error{ErrorCode::shape, "attention_pool", "q [S, D], x [N, D] and begin [S + 1]",
                     format("q {}, x {}, begin {}", q.shape().text(), x.shape().text(), begin.shape().text())};
+    }
+    if (q.needs_gradient() && q.gradient() == x.gradient()) {
+        throw Error{ErrorCode::unsupported, "attention_pool", "q and x with gradients of their own",
+                    "one for both", "copy one of the two"};
     }
     const auto& kernels = attention_pool_slot.get<Real>(tape.device());
     const auto p = tape.make<Real>({x.extent(0)});

@@ -57,14 +57,12 @@ struct TokenKeys {
     View<const std::int32_t, 1> sample, position;  // [T] each
 };
 
-/// The dropout that an op with T rows has to apply: rate 0 unless gradients will be taken. That is on a
-/// recording tape, and in the first run of a checkpointed segment (the only other tape that keeps
-/// selections).
+/// The dropout that an op with T rows has to apply: rate 0 unless the pass is part of a training step.
 inline Dropout active_dropout(const Tape& tape, const Dropout& dropout, const Segments& segments, Index T) {
     if (!(dropout.rate >= 0 && dropout.rate < 1)) {
         throw Error{ErrorCode::value, "dropout", "a rate in [0, 1)", format("{}", dropout.rate)};
     }
-    if (dropout.rate == 0 || !(tape.recording() || tape.selections() != nullptr)) return {};
+    if (dropout.rate == 0 || !tape.training()) return {};
     if (segments.tokens() != T || !segments.sample.defined() || segments.sample.extent(0) != T) {
         throw Error{ErrorCode::shape, "dropout", format("segments of {} tokens", T),
                     format("{} tokens", segments.tokens())};

@@ -55,7 +55,7 @@ struct GroupedLinearKernels {
     /// dw[e] (+)= sum_n dy[n]^T x[src(n)]
     void (*weight_gradient)(Stream, View<const Real, 2> dy, View<const Real, 2> x, DispatchView, RowSource,
                             View<Wide<Real>, 3> dw, Write);
-    /// y[n] (+)= mask_e(x[src(n)])
+    /// y[n] (+)= mask_e(x[src(n)]); at rate 0 a copy, which reads no keys
     void (*drop)(Stream, View<const Real, 2> x, DispatchView, RowSource, TokenKeys, Dropout, View<Real, 2> y,
                  Write);
     /// dx[t] (+)= sum_k rows[slot_row[t,k]]
@@ -245,6 +245,27 @@ Var<Real> grouped_linear(Tape& tape, const Var<Real>& x, const std::type_identit
     if (call.reads_input()) call.x = x.value();
     call.input_gradient = x.gradient();
     tape.record(y.gradient(), [call = std::move(call), dy = y.gradient()] { call.backward(dy->tensor()); });
+    return y;
+}
+
+/// y[n] = mask_e(x[n]) of routed rows, x [T K, D], e the expert of row n; x itself when the rate is 0 or nothing records.
+template <class Real>
+Var<Real> drop_rows(Tape& tape, const Var<Real>& x, const DispatchPlan& plan, const Segments& segments,
+                    const Dropout& options) {
+    const Dropout active = active_dropout(tape, options, segments, plan.tokens);
+    if (active.rate == 0) return x;
+    const auto apply = [kernels = &grouped_linear_slot.get<Real>(tape.device()), stream = tape.stream(), plan,
+                        segments, active](const Tensor<Real>& from, const Tensor<Real>& to, Write write) {
+        kernels->drop(stream, from.template view<2>(), DispatchView(plan), RowSource::rows,
+                      token_keys(active, segments), active, to.template view<2>(), write);
+    };
+    auto y = tape.output<Real>(x.shape(), x.needs_gradient());
+    apply(x.value(), y.value(), Write::overwrite);
+    if (!y.needs_gradient()) return y;
+    tape.record(y.gradient(), [apply, dy = y.gradient(), into = x.gradient()] {
+        auto dx = into->target();
+        apply(dy->tensor(), dx.tensor, dx.write);
+    });
     return y;
 }
 

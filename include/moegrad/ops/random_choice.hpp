@@ -20,7 +20,7 @@ struct DrawKey {
 
     /// Draws change with the step in training: on a recording tape, and in the first run of a checkpointed segment.
     static DrawKey of(const Tape& tape, std::uint64_t seed, std::uint32_t module) {
-        return {seed, module, tape.recording() || tape.selections() != nullptr};
+        return {seed, module, tape.training()};
     }
     /// No run has that many steps.
     MOEGRAD_HD constexpr std::uint64_t step(const StepScalars& scalars) const {
@@ -28,12 +28,17 @@ struct DrawKey {
     }
 };
 
-MOEGRAD_HD constexpr PhiloxKey random_choice_key(const DrawKey& draw, const StepScalars& scalars) {
+/// The key of a module's draws of one kind. Kinds of one module have different tags.
+MOEGRAD_HD constexpr PhiloxKey draw_key(const DrawKey& draw, const StepScalars& scalars, std::uint32_t tag) {
     const std::uint64_t step = draw.step(scalars);
-    const PhiloxCounter words = philox(
-        {static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32), draw.module, 0x72616e64},
-        philox_key(draw.seed));
+    const PhiloxCounter words =
+        philox({static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32), draw.module, tag},
+               philox_key(draw.seed));
     return {words[0], words[1]};
+}
+
+MOEGRAD_HD constexpr PhiloxKey random_choice_key(const DrawKey& draw, const StepScalars& scalars) {
+    return draw_key(draw, scalars, 0x72616e64);
 }
 
 /// The at-th column that is not among the n of `drawn`: the least x with x = at + (how many of them are <= x).

@@ -6,7 +6,7 @@
 // scores.
 // Saved: nothing.
 
-#include <moegrad/autograd/tape.hpp>
+#include <moegrad/autograd/recorded_choice.hpp>
 #include <moegrad/core/slot.hpp>
 
 namespace moegrad {
@@ -26,21 +26,11 @@ Tensor<std::int32_t> top_k(Tape& tape, const Tensor<Real>& scores, Index K, Inde
         throw Error{ErrorCode::shape, "top_k", "scores [T, G E] with 1 <= K <= E",
                     format("scores {}, K {}, groups {}", scores.shape().text(), K, groups)};
     }
-    const Shape shape{scores.extent(0), groups * K};
-    Selections* selections = tape.selections();
-    if (selections != nullptr && selections->replaying()) {
-        const Tensor<std::int32_t>& choice = selections->next();
-        if (!(choice.shape() == shape)) {
-            throw Error{ErrorCode::state, "top_k", "a recorded choice " + shape.text(), choice.shape().text(),
-                        "the replayed segment must run the same ops as the first time"};
-        }
-        return choice;
-    }
-    auto choice = tape.make<std::int32_t>(shape);
-    top_k_slot.get<Real>(tape.device())
-        .forward(tape.stream(), scores.template view<2>(), choice.view<2>(), groups);
-    if (selections != nullptr) selections->record(choice);
-    return choice;
+    return recorded_choice(
+        tape, "top_k", {scores.extent(0), groups * K}, [&](const Tensor<std::int32_t>& choice) {
+            top_k_slot.get<Real>(tape.device())
+                .forward(tape.stream(), scores.template view<2>(), choice.template view<2>(), groups);
+        });
 }
 
 }  // namespace moegrad

@@ -107,14 +107,20 @@ struct BuiltinNullExpert {
     }
 };
 
+enum class MixtureNulls { none, zero, identity };
+
 /// With LoRA the sub-routers share one gate, as they do on a pretrained mixture of experts.
-template <MixtureKind Kind, GateTraining Training>
+template <MixtureKind Kind, GateTraining Training, MixtureNulls Nulls = MixtureNulls::none>
 struct BuiltinMixture {
     static constexpr WeightSum sum = WeightSum::one;
     static std::string name() {
-        return detail::with_gate(std::string("mixture ") + "ABCD"[static_cast<int>(Kind)], Training);
+        const char* nulls = Nulls == MixtureNulls::none   ? ""
+                            : Nulls == MixtureNulls::zero ? " over nulls"
+                                                          : " over identity nulls";
+        return detail::with_gate(std::string("mixture ") + "ABCD"[static_cast<int>(Kind)] + nulls, Training);
     }
-    static Index most_slots(const RouterSize& size) { return size.experts; }
+    static Index nulls(const RouterSize& size) { return Nulls == MixtureNulls::none ? 0 : size.nulls; }
+    static Index most_slots(const RouterSize& size) { return size.experts + nulls(size); }
 
     template <class Real>
     static AnyRouter<Real> make(const RouterSize& size, std::uint64_t seed,
@@ -131,6 +137,14 @@ struct BuiltinMixture {
                             : detail::random_gate<Real>(path, size.experts, size, base, seed, module);
             if (shared) detail::add_random_lora(gate, path, seed, module + 1);
             router.sub.push_back(std::move(gate));
+            if (nulls(size) == 0) continue;
+            router.sub_nulls.push_back(
+                detail::random_gate<Real>(path + ".gate2", nulls(size), size, base, seed, module + 40));
+            if (shared) detail::add_random_lora(router.sub_nulls.back(), path + ".gate2", seed, module + 41);
+        }
+        if (Nulls == MixtureNulls::identity) {
+            router.weights = SlotWeights::over_all;
+            router.null_map = NullMap::identity;
         }
         const Index columns = Kind == MixtureKind::free_weights ? 1 : size.features;
         router.main = std::make_shared<Parameter<Real>>("router.main.weight", Shape{size.routers, columns});

@@ -14,12 +14,16 @@
 //       std::vector<double> state() const;                // beside after_step: what it learned, of one length,
 //       void set_state(std::span<const double>);          // and back; without them no checkpoint can be saved
 //       std::vector<PenaltyCoefficient> coefficients() const;     // optional: what its paper gives its penalties
+//       std::string caution() const;                              // optional: what whoever trains with it is told
+//       static std::string instead_of_top_k(const RouterOptions&);  // optional: it has no use for router.top_k; what to set
 //       static constexpr bool reads_on_host = true;       // optional: route reads tensors on the host (see below)
+//       static constexpr bool learns_in_place = true;     // optional: after_step changes values of parameters, nothing else
 //   };
 //
 // On a GPU the tensors lie there: a router made of ops runs as it is. One that looks at numbers itself reads host(tensor),
 // which waits for the GPU, writes back with copy_values, and says reads_on_host: a step that is recorded once and replayed
-// would replay its first answer, so there it is refused by name.
+// would replay its first answer, so there it is refused by name. What after_step changes on the host would be replayed as
+// it was, so steps are not recorded either, unless all of it lies in parameters (learns_in_place).
 //
 // Real is the router's number type, float at least: float models and bf16 models route in float, double in double.
 
@@ -34,6 +38,7 @@
 #include <moegrad/autograd/parameter.hpp>
 #include <moegrad/autograd/tape.hpp>
 #include <moegrad/core/segments.hpp>
+#include <moegrad/ops/balance_pool.hpp>
 #include <moegrad/ops/null_slots.hpp>
 #include <moegrad/ops/route_stats.hpp>
 
@@ -68,6 +73,14 @@ struct Trace {
     Tensor<Real> value;
 };
 
+/// What a balance loss over several routers needs of each (nn/balance_pool.hpp).
+template <class Real>
+struct BalanceShare {
+    BalanceRows<Real> rows;
+    BalanceOptions options;
+    bool per_layer = false;  // pooled with the routers of its layer; else with all
+};
+
 template <class Real>
 struct Routing {
     Tensor<std::int32_t> expert;  // [T, K]  true expert; kUnused, kNull or kDropped where there is none
@@ -75,7 +88,8 @@ struct Routing {
     Var<Real> passthrough;        // [T]     weight of the token itself (identity nulls); undefined when none
     std::vector<Penalty<Real>> penalties;
     std::vector<Trace<Real>> traces;
-    RoutingStats stats;  // of route_stats; left undefined, nothing is logged of this router
+    RoutingStats stats;       // of route_stats; left undefined, nothing is logged of this router
+    BalanceShare<Real> pool;  // undefined where no loss looks at several routers
 };
 
 template <class Real>
@@ -114,6 +128,8 @@ public:
     RouterScope scope() const { return self_->scope(); }
     /// Of its penalties, where the configuration gives none; a penalty that stands neither here nor there never trains.
     std::vector<PenaltyCoefficient> coefficients() const { return self_->coefficients(); }
+    /// A sentence that a run starts with; empty when there is nothing to beware of.
+    std::string caution() const { return self_->caution(); }
     /// Whether route reads tensors on the host, so that a recorded step cannot contain it.
     bool reads_on_host() const { return self_->reads_on_host(); }
     /// Rows the experts may have to run for T tokens: the bound the host plans with.
@@ -123,6 +139,8 @@ public:
     /// Whether it has after_step, and whether what it learns there can be kept in a checkpoint.
     bool learns() const { return self_->learns(); }
     bool has_state() const { return self_->has_state(); }
+    /// Whether what it learns lies in its parameters, where a recorded step reads it anew.
+    bool learns_in_place() const { return self_->learns_in_place(); }
     std::vector<double> state() const { return self_->state(); }
     void set_state(std::span<const double> values) { self_->set_state(values); }
 
@@ -142,10 +160,12 @@ private:
         virtual Index experts() const = 0;
         virtual RouterScope scope() const = 0;
         virtual std::vector<PenaltyCoefficient> coefficients() const = 0;
+        virtual std::string caution() const = 0;
         virtual bool reads_on_host() const = 0;
         virtual void after_step(const RoutingTotals&) = 0;
         virtual bool learns() const = 0;
         virtual bool has_state() const = 0;
+        virtual bool learns_in_place() const = 0;
         virtual std::vector<double> state() const = 0;
         virtual void set_state(std::span<const double>) = 0;
     };
@@ -161,6 +181,10 @@ private:
         RouterScope scope() const override { return router.scope(); }
         std::vector<PenaltyCoefficient> coefficients() const override {
             if constexpr (requires { router.coefficients(); }) return router.coefficients();
+            return {};
+        }
+        std::string caution() const override {
+            if constexpr (requires { router.caution(); }) return router.caution();
             return {};
         }
         bool reads_on_host() const override {
@@ -180,6 +204,10 @@ private:
                 { constant.state() } -> std::same_as<std::vector<double>>;
                 r.set_state(values);
             };
+        }
+        bool learns_in_place() const override {
+            if constexpr (requires { R::learns_in_place; }) return R::learns_in_place;
+            return false;
         }
         std::vector<double> state() const override {
             if constexpr (requires { router.state(); }) return router.state();

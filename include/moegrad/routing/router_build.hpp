@@ -21,8 +21,9 @@ struct RouterSize {
     Index routers = 2;   // J
 };
 
-/// What a token's weights, with its passthrough, sum to when it has any; a token without experts has 0.
-enum class WeightSum { one, at_most_one };
+/// What a token's weights, with its passthrough, sum to when it has any; a token without experts has 0. each_at_most_one:
+/// to no more than there are slots.
+enum class WeightSum { one, at_most_one, each_at_most_one };
 
 /// What a router is made from: one layer, and what the configuration says.
 template <class Real>

@@ -53,6 +53,13 @@ public:
         return text == nullptr ? usual : *text;
     }
 
+    /// Whether an option is the first of the two words it may be, as it is usually.
+    bool either(const std::string& key, const std::string& usual, const std::string& other) const {
+        const std::string word = text(key, usual);
+        if (word != usual && word != other) refuse(key, usual + " or " + other, word);
+        return word == usual;
+    }
+
     void require_all_read(const std::string& router) const {
         for (const auto& [key, value] : state_->items) {
             const auto& asked = state_->asked;

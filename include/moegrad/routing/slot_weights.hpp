@@ -7,6 +7,8 @@
 // A null column costs no row. With NullMap::identity it passes the token itself through, with its weight: this needs
 // weights that nulls have, over_all or raw.
 
+#include <string>
+
 #include <moegrad/routing/chosen_softmax.hpp>
 #include <moegrad/routing/router.hpp>
 
@@ -14,6 +16,19 @@ namespace moegrad {
 
 enum class SlotWeights { over_true, over_all, raw };
 enum class NullMap { zero, identity };
+
+/// By the names that router.null_weights has for the first two.
+inline SlotWeights slot_weights_named(const std::string& name) {
+    if (name == "true") return SlotWeights::over_true;
+    if (name == "all") return SlotWeights::over_all;
+    if (name == "raw") return SlotWeights::raw;
+    throw Error{ErrorCode::config, "router.options: weights", "true, all or raw", name};
+}
+inline NullMap null_map_named(const std::string& name) {
+    if (name == "zero") return NullMap::zero;
+    if (name == "identity") return NullMap::identity;
+    throw Error{ErrorCode::config, "router.options: null_map", "zero or identity", name};
+}
 
 /// Sets expert, weight and passthrough. choice [T, K] columns of z and p [T, E + M], negative: unused. p is read with raw
 /// weights only.
@@ -33,6 +48,20 @@ void weigh_slots(Tape& tape, Routing<Real>& routing, const Var<Real>& z, const V
         return;
     }
     const auto all = raw ? take(tape, p, choice) : chosen_softmax(tape, z, choice, choice);
+    routing.weight = keep_true(tape, all, routing.expert);
+    if (nulls == NullMap::identity) routing.passthrough = null_weight(tape, all, routing.expert);
+}
+
+/// The same from shares p >= 0 that no logits stand for, over_true or over_all.
+template <class Real>
+void weigh_shares(Tape& tape, Routing<Real>& routing, const Var<Real>& p, const Tensor<std::int32_t>& choice,
+                  const Segments& segments, Index true_experts, SlotWeights weights, NullMap nulls) {
+    routing.expert = classify_slots<Real>(tape, choice, segments, true_experts);
+    if (weights == SlotWeights::over_true || p.extent(1) == true_experts) {
+        routing.weight = renormalize(tape, take(tape, p, routing.expert), routing.expert);
+        return;
+    }
+    const auto all = renormalize(tape, take(tape, p, choice), choice);
     routing.weight = keep_true(tape, all, routing.expert);
     if (nulls == NullMap::identity) routing.passthrough = null_weight(tape, all, routing.expert);
 }

@@ -18,7 +18,9 @@ struct TopKRouter {
     Index k = 2;
     TopKWeights weights = TopKWeights::renormalized;
     PenaltySettings penalties{};
+    std::vector<PenaltyCoefficient> usual = {};  // coefficients, where the configuration gives none
 
+    std::vector<PenaltyCoefficient> coefficients() const { return usual; }
     Index slots() const { return k; }
     Index experts() const { return gate.columns(); }
     RouterScope scope() const { return RouterScope::token; }

@@ -79,10 +79,16 @@ struct RouterBatch {
     Index tokens() const { return x.extent(0); }
 };
 
+/// Segments have the tasks 0, 1, 0, 1, ..
+inline constexpr Index kBatchTasks = 2;
+
 template <class Real>
 RouterBatch<Real> random_batch(Index D, const std::vector<Index>& lengths, std::uint64_t seed) {
     RouterBatch<Real> batch;
     batch.segments = Segments::of_lengths(lengths);
+    batch.segments.task = Tensor<std::int32_t>::zeros({batch.segments.count()});
+    for (Index s = 0; s < batch.segments.count(); ++s)
+        batch.segments.task.data()[s] = static_cast<std::int32_t>(s % kBatchTasks);
     const Index T = batch.segments.tokens();
     batch.x = Tensor<Real>::zeros({T, D});
     Random random(seed, 77);
@@ -92,13 +98,18 @@ RouterBatch<Real> random_batch(Index D, const std::vector<Index>& lengths, std::
     return batch;
 }
 
-/// The rows `order` of a batch as one segment. Each keeps its sample and position: what random draws are keyed by.
+/// The rows `order` of a batch as one segment, of the first one's task. Each keeps its sample and position: what random
+/// draws are keyed by.
 template <class Real>
 RouterBatch<Real> picked(const RouterBatch<Real>& from, const std::vector<Index>& order) {
     RouterBatch<Real> to;
     const Index T = static_cast<Index>(order.size()), D = from.x.extent(1);
     const std::vector<Index> lengths{T};
     to.segments = Segments::of_lengths(lengths);
+    if (T > 0 && from.segments.task.defined()) {
+        const Index first = from.segments.segment.data()[order.front()];
+        to.segments.task = from.segments.task.rows(first, first + 1);
+    }
     to.x = Tensor<Real>::zeros({T, D});
     for (Index t = 0; t < T; ++t) {
         const Index source = order[static_cast<std::size_t>(t)];

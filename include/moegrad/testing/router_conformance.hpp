@@ -104,7 +104,8 @@ private:
         used_ += valid ? used : 0;
         if (!valid || (used == 0 && !passes)) return;
         const double room = std::is_same_v<Real, float> ? 2e-6 : 1e-12;
-        const bool fits = sum <= 1 + room && (router_.sum == WeightSum::at_most_one || sum >= 1 - room);
+        const double most = router_.sum == WeightSum::each_at_most_one ? static_cast<double>(used) : 1;
+        const bool fits = sum <= most + room && (router_.sum != WeightSum::one || sum >= 1 - room);
         if (!fits) fail(format("token {}: weights sum to {}", t, sum));
     }
 

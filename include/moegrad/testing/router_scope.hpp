@@ -21,6 +21,7 @@ RouterBatch<Real> segments_of(const RouterBatch<Real>& batch, Index from, Index 
     piece.segments = Segments::of_lengths(lengths);
     piece.segments.valid = kept.valid;
     piece.segments.sample = kept.sample;
+    if (batch.segments.task.defined()) piece.segments.task = batch.segments.task.rows(from, to);
     return piece;
 }
 

@@ -1,8 +1,6 @@
 #pragma once
-// adapter_config.json <-> AdapterSpec. PEFT's own keys verbatim. A key we do not know must be off (null, false, empty):
-// anything else would change the maths silently.
+// adapter_config.json <-> AdapterSpec. PEFT's own keys verbatim; what we lack is refused (adapter_refusals.hpp).
 
-#include <algorithm>
 #include <optional>
 #include <set>
 #include <string>
@@ -12,11 +10,14 @@
 #include <moegrad/io/json.hpp>
 #include <moegrad/io/json_writer.hpp>
 #include <moegrad/methods/adapter_spec.hpp>
+#include <moegrad/train/adapter_refusals.hpp>
 #include <moegrad/train/adapter_targets.hpp>
 
 namespace moegrad {
 
 namespace detail {
+
+inline constexpr const char* kDoraName = "dora";  // of methods/dora.hpp
 
 inline constexpr const char* kMixtureNames[] = {"A", "B", "C", "D"};
 inline constexpr const char* kNullWeightNames[] = {"true", "all"};
@@ -35,44 +36,6 @@ std::size_t index_of(const char* const (&names)[N], const JsonRef& value) {
     value.fail("one of " + all);
 }
 
-/// Keys that say nothing about the weights, or are read elsewhere.
-inline bool is_informational(std::string_view key) {
-    constexpr std::string_view known[] = {"auto_mapping",
-                                          "base_model_name_or_path",
-                                          "inference_mode",
-                                          "init_lora_weights",
-                                          "megatron_core",
-                                          "peft_version",
-                                          "qalora_group_size",
-                                          "rank_pattern",
-                                          "alpha_pattern",
-                                          "revision",
-                                          "task_type",
-                                          "peft_type",
-                                          "r",
-                                          "lora_alpha",
-                                          "lora_dropout",
-                                          "use_rslora",
-                                          "target_modules",
-                                          "target_parameters",
-                                          "modules_to_save",
-                                          "bias",
-                                          "exclude_modules",
-                                          "layers_to_transform",
-                                          "layers_pattern",
-                                          "moegrad",
-                                          "runtime_config"};
-    return std::find(std::begin(known), std::end(known), key) != std::end(known);
-}
-
-inline bool is_off(const Json& value) {
-    if (value.is_null() || value.boolean() == false) return true;
-    if (const auto* text = value.string()) return text->empty() || *text == "none";
-    if (const auto* items = value.array()) return items->empty();
-    if (const auto* members = value.members()) return members->empty();
-    return false;
-}
-
 inline Json string_list(const std::vector<std::string>& items) {
     Json::Array all;
     for (const auto& item : items) all.emplace_back(item);
@@ -85,6 +48,11 @@ inline Json router_block(const AdapterSpec& spec) {
     if (spec.by_name()) block.add("options", spec.options);
     block.add("top_k", spec.top_k);
     block.add("experts", spec.experts);
+    if (!spec.experts_per_layer.empty()) {
+        Json::Array all;
+        for (const Index experts : spec.experts_per_layer) all.emplace_back(experts);
+        block.add("experts_per_layer", Json(std::move(all)));
+    }
     block.add("null_experts", spec.null_experts);
     block.add("null_weights", kNullWeightNames[static_cast<int>(spec.null_weights)]);
     block.add("null_map", kNullMapNames[static_cast<int>(spec.null_map)]);
@@ -104,6 +72,11 @@ inline void read_router_block(const JsonRef& block, AdapterSpec& spec) {
     if (spec.by_name()) spec.options = block.at("options").string();
     spec.top_k = block.at("top_k").integer(0, 1 << 16);
     spec.experts = block.at("experts").integer(1, 1 << 16);
+    if (const auto layers = block.find("experts_per_layer")) {
+        for (std::size_t i = 0; i < layers->array().size(); ++i) {
+            spec.experts_per_layer.push_back(layers->item(i).integer(1, 1 << 16));
+        }
+    }
     spec.null_experts = block.at("null_experts").integer(0, 1 << 16);
     spec.null_weights = static_cast<NullWeights>(index_of(kNullWeightNames, block.at("null_weights")));
     spec.null_map = static_cast<NullMap>(index_of(kNullMapNames, block.at("null_map")));
@@ -131,23 +104,11 @@ inline void read_gate_up_rank(const JsonRef& root, AdapterSpec& spec) {
     spec.gate_up_alpha = alpha ? alpha->number(-1e6, 1e6) : spec.lora.alpha;
 }
 
-/// Folders that look like PEFT's and are another program's.
-inline void refuse_foreign(const JsonRef& root) {
-    const auto type = root.find_value("peft_type");
-    const bool named =
-        type && type->value().string() &&
-        (type->string() == "MIXLORA" || type->string() == "LORAMOE" || type->string() == "MOLA");
-    if (!named && !root.find("routing_strategy") && !root.find("expert_lora")) return;
-    throw Error{ErrorCode::unsupported, root.place(), "an adapter of PEFT or of moegrad",
-                format("one of MoE-PEFT (peft_type {})", type ? type->value().describe() : "absent"),
-                "MoE-PEFT's routers over LoRA experts (mixlora, loramoe, mola) have no reader here"};
-}
-
 }  // namespace detail
 
-/// Plain LoRA is written as PEFT's LORA, everything else as MOLORA.
+/// Plain LoRA is written as PEFT's LORA, and so is DoRA with use_dora; everything else as MOLORA.
 inline bool is_plain_peft(const AdapterSpec& spec) {
-    return spec.method == Method::lora && spec.top_k == 0;
+    return (spec.method == Method::lora || spec.method_name() == detail::kDoraName) && spec.top_k == 0;
 }
 
 namespace detail {
@@ -221,6 +182,7 @@ inline Json to_json(const AdapterSpec& spec, const ModelConfig& config) {
     json.add("lora_alpha", spec.lora.alpha);
     json.add("lora_dropout", spec.lora.dropout);
     json.add("use_rslora", spec.lora.scale == LoraOptions::Scale::alpha_over_sqrt_rank);
+    if (spec.method_name() == detail::kDoraName) json.add("use_dora", true);
     if (!lists.ranks.members()->empty()) json.add("rank_pattern", lists.ranks);
     if (!lists.alphas.members()->empty()) json.add("alpha_pattern", lists.alphas);
     json.add("bias", "none");
@@ -235,27 +197,6 @@ inline Json to_json(const AdapterSpec& spec, const ModelConfig& config) {
     if (!is_plain_peft(spec)) json.add("moegrad", detail::router_block(spec));
     return json;
 }
-
-namespace detail {
-/// What would change the maths and is not there, by name.
-inline void refuse_unknown_features(const JsonRef& root) {
-    for (const auto& member : root.members()) {
-        if (!is_informational(member.key) && !is_off(member.value)) {
-            root.member(member).fail_unsupported("a feature that is off",
-                                                 "this adapter needs something moegrad lacks");
-        }
-    }
-    if (const auto bias = root.find_value("bias"); bias && bias->string() != "none")
-        bias->fail_unsupported("none");
-    if (const auto start = root.find_value("init_lora_weights"); start && !start->value().boolean()) {
-        const std::string& how =
-            start->string();  // these rewrite the base weights, so ours would not be theirs
-        for (const char* rewriting : {"pissa", "olora", "corda", "loftq", "lora_ga"}) {
-            if (how.starts_with(rewriting)) start->fail_unsupported("a start that leaves the base as it is");
-        }
-    }
-}
-}  // namespace detail
 
 /// `files_tensors`: the names in adapter_model.safetensors, for configurations that name modules by a pattern.
 inline AdapterSpec parse_adapter_config(const JsonRef& root, const ModelConfig& config,
@@ -277,6 +218,8 @@ inline AdapterSpec parse_adapter_config(const JsonRef& root, const ModelConfig& 
         detail::read_router_block(root.at("moegrad"), spec);
         return spec;
     }
+    if (const auto dora = root.find_value("use_dora"); dora && dora->boolean())
+        spec.set_method(detail::kDoraName);
     AdapterTargets(root, config, {spec.lora.rank, spec.lora.alpha}, files_tensors).write(spec, path);
     if (spec.gate_mode() != GateMode::frozen && !config.is_mixture()) {
         throw Error{ErrorCode::config, path, "a model with a router", "a dense model"};

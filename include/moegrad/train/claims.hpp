@@ -2,15 +2,16 @@
 // Claims of papers, held against runs of ours. A claim names a comparison (a recipe of `compare`), two of its arms and what
 // is said of them:
 //   better     a is better than b by `metric`: the paired difference is beside zero, on a's side
-//   no_loss    a costs nothing: the upper end of the paired difference of `metric`, over b's value, is below `margin`,
-//              and a runs fewer FLOPs than b
+//   no_loss    a costs nothing: the paired difference of `metric`, towards worse, is below `margin` of b's value, and a
+//              runs fewer FLOPs than b;   p = Phi((d - room) / se),   room = margin |b|,   one-sided
 //   less       `metric` of a, a number per run (load_cv, load), is below that of b
-// Verdicts: holds; does not hold: the opposite is shown; cannot tell. Of several claims judged together the p-values are
-// Holm's. The smallest effect that such an experiment shows in four cases of five is 2.80 standard errors; it is
+// Verdicts: holds; does not hold: the opposite is shown (of no_loss: the lower end of d is above the room); cannot tell.
+// Of several claims judged together the p-values are Holm's. One run of a number per run tells nothing. The smallest effect that such an experiment shows in four cases of five is 2.80 standard errors; it is
 // printed before the result.       Holm 1979; intervals and pairs: compare_statistics.hpp
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -46,7 +47,7 @@ inline void check_claim(const Claim& claim) {
 struct ClaimResult {
     Estimate difference;   // a - b, over tasks
     double reference = 0;  // b's value
-    double p = 1;          // of the difference being zero, two-sided
+    double p = 1;          // of the difference being zero, two-sided; of no_loss: of a cost above the room
     double smallest = 0;   // effect shown in four cases of five
     double saved_a = 0, saved_b = 0;
     std::string verdict;
@@ -85,7 +86,9 @@ inline Estimate claim_difference(const CompareResult& task, const Claim& claim) 
             throw Error{ErrorCode::config, claim.place, "a metric that every run has", claim.metric};
         each.push_back(x->second.value - y->second.value);
     }
-    return each.size() > 1 ? mean(each) : Estimate{each[0], each[0], each[0], 1};
+    if (each.size() > 1) return mean(each);
+    constexpr double unknown = std::numeric_limits<double>::infinity();
+    return {each.front(), -unknown, unknown, 1};
 }
 
 inline double arm_value(const CompareResult& task, const Claim& claim, const std::string& arm,
@@ -101,16 +104,30 @@ inline bool less_is_better(const Claim& claim) {
     return claim.test == "less" || claim.metric != "acc";
 }
 
+namespace detail {
+
+/// How much worse a may be than b where it costs nothing.
+inline double room_of(const Claim& claim, const ClaimResult& result) {
+    return claim.margin * std::abs(result.reference);
+}
+
+/// Of a cost of at least the room. By the normal distribution.
+inline double no_loss_p(const Claim& claim, const ClaimResult& result) {
+    const double cost = less_is_better(claim) ? result.difference.value : -result.difference.value;
+    const double left = room_of(claim, result) - cost, error = standard_error(result.difference);
+    if (left <= 0) return 1;
+    return error == 0 ? 0 : 0.5 * std::erfc(left / error / std::sqrt(2.0));
+}
+
+}  // namespace detail
+
 /// p_level: what p must be below; Holm's, where several claims are judged together.
 inline std::string claim_verdict(const Claim& claim, const ClaimResult& result, double p_level) {
     const Estimate& d = result.difference;
     if (claim.test == "no_loss") {
-        const double worst = less_is_better(claim) ? d.high : -d.low,
-                     best = less_is_better(claim) ? d.low : -d.high;
-        const double room = claim.margin * result.reference;
+        const double best = less_is_better(claim) ? d.low : -d.high, room = detail::room_of(claim, result);
         if (best > room) return "does not hold";
-        if (worst >= room || result.saved_a <= result.saved_b) return "cannot tell";
-        return "holds";
+        return result.p <= p_level && result.saved_a > result.saved_b ? "holds" : "cannot tell";
     }
     if (result.p > p_level) return "cannot tell";
     return (d.value < 0) == less_is_better(claim) ? "holds" : "does not hold";
@@ -128,7 +145,8 @@ inline ClaimResult measure_claim(const Claim& claim, const std::vector<CompareRe
         result.saved_b += detail::arm_value(task, claim, claim.b, "flops_saved") / n;
     }
     result.difference = mean_of_tasks(each);
-    result.p = detail::two_sided_p(result.difference);
+    result.p =
+        claim.test == "no_loss" ? detail::no_loss_p(claim, result) : detail::two_sided_p(result.difference);
     result.smallest = 2.80 * detail::standard_error(result.difference);
     return result;
 }
@@ -166,7 +184,7 @@ inline std::string claim_text(const Claim& claim, const ClaimResult& result) {
                    claim.b, claim.metric, d.value, d.low, d.high, result.reference, result.p);
     if (claim.test == "no_loss")
         text += format("             FLOPs saved {:.1f} % against {:.1f} %; no loss: below {:+.4f}\n",
-                       100 * result.saved_a, 100 * result.saved_b, claim.margin * result.reference);
+                       100 * result.saved_a, 100 * result.saved_b, detail::room_of(claim, result));
     return text + "  verdict    " + result.verdict + "\n";
 }
 

@@ -4,13 +4,13 @@
 // any other is run from its start. So a comparison that is killed goes on with the run it was in.
 
 #include <filesystem>
-#include <numeric>
 #include <string>
 
 #include <moegrad/data/choice_items.hpp>
 #include <moegrad/data/document_samples.hpp>
 #include <moegrad/eval/evaluate.hpp>
 #include <moegrad/train/compare_files.hpp>
+#include <moegrad/train/load_search.hpp>
 #include <moegrad/train/router_lens.hpp>
 #include <moegrad/train/run.hpp>
 
@@ -45,6 +45,7 @@ public:
         result.seeds = spec_.seeds;
         if (!spec_.note.empty()) result.notes.push_back(spec_.note);
         if (spec_.questions.empty()) result.metrics = document_metrics();
+        result.facts = read_task_facts(spec_.questions);
         for (const CompareArm& arm : spec_.arms) require_startable(arm);
         ask_base(result);
         for (const CompareArm& arm : spec_.arms) {
@@ -77,13 +78,13 @@ private:
     }
 
     /// A mistake in the last arm must not wait until the others have trained.
-    void require_startable(const CompareArm& arm) const {
+    void require_startable(const CompareArm& arm) {
         try {
             RunConfig config = run_config_of(spec_, arm, spec_.seeds.front(), 1);
             if (!arm.picks_of.empty()) {
                 const Index layers = load_model_config(config.model).num_hidden_layers;
-                add_option(config, "picked=" + expert_lists_text(std::vector<ExpertList>(
-                                                   static_cast<std::size_t>(layers), ExpertList{0})));
+                add_router_option(config, "picked=" + expert_lists_text(std::vector<ExpertList>(
+                                                          static_cast<std::size_t>(layers), ExpertList{0})));
             }
             if (config.dtype != spec_.base.dtype || config.device != spec_.base.device) {
                 throw Error{ErrorCode::config, "model.dtype and train.device",
@@ -92,11 +93,23 @@ private:
             }
             const auto model = make_model<Real>(load_model_config(config.model));
             attach(*model, config.adapter_for(model->config()));
-            load_text_data(config, tokenizer_);
+            if (const std::string data = data_settings(config); data != readable_) {
+                load_text_data(config, tokenizer_);
+                readable_ = data;
+            }
         } catch (const Error& error) {
             throw Error{error.code, format("arm \"{}\" ({}): {}", arm.name, arm.place, error.place),
                         error.expected, error.got, error.hint};
         }
+    }
+
+    static std::string data_settings(const RunConfig& config) {
+        std::string all;
+        for (const ConfigField& field : config_fields()) {
+            const std::string key = field.key;
+            if (key.starts_with("data.")) all += key + "=" + field.get(config) + "\n";
+        }
+        return all;
     }
 
     /// Questions for the model as it is, and the assay.
@@ -122,8 +135,8 @@ private:
     }
 
     void run_arm(const CompareArm& arm, std::uint64_t seed, CompareResult& result) {
-        RunConfig config = run_config_of(spec_, arm, seed, load_for(arm, seed, result));
-        if (!arm.picks_of.empty()) add_option(config, picked_for(arm, seed));
+        RunConfig config = run_config_of(spec_, arm, seed, setting_for(arm, seed, result));
+        if (!arm.picks_of.empty()) add_router_option(config, picked_for(arm, seed));
         const std::string label = format("{}, seed {}", arm.name, seed);
         const std::string fingerprint = run_fingerprint(config, inputs_);
         if (is_done(config.output, fingerprint)) {
@@ -147,11 +160,7 @@ private:
                             100 * score.high));
     }
 
-    static void add_option(RunConfig& config, const std::string& option) {
-        std::string& options = config.adapter.options;
-        options += (options.empty() ? "" : ",") + option;
-    }
-    /// "picked=..": of the run of arm.picks_of with this seed, over the first samples of the training data.
+    /// "picked=..": of the run of arm.picks_of with this seed, over samples of the training data that `lens` draws too.
     std::string picked_for(const CompareArm& arm, std::uint64_t seed) const {
         constexpr Index samples = 500;
         const auto other = std::find_if(spec_.arms.begin(), spec_.arms.end(),
@@ -161,11 +170,40 @@ private:
         load_adapter(*model, config.output + "/adapter");
         move_to(*model, config.device);
         const auto data = load_text_data(config, tokenizer_);
-        std::vector<std::int32_t> first(
-            static_cast<std::size_t>(std::min<Index>(samples, std::ssize(data.train))));
-        std::iota(first.begin(), first.end(), 0);
+        const auto picks = lens_picks(data.train.size(), samples);
         Context context({.device = config.device, .threads = spec_.threads});
-        return look_through(context, *model, data.train, first).option(arm.picks, LensMetric::counts);
+        return look_through(context, *model, data.train, picks).option(arm.picks, LensMetric::counts);
+    }
+
+    /// What a control is set to for the load of arm.load_of. A search is kept in the run's folder.
+    double setting_for(const CompareArm& arm, std::uint64_t seed, CompareResult& result) {
+        const double load = load_for(arm, seed, result);
+        if (arm.load_of.empty()) return 0;
+        CompareArm plain = arm;
+        plain.load_of.clear();
+        const RunConfig config = run_config_of(spec_, plain, seed, 0);
+        const LoadOption* option = load_option(config.adapter);
+        if (option == nullptr) return load;
+        const std::string path = config.output + "/load.json",
+                          fingerprint = run_fingerprint(config, inputs_ + format(" load {}", load));
+        if (has_fingerprint(path, fingerprint)) {
+            const Json kept = parse_json_file(path);
+            return JsonRef(kept, path, ErrorCode::format).at("setting").number(0, 1);
+        }
+        const FoundLoad found =
+            search_load<Real>(config, tokenizer_, *option, load, [&](RunConfig& tried, double value) {
+                add_router_option(tried, format("{}={}", option->option, value));
+            });
+        Json json = Json::object();
+        json.add("fingerprint", fingerprint);
+        json.add("setting", found.setting);
+        json.add("load", found.load);
+        std::filesystem::create_directories(config.output);
+        write_file_atomically(path, write_json(json) + "\n");
+        watch_(CompareNews::done, format("{}, seed {}", arm.name, seed),
+               format("{} {:.4f}: load {:.3f} before training, {:.3f} of {}", option->option, found.setting,
+                      found.load, load, arm.load_of));
+        return found.setting;
     }
 
     /// The load that arm.load_of showed on the questions, as far as a top-k router can have it.
@@ -176,8 +214,10 @@ private:
             const auto found = other.runs.back().measures.find("load");
             if (found == other.runs.back().measures.end()) break;
             const Index k = run_config_of(spec_, arm, seed, 1).adapter.top_k;
+            const LoadOption* option = load_option(run_config_of(spec_, arm, seed, 1).adapter);
+            const bool open = option != nullptr && option->rises;  // no top_k bounds it
             const double wanted = found->second.value, most = static_cast<double>(k > 0 ? k : slots_);
-            const double load = std::clamp(wanted, 1.0, most);
+            const double load = open ? std::max(wanted, 1.0) : std::clamp(wanted, 1.0, most);
             if (load != wanted) {
                 result.notes.push_back(
                     format("{} has load {} with seed {}, not the {:.3f} of {}: out of its reach.", arm.name,
@@ -194,7 +234,7 @@ private:
                  const std::string& label) {
         if (spec_.questions.empty()) {
             auto evaluation = evaluate_texts(context, model, tokenizer_, texts_);
-            auto summary = summarize(evaluation, model.config(), spec_.task);
+            auto summary = summarize(evaluation, model.config(), spec_.task, flops_are_counted(model));
             count_trainable(model, label, summary);
             write_evaluation(folder + "/eval", summary, evaluation);
             return evaluation.metrics.back().estimate;
@@ -205,7 +245,7 @@ private:
             evaluate_choices(context, model, tokenizer_, items_, options, [&](Index done) {
                 watch_(CompareNews::tick, label, format("question {} of {}", done, items_.size()));
             });
-        auto summary = summarize(evaluation, model.config(), spec_.task);
+        auto summary = summarize(evaluation, model.config(), spec_.task, flops_are_counted(model));
         count_trainable(model, label, summary);
         write_evaluation(folder + "/eval", summary, evaluation);
         return evaluation.metric("acc");
@@ -217,8 +257,11 @@ private:
     }
 
     static bool is_done(const std::string& folder, const std::string& fingerprint) {
-        const std::string path = folder + "/run.json";
-        if (!file_exists(path) || !file_exists(folder + "/eval/results.json")) return false;
+        return file_exists(folder + "/eval/results.json") &&
+               has_fingerprint(folder + "/run.json", fingerprint);
+    }
+    static bool has_fingerprint(const std::string& path, const std::string& fingerprint) {
+        if (!file_exists(path)) return false;
         const Json json = parse_json_file(path);
         const Json* found = json.find("fingerprint");
         return found != nullptr && found->string() != nullptr && *found->string() == fingerprint;
@@ -235,7 +278,7 @@ private:
 
     const CompareSpec& spec_;
     Watch watch_;
-    std::string inputs_;
+    std::string inputs_, readable_;  // readable_: settings whose data was read without an error
     Tokenizer tokenizer_;
     std::vector<ChoiceItem> items_;  // these
     std::vector<TextRecord> texts_;  // or these

@@ -63,6 +63,7 @@ inline Json to_json(const CompareResult& result) {
     json.add("model", result.model);
     for (const CompareMetric& metric : result.metrics)
         json.add(format("base_{}", metric.key), result.base.measure(metric.key)->value);
+    if (result.facts) json.add("facts", to_json(*result.facts));
     if (result.assay) json.add("assay", detail::assay_json(*result.assay));
     Json::Array arms, pairs;
     for (const ComparedArm& arm : result.arms) arms.push_back(detail::compared_arm_json(arm, columns));

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <moegrad/core/math.hpp>
+#include <moegrad/eval/task_facts.hpp>
 #include <moegrad/io/json_lines.hpp>
 #include <moegrad/train/assay.hpp>
 #include <moegrad/train/compare_metrics.hpp>
@@ -87,7 +88,8 @@ struct CompareResult {
     std::string name, task, model;
     std::vector<std::uint64_t> seeds;
     std::optional<Assay> assay;
-    ComparedArm base;  // the model before any fine-tuning
+    std::optional<TaskFacts> facts;  // of questions that `tasks` wrote
+    ComparedArm base;                // the model before any fine-tuning
     std::vector<ComparedArm> arms;
     std::vector<ComparedPair> pairs;  // a after b in the order of the arms
     std::vector<std::string> notes;

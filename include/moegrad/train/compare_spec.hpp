@@ -9,6 +9,8 @@
 #include <vector>
 
 #include <moegrad/io/mapped_file.hpp>
+#include <moegrad/train/input_files.hpp>
+#include <moegrad/train/load_option.hpp>
 #include <moegrad/train/run_config_keys.hpp>
 #include <moegrad/version.hpp>
 
@@ -50,14 +52,20 @@ inline std::string run_folder_name(const CompareArm& arm, std::uint64_t seed) {
     return format("{}-{}", arm.name, seed);
 }
 
-/// One run's configuration. `load`: of arm.load_of, where there is one.
+/// Adds to router.options.
+inline void add_router_option(RunConfig& config, const std::string& option) {
+    std::string& options = config.adapter.options;
+    options += (options.empty() ? "" : ",") + option;
+}
+
+/// One run's configuration. `setting`: of arm.load_of, where there is one: the load, or the option that comes to it.
 inline RunConfig run_config_of(const CompareSpec& spec, const CompareArm& arm, std::uint64_t seed,
-                               double load) {
+                               double setting) {
     RunConfig config = spec.base;
     for (const CompareKey& one : arm.keys) set_config(config, one.key, one.value, one.place);
     if (!arm.load_of.empty()) {
-        std::string& options = config.adapter.options;
-        options += (options.empty() ? "" : ",") + format("load={}", load);
+        const LoadOption* option = load_option(config.adapter);
+        add_router_option(config, format("{}={}", option ? option->option : "load", setting));
     }
     config.seed = seed;
     config.threads = spec.threads;
@@ -195,6 +203,7 @@ inline std::string run_fingerprint(const RunConfig& config, const std::string& i
         print.add(file.empty() ? "none" : "file");
         if (!file.empty()) print.add_file(file);
     }
+    for (const InputFile& file : adapter_input_files(config.adapter.options)) print.add(file.sha256);
     return print.text();
 }
 

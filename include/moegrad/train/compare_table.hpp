@@ -125,12 +125,31 @@ inline std::string compare_table(const CompareResult& result) {
     return detail::aligned(rows);
 }
 
+/// Chance, majority and floor of the task, and the arms whose accuracy is not above the highest of them.
+inline std::string floor_text(const CompareResult& result) {
+    if (!result.facts) return {};
+    const TaskFacts& facts = *result.facts;
+    std::string text = task_facts_text(facts) + ", a linear model of the choices' words";
+    const auto asked = std::ssize(result.base.runs.front().ids);
+    text += facts.questions == asked ? "\n" : format(" over all {} questions\n", facts.questions);
+    const auto say = [&](const ComparedArm& arm) {
+        const auto accuracy = arm.measure(kAccuracy.key);
+        if (!accuracy || accuracy->low > facts.highest()) return;
+        text += format("  {}: {}\n", arm.name,
+                       accuracy->high < facts.highest() ? "below the floor" : "not above the floor");
+    };
+    say(result.base);
+    for (const ComparedArm& arm : result.arms) say(arm);
+    return text;
+}
+
 /// What the differences say and what they do not.
 inline std::string compare_text(const CompareResult& result) {
     const std::size_t S = result.seeds.size();
     const bool questions = result.metrics.front().key == std::string("acc");
-    std::string text = format("95 % intervals over {} {}", result.base.runs.front().ids.size(),
-                              questions ? "questions" : "texts");
+    std::string text = floor_text(result);
+    text += format("95 % intervals over {} {}", result.base.runs.front().ids.size(),
+                   questions ? "questions" : "texts");
     text += S == 1 ? ", one seed: how another start would have ended is not in them.\n"
                    : format(" and {} seeds, both counted as random draws.\n", S);
     if (S == 2) text += "Two seeds hardly show how far starts differ; three or more do.\n";

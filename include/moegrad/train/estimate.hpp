@@ -37,6 +37,7 @@ struct MemoryEstimate {
     Index samples = 0, tokens = 0;                       // of the largest micro-batch
     Index step_tokens = 0, epoch_tokens = 0, steps = 0;  // of one step; epoch_tokens 0: no data
     double token_flops = 0, step_flops = 0;              // forward of a token; forward and backward of a step
+    bool flops_of_base = false;  // a method runs more, or less, than the base: they are the base's
     std::vector<std::pair<std::string, std::size_t>> others;  // a setting, and the peak it would have
 
     std::size_t loading() const {
@@ -55,11 +56,12 @@ struct MemoryEstimate {
 
 namespace detail {
 
-/// Samples of the configured length, for a run whose data is not there.
+/// Samples of the configured length, for a run whose data is not there. All are of task 0: some routers need one.
 inline Dataset assumed_data(const RunConfig& config) {
     const std::size_t length = static_cast<std::size_t>(config.max_length);
-    return Dataset(static_cast<std::size_t>(config.batch),
-                   language_sample(std::vector<std::int32_t>(length, 0)));
+    Sample sample = language_sample(std::vector<std::int32_t>(length, 0));
+    sample.task = 0;
+    return Dataset(static_cast<std::size_t>(config.batch), sample);
 }
 
 /// The data of the run, or what stands for it.
@@ -167,6 +169,7 @@ MemoryEstimate estimate_memory(const RunConfig& config) {
     const AdapterSpec spec = config.adapter_for(shape);
     estimate.model = format("{}, {} layers", name(shape.model_type), shape.num_hidden_layers);
     estimate.method = spec.method_name();
+    estimate.flops_of_base = spec.method == Method::model;
     if (!file_exists(config.model + "/model.safetensors") &&
         !file_exists(config.model + "/model.safetensors.index.json"))
         estimate.notes.push_back(format("no weights in {}: their sizes are config.json's", config.model));

@@ -42,8 +42,9 @@ inline std::string closing_lines(const MemoryEstimate& e) {
     std::string text = format("peak about {} MiB\n", mebibytes(e.peak()));
     for (const auto& [setting, peak] : e.others)
         text += format("  with {:<28} {} MiB\n", setting, mebibytes(peak));
-    text += format("a step of {} tokens: {}FLOP, {}FLOP per token forward\n", e.step_tokens,
-                   with_unit(e.step_flops), with_unit(e.token_flops));
+    text += format("a step of {} tokens: {}FLOP, {}FLOP per token forward{}\n", e.step_tokens,
+                   with_unit(e.step_flops), with_unit(e.token_flops),
+                   e.flops_of_base ? ", of the base alone" : "");
     if (e.epoch_tokens > 0) text += format("{} steps; {} tokens per epoch\n", e.steps, e.epoch_tokens);
     return text;
 }

@@ -4,7 +4,9 @@
 //     in:   tokens [B, S] int64
 //     out:  logits [B, S, V], loss [1] (mean next-token cross entropy over all positions, no penalty),
 //           grad.<name> for every base tensor, or for every adapter tensor when there is an adapter,
-//           routing.<layer>.expert [B S, K] int32, routing.<layer>.weight [B S, K]
+//           routing.<layer>.expert [B S, K] int32, routing.<layer>.weight [B S, K] of a layer's mixture of experts;
+//           of any other router routing.<layer>.<place>.expert, .weight, place being what its name has after the layer:
+//           self_attn.q_proj, perft (of mlp.perft); of a hook around a whole layer, "layer"
 
 #include <string>
 #include <vector>
@@ -102,12 +104,22 @@ std::unique_ptr<Decoder<Real>> probe_model(const ForwardProbe& options) {
     return model;
 }
 
+/// "model.layers.3.mlp" -> "routing.3", "model.layers.3.mlp.perft" -> "routing.3.perft", "model.layers.3" ->
+/// "routing.3.layer"
+inline std::string routing_name(const std::string& router, int layer) {
+    const std::string stem = format("model.layers.{}", layer), mixture = stem + ".mlp",
+                      name = format("routing.{}", layer);
+    if (router == stem) return name + ".layer";
+    if (router == mixture) return name;
+    if (router.starts_with(mixture + ".")) return name + router.substr(mixture.size());
+    return router.starts_with(stem + ".") ? name + router.substr(stem.size()) : name + "." + router;
+}
+
 template <class Real>
 void write_routings(SafetensorsWriter& writer, const Forward<Real>& forward) {
     for (const auto& record : forward.routings) {
-        const std::string name = format("routing.{}", record.layer);
+        const std::string name = routing_name(record.name, record.layer);
         const auto& routing = record.routing;
-        if (record.name.find("self_attn") != std::string::npos || record.name.ends_with("_proj")) continue;
         write_tensor(writer, name + ".expert", routing.expert, extents(routing.expert.shape()),
                      StoredType::i32);
         write_tensor(writer, name + ".weight", routing.weight.value(), extents(routing.weight.shape()));
@@ -126,6 +138,7 @@ double run_forward_probe(const ForwardProbe& options) {
     const auto segments = placed(probe.segments, options.device);
     SafetensorsWriter writer;
     Tape tape(context, options.gradients ? Mode::training : Mode::inference);
+    tape.set_trains(false);
     Forward<Real> forward{tape, token, segments};
     const auto hidden = model->hidden(forward);
     {

@@ -8,23 +8,26 @@
 #include <map>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include <moegrad/core/error.hpp>
 #include <moegrad/core/view.hpp>
 #include <moegrad/io/mapped_file.hpp>
 #include <moegrad/io/sha256.hpp>
+#include <moegrad/routing/adapter_folders.hpp>
 
 namespace moegrad {
 
 struct InputFile {
-    std::string role;           // model, tokenizer, data, eval or adapter
+    std::string role;           // model, tokenizer, data, eval; "adapter 0": the first of router.options
     std::string path;           // as the configuration spells it
     Index bytes = 0, rows = 0;  // rows: lines of data
     std::string sha256;
 
     /// Without the folders: what names it in errors beside its role, and what the identity of a run keeps.
     std::string name() const { return path.substr(path.rfind('/') + 1); }
+    bool is_adapter() const { return role.starts_with("adapter"); }
     bool is_data() const { return role == "data" || role == "eval"; }
     /// What a run's identity keeps. A chat template decides what messages become; a licence or a picture beside the weights
     /// decides nothing.
@@ -73,9 +76,23 @@ inline std::vector<std::string> plain_files(const std::string& folder) {
 
 }  // namespace detail
 
-/// Every file of the model's folder, then the data.
+/// What decides a run of the adapters in the folders that router.options names. A folder that is gone has none.
+inline std::vector<InputFile> adapter_input_files(const std::string& options) {
+    std::vector<InputFile> all;
+    const auto folders = adapter_folders(RouterOptions(options));
+    for (std::size_t i = 0; i < folders.size(); ++i) {
+        for (const char* name : {"adapter_config.json", "adapter_model.safetensors"}) {
+            const std::string path = folders[i] + "/" + name;
+            if (std::filesystem::exists(path))
+                all.push_back(detail::input_file(format("adapter {}", i), path, false));
+        }
+    }
+    return all;
+}
+
+/// Every file of the model's folder, then the data, then the adapters that router.options names.
 inline std::vector<InputFile> input_files(const std::string& model, const std::string& train_data,
-                                          const std::string& eval_data) {
+                                          const std::string& eval_data, const std::string& options = {}) {
     std::string folder = model;
     while (folder.size() > 1 && folder.back() == '/') folder.pop_back();
     std::vector<InputFile> all;
@@ -85,6 +102,7 @@ inline std::vector<InputFile> input_files(const std::string& model, const std::s
     }
     all.push_back(detail::input_file("data", train_data, true));
     if (!eval_data.empty()) all.push_back(detail::input_file("eval", eval_data, true));
+    for (InputFile& one : adapter_input_files(options)) all.push_back(std::move(one));
     return all;
 }
 

@@ -5,7 +5,8 @@
 //   identity  argv, config {key: value}, config_sha256 (of the lines key = "value"), seed, random, guarantee, started, resumes
 //   code      version, commit, compiler, standard, build, flags, libraries, binary_sha256
 //   machine   cpu, instructions, cores, threads, kernel, environment
-//   inputs    [{role, path, bytes, rows, sha256}]: every file of the model's folder, the data
+//   inputs    [{role, path, bytes, rows, sha256}]: every file of the model's folder, the data,
+//             the adapters that router.options names
 //   results_sha256   of the text of results, as JSON                                      (sealed ones only)
 //   results   ended, exit_status, error, stopped, steps, tokens, supervised, nll_before, nll_after, best, best_step,
 //             warnings, outputs [{path, bytes, sha256}]: adapter/, adapter-best/, metrics.jsonl   (sealed ones only)

@@ -47,6 +47,8 @@ namespace detail {
 /// Why an adapter of this kind is no change of weights; empty when it is one.
 inline std::string reason_against_merging(const AdapterSpec& spec, const ModelConfig& config) {
     const std::string method = spec.method_name();
+    if (spec.method == Method::model)
+        return method + ": more than LoRA beside the weights; only lora has a merge";
     if (!config.is_mixture() && spec.method != Method::lora) {
         return method + ": every Linear has LoRA experts and a router that chooses among them per token";
     }

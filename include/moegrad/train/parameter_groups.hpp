@@ -6,11 +6,14 @@
 //   attention    self_attn, and is no router's                       model.layers.0.self_attn.q_proj.lora_A.weight
 //   experts      experts, and is no router's                         model.layers.0.mlp.experts.lora_B.weight
 //   mlp          mlp, and is neither                                 model.layers.0.mlp.up_proj.lora_A.weight
-//   lora_A lora_B    that one                                        of adapters and routers
+//   lora_A           that one                                        of adapters and routers
+//   lora_B           that one, and DoRA's lora_magnitude_vector      of adapters and routers
 //   embed norm head  embed_tokens; one that ends in norm; lm_head
 // Any other word is a part of the name: "layers.3.", "q_proj". Factors of several groups multiply, so that
 // "router=0.1, lora_B=16" keeps B at 16 times A inside the routers too.
-// LoRA+ is lora_B=16: eta_B = lambda eta_A (Hayou, Ghosh & Yu 2024, arXiv 2402.12354, whose lambda is near 2^4).
+// LoRA+ is lora_B=16: eta_B = lambda eta_A (Hayou, Ghosh & Yu 2024, arXiv 2402.12354, whose lambda is near 2^4). Its
+// released grouping puts every 1-D parameter with B, so DoRA's magnitude is there; routers, with their biases, keep the
+// base rate (only the B of a LoRA on a gate has B's).
 
 #include <algorithm>
 #include <cmath>
@@ -63,7 +66,8 @@ inline bool in_parameter_group(const std::string& group, const std::string& name
     if (group == "attention") return !router && has("self_attn");
     if (group == "experts") return !router && has("experts");
     if (group == "mlp") return !router && has("mlp") && !has("experts");
-    if (group == "lora_A" || group == "lora_B") return has(group.c_str());
+    if (group == "lora_A") return has("lora_A");
+    if (group == "lora_B") return has("lora_B") || has("lora_magnitude_vector");
     if (group == "embed") return has("embed_tokens");
     if (group == "head") return has("lm_head");
     if (group == "norm")

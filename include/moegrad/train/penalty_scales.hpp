@@ -1,6 +1,7 @@
 #pragma once
 // PenaltyScales: the coefficient of each penalty per value,   coefficient / U,   U: the step's segments, valid tokens or
 // micro-batches. What unit a penalty has is known from its first value; from then on the coefficients stand before a step.
+// A name has one unit in a model.
 
 #include <cmath>
 #include <map>
@@ -50,8 +51,10 @@ public:
     void learn(const Forward<Real>& forward, StepScalars& scalars) {
         for (const auto& record : forward.routings) {
             for (const auto& penalty : record.routing.penalties) {
-                if (units_.try_emplace(penalty.name, penalty.unit).second)
-                    write(penalty.name, penalty.unit, scalars);
+                const auto [known, added] = units_.try_emplace(penalty.name, penalty.unit);
+                if (added) write(penalty.name, penalty.unit, scalars);
+                if (known->second != penalty.unit)
+                    refuse_unit(record.name, penalty.name, known->second, penalty.unit);
             }
         }
     }
@@ -60,6 +63,20 @@ public:
     }
 
 private:
+    [[noreturn]] static void refuse_unit(const std::string& router, const std::string& penalty,
+                                         PenaltyUnit first, PenaltyUnit second) {
+        throw Error{ErrorCode::config, router,
+                    format("penalty {} per {}, as another router has it", penalty, name_of(first)),
+                    format("per {}", name_of(second)), "routers of one model divide a penalty by the same"};
+    }
+    static const char* name_of(PenaltyUnit unit) {
+        switch (unit) {
+            case PenaltyUnit::sequence: return "sequence";
+            case PenaltyUnit::token: return "token";
+            case PenaltyUnit::batch: return "micro-batch";
+        }
+        return "";
+    }
     void write(const std::string& name, PenaltyUnit unit, StepScalars& scalars) const {
         const int index = coefficient_of(names_, name);
         const auto found = coefficients_.find(name);

@@ -103,7 +103,9 @@ public:
         if (!std::filesystem::is_directory(config.model)) return;
         for (const std::string& name : plain_files(config.model)) {
             const InputFile file{"model", config.model + "/" + name, 0, 0, {}};
-            const auto known = [&](const InputFile& one) { return !one.is_data() && one.name() == name; };
+            const auto known = [&](const InputFile& one) {
+                return !one.is_data() && !one.is_adapter() && one.name() == name;
+            };
             if (std::none_of(manifest_.inputs.begin(), manifest_.inputs.end(), known))
                 add("model " + file.path, "no such file", "a file", file.decides());
         }
@@ -134,6 +136,7 @@ private:
     }
 
     static std::string path_now(const InputFile& one, const RunConfig& config) {
+        if (one.is_adapter()) return one.path;
         if (!one.is_data()) return config.model + "/" + one.name();
         return one.role == "eval" ? config.eval_data : config.train_data;
     }

@@ -47,7 +47,8 @@ inline std::string identity_of(const RunConfig& config) {
     for (const auto& field : config_fields())
         if (!may_change_at_resume(field.key, config)) line(field.key, field.get(config));
     if (config.device == Device::cuda) line("gpu", device_name());
-    for (const auto& file : input_files(config.model, config.train_data, config.eval_data)) {
+    for (const auto& file :
+         input_files(config.model, config.train_data, config.eval_data, config.adapter.options)) {
         if (!file.decides()) continue;
         line(file.is_data() ? file.role + " sha256" : format("{} {} sha256", file.role, file.name()),
              file.sha256);

@@ -119,7 +119,8 @@ private:
                     config_.max_length, trainable_table(count)));
         for (const std::string& note : data_.notes) say_(note);
         if (spec_.penalties().per_micro_batch())
-            say_("the balance loss looks at micro-batches: how a step is cut into them is part of the result");
+            say_(
+                "the balance loss looks at micro-batches: how a step is cut into them is part of the result");
     }
 
     /// config.toml first: it tells the folder of a run, also of one that is killed here.
@@ -127,7 +128,7 @@ private:
         write_file_atomically(config_.output + "/config.toml", resolved_config(config_));
         const ModelConfig& base = model_->config();
         record_.emplace(config_, context_.pool().size(),
-                        base.is_mixture() ? base.num_local_experts : spec_.experts, control_.resume,
+                        base.is_mixture() ? base.num_local_experts : spec_.most_experts(), control_.resume,
                         state_.step);
         const std::string warning = attention_only_warning(count_trainable(*model_));
         if (!warning.empty()) say_(record_->warning(warning));

@@ -27,6 +27,7 @@ struct RunConfig {
     std::string data_format = "auto", chat_template = "auto", train_on = "answer";
     std::string overlong = "error", unsupervised = "error";
     std::string columns, labels, prompt;  // of a TSV file
+    std::string tasks;                    // names of tasks
     AdapterSpec adapter = without_targets();
     std::vector<double> aux_coefficient{};  // per epoch; empty: the method's
     double z_coefficient = 0;
@@ -101,18 +102,33 @@ private:
                         format("method {} on {}", spec.method_name(), name(config.model_type)),
                         "nobody would read it; leave it out"};
         };
-        const bool nulls = spec.method == Method::adamoe, mixture = spec.method == Method::mor;
-        refuse(!nulls && spec.null_experts != usual.null_experts, "router.null_experts", "method adamoe");
-        refuse(!nulls && spec.null_weights != usual.null_weights, "router.null_weights", "method adamoe");
-        refuse(!nulls && spec.null_map != usual.null_map, "router.null_map", "method adamoe");
+        const bool adamoe = spec.method == Method::adamoe, mixture = spec.method == Method::mor;
+        const bool nulls = adamoe || (mixture && spec.null_experts > 0);
+        const char* with_nulls = "method adamoe, or mor with router.null_experts";
+        refuse(!adamoe && !mixture && spec.null_experts != usual.null_experts, "router.null_experts",
+               "method adamoe or mor");
+        refuse(!nulls && spec.null_weights != usual.null_weights, "router.null_weights", with_nulls);
+        refuse(!nulls && spec.null_map != usual.null_map, "router.null_map", with_nulls);
         refuse(!mixture && spec.mixture != usual.mixture, "router.mixture", "method mor");
         refuse(!mixture && spec.routers != usual.routers, "router.routers", "method mor");
         refuse(spec.balance == BalanceLoss::seq && spec.balance_scope != usual.balance_scope,
                "router.aux_scope", "a balance loss that has a choice; seq is per sequence");
         refuse(!spec.by_name() && !spec.options.empty(), "router.options", "a method that has options");
+        const auto* method = spec.method == Method::model ? find_model_method(spec.router) : nullptr;
+        const bool routed =
+            config.is_mixture() || (method != nullptr ? method->reads_top_k : spec.method != Method::lora);
+        refuse(!routed && spec.top_k != usual.top_k, "router.top_k",
+               "a method with routers of its own, or a mixture of experts");
+        const bool lora = method == nullptr || method->reads_lora == nullptr || method->reads_lora(spec);
+        const char* with_lora = "a method with LoRA, as it is set";
+        refuse(!lora && spec.lora.rank != usual.lora.rank, "adapter.r", with_lora);
+        refuse(!lora && spec.lora.alpha != usual.lora.alpha, "adapter.lora_alpha", with_lora);
+        refuse(!lora && spec.lora.dropout != usual.lora.dropout, "adapter.lora_dropout", with_lora);
         const bool has_experts =
             config.is_mixture() || spec.method == Method::lora || spec.method == Method::model;
         refuse(has_experts && spec.experts != usual.experts, "router.experts", "Mo-LoRA on a dense model");
+        refuse(has_experts && !spec.experts_per_layer.empty(), "router.experts_per_layer",
+               "Mo-LoRA on a dense model");
     }
     static AdapterSpec without_targets() {
         AdapterSpec spec;

@@ -31,6 +31,7 @@ inline DataOptions data_options(const RunConfig& config) {
             .columns = config.columns,
             .labels = config.labels,
             .prompt = config.prompt,
+            .tasks = config.tasks,
             .max_length = config.max_length,
             .bos = config.bos,
             .model = config.model};

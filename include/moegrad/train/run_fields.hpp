@@ -80,6 +80,8 @@ inline const std::vector<ConfigField>& config_fields() {
         MOEGRAD_TEXT_FIELD("data.unsupervised", unsupervised,
                            "a sample with nothing to learn: error or drop"),
         MOEGRAD_TEXT_FIELD("data.columns", columns, "of a TSV: text=3, label=1"),
+        MOEGRAD_TEXT_FIELD("data.tasks", tasks,
+                           "names of a record's \"task\", which routers know by number: cola, rte"),
         MOEGRAD_TEXT_FIELD("data.labels", labels, "of a TSV: 0=unacceptable, 1=acceptable"),
         MOEGRAD_TEXT_FIELD("data.prompt", prompt,
                            "of a TSV: a text with {text} and other columns; of choice: an eval format"),
@@ -111,11 +113,20 @@ inline const std::vector<ConfigField>& config_fields() {
         MOEGRAD_FIELD("router.top_k", adapter.top_k, parse_count, "slots per token; 0: the method's"),
         MOEGRAD_FIELD("router.experts", adapter.experts, parse_count,
                       "LoRA experts per Linear on a dense model"),
+        ConfigField{"router.experts_per_layer",
+                    "the same by equal groups of layers, first to last: 2, 4, 6, 8; empty: router.experts",
+                    [](RunConfig& c, const std::string& v) {
+                        c.adapter.experts_per_layer.clear();
+                        for (const auto& item : detail::parse_list(v)) {
+                            c.adapter.experts_per_layer.push_back(detail::parse_count(item));
+                        }
+                    },
+                    [](const RunConfig& c) { return detail::join(c.adapter.experts_per_layer); }},
         MOEGRAD_FIELD("router.null_experts", adapter.null_experts, parse_count,
-                      "adamoe: nulls; 0: as many as experts"),
+                      "adamoe: nulls, 0: as many as experts; mor: nulls of every sub-router"),
         MOEGRAD_CHOICE_FIELD("router.null_weights", adapter.null_weights,
-                             "adamoe: weights over the true experts or all", "true", "all"),
-        MOEGRAD_CHOICE_FIELD("router.null_map", adapter.null_map, "adamoe: what a null expert computes",
+                             "with nulls: weights over the true experts or all", "true", "all"),
+        MOEGRAD_CHOICE_FIELD("router.null_map", adapter.null_map, "with nulls: what a null expert computes",
                              "zero", "identity"),
         MOEGRAD_CHOICE_FIELD("router.mixture", adapter.mixture, "mor: how sub-routers are combined", "A", "B",
                              "C", "D"),
@@ -134,7 +145,11 @@ inline const std::vector<ConfigField>& config_fields() {
                             c.aux_coefficient.push_back(detail::parse_number(item));
                         }
                     },
-                    [](const RunConfig& c) { return detail::join(c.balance_coefficient().per_epoch); }},
+                    [](const RunConfig& c) {  // nothing where it is the routers' to say
+                        const bool by_router = c.adapter.balance_loss() == BalanceLoss::by_method;
+                        return by_router ? detail::join(c.aux_coefficient)
+                                         : detail::join(c.balance_coefficient().per_epoch);
+                    }},
         MOEGRAD_CHOICE_FIELD("router.aux_scope", adapter.balance_scope, "what the balance loss looks at",
                              "sequence", "micro"),
         MOEGRAD_FIELD("router.z_coef", z_coefficient, parse_number, "coefficient of the router z-loss"),

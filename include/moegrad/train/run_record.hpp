@@ -18,13 +18,14 @@ namespace moegrad {
 namespace detail {
 
 inline ManifestStart manifest_start(const RunConfig& config, int threads) {
-    ManifestStart start{.folder = config.output,
-                        .settings = {},
-                        .seed = config.seed,
-                        .threads = threads,
-                        .on_gpu = config.device == Device::cuda,
-                        .cut_matters = cut_decides(config),
-                        .inputs = input_files(config.model, config.train_data, config.eval_data)};
+    ManifestStart start{
+        .folder = config.output,
+        .settings = {},
+        .seed = config.seed,
+        .threads = threads,
+        .on_gpu = config.device == Device::cuda,
+        .cut_matters = cut_decides(config),
+        .inputs = input_files(config.model, config.train_data, config.eval_data, config.adapter.options)};
     for (const auto& field : config_fields()) start.settings.emplace_back(field.key, field.get(config));
     return start;
 }

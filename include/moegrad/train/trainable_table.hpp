@@ -194,7 +194,7 @@ inline std::string trainable_table(const TrainableCount& count) {
         begin = end;
     }
     std::string text = "trainable values (of experts: how many train)\n" + detail::count_table(rows), kinds;
-    for (const char* kind : {"attention", "mlp", "experts", "router", "norms"})
+    for (const char* kind : {"attention", "mlp", "experts", "router", "added", "norms"})
         if (count.of_kind(kind) > 0) kinds += format("{} {}, ", kind, count.of_kind(kind));
     for (const auto& one : count.rest) kinds += format("{} {}, ", one.name, one.values);
     return text + format("  {}in all {} beside {} of the base ({:.2f} %)\n", kinds, count.trained, count.base,
@@ -206,8 +206,10 @@ std::string trainable_table(Decoder<Real>& model) {
     return trainable_table(count_trainable(model));
 }
 
-/// Every name of adapter.target must have reached something that trains.
+/// Every name of adapter.target must have reached something that trains. A method that brings parameters of its own may
+/// freeze what it put into its targets; that each was met is attach's to say.
 inline void require_trainable(const TrainableCount& count, const AdapterSpec& spec) {
+    if (spec.method == Method::model && count.of_kind("added") > 0) return;
     std::string available;
     if (!count.layers.empty()) {
         for (const auto& one : count.layers[0])
@@ -229,9 +231,12 @@ inline void require_trainable(const TrainableCount& count, const AdapterSpec& sp
     }
 }
 
-/// A sentence when a mixture of experts trains neither an expert nor a router; else empty.
+/// A sentence when a mixture of experts trains neither an expert nor a router, nor what a method put beside them; else
+/// empty.
 inline std::string attention_only_warning(const TrainableCount& count) {
-    if (!count.mixture || count.of_kind("experts") > 0 || count.of_kind("router") > 0) return {};
+    for (const char* kind : {"experts", "router", "added"}) {
+        if (!count.mixture || count.of_kind(kind) > 0) return {};
+    }
     return format(
         "no expert and no router of this mixture trains, only {} values beside them "
         "(adapter.target = \"attention,experts\" and router.mode choose them)",

@@ -38,8 +38,7 @@ namespace moegrad {
 template <class Real>
 class Trainer {
 public:
-    /// Trains what is trainable in `model`. `penalties`: the names that get a coefficient, in the order of the step
-    /// scalars; a penalty of another name is logged and not trained on.
+    /// Trains what is trainable in `model`. penalties: those with a coefficient, by step scalar; others are only logged.
     Trainer(Context& context, Decoder<Real>& model, std::vector<std::string> penalties,
             const TrainerOptions& options)
         : context_(context),
@@ -75,8 +74,7 @@ public:
     /// Factors on the learning rate, one per parameter.
     void set_rate_ratios(std::vector<double> ratios) { update_.set_rate_ratios(std::move(ratios)); }
 
-    /// Steps that were begun and not finished, and how many of them there may be after `begin_step`. A router that learns
-    /// from each step must have heard of it before the next begins.
+    /// Steps begun and not finished, and how many there may be: a router that learns must hear of each before the next.
     Index in_flight() const { return static_cast<Index>(pending_.size()); }
     Index depth() const { return on_gpu() && !learns_.any ? 2 : 1; }
 
