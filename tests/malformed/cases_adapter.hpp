@@ -87,8 +87,10 @@ inline void add_adapter_configs(Cases& cases) {
         "a number in 0..1");
     bad("K13", "another peft_type", R"({"peft_type":"IA3","r":2,"lora_alpha":4})", ": peft_type",
         "LORA or MOLORA", unsupported);
-    bad("K14", "DoRA", lora_config(R"(,"use_dora":true)"), ": use_dora", "a feature that is off",
-        unsupported);
+    Files dora = good;
+    dora[0].content = lora_config(R"(,"use_dora":true)");
+    cases.push_back({"K14", "DoRA without its magnitudes", Reader::adapter, dora, good, format,
+                     "adapter_model.safetensors", "lora_magnitude_vector"});
     bad("K15", "an unknown key that is on", lora_config(R"(,"magic":1)"), ": magic", "a feature that is off",
         unsupported);
     bad("K16", "biases",

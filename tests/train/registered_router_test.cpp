@@ -129,7 +129,7 @@ TEST_CASE(
         if (std::string(field.key) == "adapter.method") CHECK(field.get(config) == "biased");
     }
     try {
-        set_config(config, "adapter.method", "biasd", "test");
+        set_config(config, "adapter.method", "biazed", "test");
         FAIL("no error");
     } catch (const Error& error) {
         CHECK(error.hint.find("did you mean `biased`?") != std::string::npos);
