@@ -6,6 +6,7 @@
 #include <malformed/check.hpp>
 #include <malformed/load_model.hpp>
 #include <malformed/safety_table.hpp>
+#include <moegrad/methods/dora.hpp>
 
 TEST_CASE("malformed: adapters") {
     for (const malformed::Case& row : malformed::adapter_cases())

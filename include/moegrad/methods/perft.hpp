@@ -93,8 +93,9 @@ private:
         const double deviation = std::sqrt(2.0 / static_cast<double>(down.shape()[1]));
         for (auto [parameter, by] : {std::pair{&down, deviation}, std::pair{&up, 1e-6}}) {
             const std::uint32_t stream = build_.modules.next();
-            change_values<Real>(*parameter,
-                                [&](const auto& w) { fill_normal(w, by, build_.spec.seed, stream); });
+            change_values<Real>(*parameter, [&, deviation_of = by](const auto& w) {
+                fill_normal(w, deviation_of, build_.spec.seed, stream);
+            });
         }
     }
 
