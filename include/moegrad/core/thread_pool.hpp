@@ -58,7 +58,7 @@ public:
                         std::to_string(threads)};
         }
         // Spinning helps only while every thread has a core of its own.
-        if (size_ > static_cast<int>(std::thread::hardware_concurrency())) spins_ = 0;
+        if (size_ > 1 && size_ > static_cast<int>(std::thread::hardware_concurrency())) spins_ = 0;
         workers_.reserve(static_cast<std::size_t>(size_ - 1));
         try {
             for (int worker = 1; worker < size_; ++worker) workers_.emplace_back([this] { work(); });

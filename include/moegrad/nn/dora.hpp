@@ -32,7 +32,7 @@ template <class Real>
 void fill_row_norms(const Parameter<Real>& weight, const Tensor<Wide<Real>>& norms) {
     if (Planning::active()) return;
     using Value = Wide<Real>;
-    Context context({.device = Device::cpu});
+    Context context({.device = Device::cpu, .threads = 1});
     const Index O = weight.shape()[0], D = weight.shape()[1];
     const LoraWeights<Value> none{Weight<Value>(Tensor<Value>::zeros({1, D})),
                                   Weight<Value>(Tensor<Value>::zeros({O, 1}))};
