@@ -143,6 +143,36 @@ __device__ __forceinline__ void swiglu_gradient(float gate, float up, float dh, 
     d_gate = dh * up * s * (1.0f + gate * (1.0f - s));
 }
 
+/// dz and h of 32 columns of two rows, 8 apart; `group` counts them, gate and up are what get_blocks gave.
+template <bool Aligned, int Size>
+__device__ __forceinline__ void finish_group(const SwigluGradient& to, float (&d)[Size], int group, int row,
+                                             const bool (&inside)[2], int column, std::uint32_t (&gate)[2][4],
+                                             std::uint32_t (&up)[2][4]) {
+    std::uint32_t y[2][4];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) turn(gate[r]), turn(up[r]);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            float h0, h1, g0, g1, u0, u1;
+            const int at = 4 * (4 * group + i) + 2 * r;
+            swiglu_gradient(low(gate[r][i]), low(up[r][i]), d[at], h0, g0, u0);
+            swiglu_gradient(high(gate[r][i]), high(up[r][i]), d[at + 1], h1, g1, u1);
+            y[r][i] = pack_bf16(h0, h1), gate[r][i] = pack_bf16(g0, g1), up[r][i] = pack_bf16(u0, u1);
+        }
+    }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+        bf16* dz = to.dz + static_cast<Index>(row + 8 * r) * to.dz_pitch;
+        put_blocks<Aligned>(dz, column, to.F, inside[r], gate[r]);
+        put_blocks<Aligned>(dz + to.F, column, to.F, inside[r], up[r]);
+        if (to.h == nullptr) continue;
+        put_blocks<Aligned>(to.h + static_cast<Index>(row + 8 * r) * to.h_pitch, column, to.F, inside[r],
+                            y[r]);
+    }
+}
+
 /// Reads of z run one group of blocks ahead of the writes: dz may be z. Both rows at once, for the latencies.
 template <bool Aligned, int Size>
 __device__ __forceinline__ void finish(const SwigluGradient& to, float (&d)[Size], int row, int row_end,
@@ -153,8 +183,6 @@ __device__ __forceinline__ void finish(const SwigluGradient& to, float (&d)[Size
         return column + (j < kHalf ? 8 * j : distance + 8 * (j - kHalf));
     };
     const bf16* z = to.z + static_cast<Index>(row) * to.z_pitch;
-    bf16* dz = to.dz + static_cast<Index>(row) * to.dz_pitch;
-    bf16* h = to.h + static_cast<Index>(row) * to.h_pitch;
     const bool inside[2] = {row < row_end, row + 8 < row_end};
     std::uint32_t gates[2][4], ups[2][4];
 #pragma unroll
@@ -164,7 +192,7 @@ __device__ __forceinline__ void finish(const SwigluGradient& to, float (&d)[Size
     }
 #pragma unroll
     for (int g = 0; g < kGroups; ++g) {
-        std::uint32_t gate[2][4], up[2][4], y[2][4];
+        std::uint32_t gate[2][4], up[2][4];
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
 #pragma unroll
@@ -174,26 +202,7 @@ __device__ __forceinline__ void finish(const SwigluGradient& to, float (&d)[Size
                 get_blocks<Aligned>(z + 8 * r * to.z_pitch + to.F, column_of(g + 1), to.F, inside[r], ups[r]);
             }
         }
-#pragma unroll
-        for (int r = 0; r < 2; ++r) turn(gate[r]), turn(up[r]);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                float h0, h1, g0, g1, u0, u1;
-                const float d0 = d[4 * (4 * g + i) + 2 * r], d1 = d[4 * (4 * g + i) + 2 * r + 1];
-                swiglu_gradient(low(gate[r][i]), low(up[r][i]), d0, h0, g0, u0);
-                swiglu_gradient(high(gate[r][i]), high(up[r][i]), d1, h1, g1, u1);
-                y[r][i] = pack_bf16(h0, h1), gate[r][i] = pack_bf16(g0, g1), up[r][i] = pack_bf16(u0, u1);
-            }
-        }
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            put_blocks<Aligned>(dz + 8 * r * to.dz_pitch, column_of(g), to.F, inside[r], gate[r]);
-            put_blocks<Aligned>(dz + 8 * r * to.dz_pitch + to.F, column_of(g), to.F, inside[r], up[r]);
-            if (to.h != nullptr)
-                put_blocks<Aligned>(h + 8 * r * to.h_pitch, column_of(g), to.F, inside[r], y[r]);
-        }
+        finish_group<Aligned>(to, d, g, row, inside, column_of(g), gate, up);
     }
 }
 

@@ -37,6 +37,42 @@ __device__ __forceinline__ void multiply_stage(const Shared& shared, int stage, 
     wgmma_commit();
 }
 
+__device__ __forceinline__ void read_16(Address from, std::uint32_t (&w)[4]) {
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3])
+                 : "r"(from));
+}
+
+/// finish() of grouped_finish.cuh with z from the ring. row_in_tile: of this lane; a row of z is 128 bytes, swizzled.
+template <int Size>
+__device__ __forceinline__ void finish_from_ring(const SwigluGradient& to, const Shared& shared, Ring& ring,
+                                                 float (&d)[Size], int row_in_tile, const Tile& tile,
+                                                 int column) {
+    const int row = tile.row + row_in_tile, q = threadIdx.x & 3;
+    const bool inside[2] = {row < tile.row_end, row + 8 < tile.row_end};
+#pragma unroll
+    for (int step = 0; step < kStepsZ<SwigluGradient>; ++step, ring.next()) {
+        std::uint32_t gate[2][2][4], up[2][2][4];
+        barrier_wait(shared.full(ring.stage), ring.phase);
+#pragma unroll
+        for (int g = 0; g < 2; ++g) {
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+                const int at = row_in_tile + 8 * r;
+                const Address from = shared.a(ring.stage) + at * 128 + ((4 * g + q) ^ (at % 8)) * 16;
+                read_16(from, gate[g][r]);
+                read_16(from + kBytesZ / 2, up[g][r]);
+            }
+        }
+        __syncwarp();
+        release(shared.empty(ring.stage));
+#pragma unroll
+        for (int g = 0; g < 2; ++g) {
+            finish_group<true>(to, d, 2 * step + g, row, inside, column + 64 * step + 32 * g, gate[g], up[g]);
+        }
+    }
+}
+
 template <Major MajorB, bool Gather, class To>
 __device__ void consume(const HopperProduct<To>& p, const Shared& shared, int rank) {
     const int group = threadIdx.x / 128 - 1, lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
@@ -66,9 +102,12 @@ __device__ void consume(const HopperProduct<To>& p, const Shared& shared, int ra
         wgmma_wait<0>();
         pin(d);
         if (last >= 0) release(shared.empty(last));
-        if (tile.column_tile >= p.column_tiles) continue;
-        finish<true>(p.to, d, tile.row + 64 * group + 16 * warp + lane / 4, tile.row_end,
-                     tile.column_tile * p.column_step, p.distance);
+        const int row = 64 * group + 16 * warp + lane / 4, column = tile.column_tile * p.column_step;
+        if constexpr (kStepsZ<To> > 0) {
+            finish_from_ring(p.to, shared, ring, d, row, tile, column);
+        } else if (tile.column_tile < p.column_tiles) {
+            finish<true>(p.to, d, tile.row + row, tile.row_end, column, p.distance);
+        }
     }
 }
 
@@ -127,6 +166,9 @@ void run_hopper(cudaStream_t stream, const Operands<bf16>& x, int columns, int c
         const int depth2 = static_cast<int>(x.a2.extent(1));
         p.steps2 = (depth2 + kDepth - 1) / kDepth;
         p.chunks2 = (depth2 - (p.steps2 - 1) * kDepth + 15) / 16;
+    }
+    if constexpr (kStepsZ<To> > 0) {
+        p.z = tensor_map(View<const bf16, 2>{to.z, {x.a.extent(0), 2 * Index{to.F}}, to.z_pitch}, kBoxRows);
     }
     p.expert_begin = x.expert_begin;
     p.row_token = x.row_token;

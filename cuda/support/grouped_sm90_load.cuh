@@ -83,6 +83,15 @@ struct GatheredRows {
     }
 };
 
+/// Columns [column, column + 64) of gate and of up.
+__device__ __forceinline__ void load_z(const CUtensorMap* map, Address to, Address full, int column, int F,
+                                       const Tile& tile) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        load_box(to + i * kBytesZ / 4, map, full, column + i / 2 * F, tile.row + i % 2 * kBoxRows);
+    }
+}
+
 template <Major MajorB, bool Gather, class To>
 __device__ void produce(const HopperProduct<To>& p, const Shared& shared, int rank) {
     const bool leader = threadIdx.x % 128 == 0;
@@ -123,6 +132,14 @@ __device__ void produce(const HopperProduct<To>& p, const Shared& shared, int ra
             barrier_arrive_expect(full, kBytesStage);
             load_rows(&p.a2, shared.a(ring.stage), full, step * kDepth, tile, rank);
             load_b<MajorB>(&p.b2, shared.b(ring.stage), full, step * kDepth, column, p.distance, tile, rank);
+        }
+        if constexpr (kStepsZ<To> > 0) {
+            for (int step = 0; step < kStepsZ<To>; ++step, ring.next()) {
+                const Address full = shared.full(ring.stage);
+                barrier_wait(shared.empty(ring.stage), ring.phase ^ 1);
+                barrier_arrive_expect(full, kBytesZ);
+                load_z(&p.z, shared.a(ring.stage), full, column + 64 * step, p.to.F, tile);
+            }
         }
     }
 }

@@ -2,6 +2,8 @@
 // What loaders and multipliers of grouped_sm90.cuh share: tile sizes, the arguments of a launch, the list of tiles, the
 // ring of stages in shared memory.
 
+#include <type_traits>
+
 #include <moegrad/cuda/support/grouped_operands.cuh>
 #include <moegrad/cuda/support/tensor_map.cuh>
 #include <moegrad/cuda/support/wgmma.cuh>
@@ -24,10 +26,16 @@ inline constexpr int kBytesStage = kBytesA + kBytesB;
 inline constexpr int kSharedBytes = 1024 + kStages * kBytesStage + 2 * kStages * 8;
 inline constexpr int kHopperThreads = 3 * 128;
 
+/// The gradient of SwiGLU needs z: after the operands of a tile its 256 gates and ups come through the same ring, 64 and
+/// 64 columns a stage. Fetched only when the sum is there, z would cost a trip to memory for every 32 columns.
+template <class To>
+inline constexpr int kStepsZ = std::is_same_v<To, SwigluGradient> ? kTileColumns / 64 : 0;
+inline constexpr int kBytesZ = 2 * kTileRows * 64 * 2;
+
 /// What a launch gives to every block.
 template <class To>
 struct HopperProduct {
-    CUtensorMap a, b, a2, b2;
+    CUtensorMap a, b, a2, b2, z;
     const std::int32_t* expert_begin;  // [E + 1]
     const std::int32_t* row_token;     // [N], read when rows are gathered
     int experts;
