@@ -2,9 +2,11 @@
 // The experts of one layer with LoRA of rank R on both stacks, random weights; and their forward and backward as a model
 // runs them.
 
+#include <moegrad/ops/cast.hpp>
 #include <moegrad/ops/combine.hpp>
 #include <moegrad/ops/dispatch.hpp>
 #include <moegrad/ops/expert_swiglu.hpp>
+#include <moegrad/routing/router.hpp>
 
 #include <support/values.hpp>
 
@@ -28,15 +30,23 @@ struct ExpertLayer {
     /// dispatch, experts, combine and all their gradients. expert, weight [T, K].
     void forward_and_backward(Context& context, const Tensor<std::int32_t>& expert,
                               const Tensor<Wide<Real>>& weight) const {
-        for (const auto* lora : {&up_lora, &down_lora}) {
-            lora->A.gradient()->forget();
-            lora->B.gradient()->forget();
-        }
         Tape tape(context);
-        const DispatchPlan plan = dispatch(tape, expert, shape.E);
-        const auto h = expert_swiglu<Real>(tape, tape.input(x), {Weight<Real>(up), &up_lora},
-                                           {Weight<Real>(down), &down_lora}, plan);
-        const auto y = combine<Real>(tape, h, tape.input(weight), plan);
+        const auto y = experts(tape, tape.input(x), expert, tape.input(weight), true);
+        y.gradient()->adopt(dy);
+        tape.backward();
+    }
+
+    /// A whole block with the router given, frozen experts with LoRA or without; `backward`: its gradients too.
+    void block(Context& context, AnyRouter<Wide<Real>>& router, const Segments& segments, bool lora,
+               bool backward) const {
+        Tape tape(context);
+        const auto input = tape.input(x);
+        const Tensor<std::int32_t> token;
+        const RouteInput<Wide<Real>> to_route{
+            .x = cast<Wide<Real>>(tape, input), .token = token, .segments = segments, .mode = tape.mode()};
+        const auto routing = router.route(tape, to_route);
+        const auto y = experts(tape, input, routing.expert, routing.weight, lora);
+        if (!backward) return;
         y.gradient()->adopt(dy);
         tape.backward();
     }
@@ -47,6 +57,17 @@ struct ExpertLayer {
     Tensor<Real> x, dy;
 
 private:
+    Var<Real> experts(Tape& tape, const Var<Real>& input, const Tensor<std::int32_t>& expert,
+                      const Var<Wide<Real>>& weight, bool lora) const {
+        for (const auto* stack : {&up_lora, &down_lora}) {
+            stack->A.gradient()->forget();
+            stack->B.gradient()->forget();
+        }
+        const DispatchPlan plan = dispatch(tape, expert, shape.E);
+        const auto h = expert_swiglu<Real>(tape, input, {Weight<Real>(up), lora ? &up_lora : nullptr},
+                                           {Weight<Real>(down), lora ? &down_lora : nullptr}, plan);
+        return combine<Real>(tape, h, weight, plan);
+    }
     static Weight<Real> learning(const Shape& shape, double deviation, Device device) {
         return Weight<Real>(normal<Real>(shape, 15, deviation, device),
                             std::make_shared<Gradient<Wide<Real>>>(Tensor<Wide<Real>>::zeros(shape, device)));

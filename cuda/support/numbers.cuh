@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include <moegrad/core/bf16.hpp>
 #include <moegrad/core/view.hpp>
@@ -46,18 +47,19 @@ __device__ __forceinline__ void put(T& place, float x, Write write) {
     place = narrow<T>(write == Write::overwrite ? x : wide(place) + x);
 }
 
-/// 16 bytes: four floats or eight bf16.
-template <class T>
+/// 16 bytes, four floats or eight bf16; 8 bytes with two Words.
+template <class T, int Words = 4>
 struct Pack {
-    static constexpr int kSize = 16 / static_cast<int>(sizeof(T));
+    static constexpr int kSize = 4 * Words / static_cast<int>(sizeof(T));
+    using Raw = std::conditional_t<Words == 4, uint4, uint2>;
     float value[kSize];
 
     __device__ __forceinline__ static Pack load(const T* from) {
         Pack pack;
-        const uint4 words = *reinterpret_cast<const uint4*>(from);
-        const std::uint32_t all[4] = {words.x, words.y, words.z, words.w};
+        alignas(Raw) std::uint32_t all[Words];
+        *reinterpret_cast<Raw*>(all) = *reinterpret_cast<const Raw*>(from);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < Words; ++i) {
             if constexpr (sizeof(T) == 4) {
                 pack.value[i] = __builtin_bit_cast(float, all[i]);
             } else {
@@ -68,16 +70,16 @@ struct Pack {
         return pack;
     }
     __device__ __forceinline__ void store(T* to) const {
-        std::uint32_t all[4];
+        alignas(Raw) std::uint32_t all[Words];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < Words; ++i) {
             if constexpr (sizeof(T) == 4) {
                 all[i] = __builtin_bit_cast(std::uint32_t, value[i]);
             } else {
                 all[i] = pack_bf16(value[2 * i], value[2 * i + 1]);
             }
         }
-        *reinterpret_cast<uint4*>(to) = make_uint4(all[0], all[1], all[2], all[3]);
+        *reinterpret_cast<Raw*>(to) = *reinterpret_cast<const Raw*>(all);
     }
     __device__ __forceinline__ void put(T* to, Write write) const {
         if (write == Write::overwrite) return store(to);

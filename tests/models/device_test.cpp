@@ -54,13 +54,15 @@ Probe probe(const ForwardProbe& options, Device device, const std::string& out) 
     return all;
 }
 
-/// Two sequences of 19 tokens.
+constexpr std::size_t kSequences = 8, kLength = 9;
+
 std::string write_tokens(const std::string& path) {
     std::vector<std::int64_t> ids;
     Random random(3);
-    for (int i = 0; i < 38; ++i) ids.push_back(static_cast<std::int64_t>(random.next_below(kVocabulary)));
+    for (std::size_t i = 0; i < kSequences * kLength; ++i)
+        ids.push_back(static_cast<std::int64_t>(random.next_below(kVocabulary)));
     SafetensorsWriter writer;
-    const std::vector<Index> shape{2, 19};
+    const std::vector<Index> shape{kSequences, kLength};
     writer.add("tokens", StoredType::i64, shape, std::span<const std::int64_t>(ids));
     writer.save(path);
     return path;
@@ -70,7 +72,32 @@ struct ProbeBounds {
     double logits, gradients, routes;  // routes: the share that must be equal
 };
 
-/// The probe on the GPU in Real against that of the CPU in double.
+/// Part `s` of values that are laid out sequence after sequence.
+std::vector<double> of_sequence(const std::vector<double>& values, std::size_t s) {
+    const auto each = static_cast<std::ptrdiff_t>(values.size() / kSequences),
+               at = static_cast<std::ptrdiff_t>(s);
+    return {values.begin() + at * each, values.begin() + (at + 1) * each};
+}
+
+/// Which sequences take the same experts on both sides, in every layer.
+std::vector<bool> same_routes(const Probe& got, const Probe& want, double share) {
+    std::vector<bool> same(kSequences, true);
+    for (const auto& [key, values] : want.numbers) {
+        const std::string& name = key;
+        CAPTURE(name);
+        if (!name.ends_with(".expert")) continue;
+        double equal = 0;
+        for (std::size_t i = 0; i < values.size(); ++i) equal += got.at(name)[i] == values[i];
+        CHECK(equal >= share * static_cast<double>(values.size()));
+        for (std::size_t s = 0; s < kSequences; ++s) {
+            same[s] = same[s] && of_sequence(got.at(name), s) == of_sequence(values, s);
+        }
+    }
+    return same;
+}
+
+/// The probe on the GPU in Real against that of the CPU in double. Another expert has another output and another gradient:
+/// where rounding decided a near tie the other way there is nothing to compare.
 template <class Real>
 void compare_probes(const ForwardProbe& options, const io_test::TemporaryFolder& folder,
                     const ProbeBounds& bounds) {
@@ -79,24 +106,21 @@ void compare_probes(const ForwardProbe& options, const io_test::TemporaryFolder&
     const Probe again = probe<Real>(options, Device::cuda, folder.file("again.safetensors"));
     CHECK(again.numbers == got.numbers);
     REQUIRE(got.numbers.size() == want.numbers.size());
-    bool same_routes = true;
-    for (const auto& [key, values] : want.numbers) {
-        const std::string& name = key;
-        CAPTURE(name);
-        if (!name.ends_with(".expert")) continue;
-        double same = 0;
-        for (std::size_t i = 0; i < values.size(); ++i) same += got.at(name)[i] == values[i];
-        CHECK(same >= bounds.routes * static_cast<double>(values.size()));
-        same_routes = same_routes && got.at(name) == values;
+    const std::vector<bool> same = same_routes(got, want, bounds.routes);
+    const auto count = static_cast<std::size_t>(std::count(same.begin(), same.end(), true));
+    CHECK(count >= kSequences / 2);
+    for (std::size_t s = 0; s < kSequences; ++s) {
+        CAPTURE(s);
+        if (!same[s]) continue;
+        CHECK(distance_to_norm(of_sequence(got.at("logits"), s), of_sequence(want.at("logits"), s)) <=
+              bounds.logits);
     }
-    CHECK(distance_to_norm(got.at("logits"), want.at("logits")) <= bounds.logits);
+    if (count < kSequences) return;
     CHECK(distance_to_norm(got.at("loss"), want.at("loss")) <= bounds.logits);
     for (const auto& [key, values] : want.numbers) {
         const std::string& name = key;
         CAPTURE(name);
-        // Another expert has another gradient: nothing to compare then.
-        if (!name.starts_with("grad.") || !same_routes) continue;
-        CHECK(distance_to_norm(got.at(name), values) <= bounds.gradients);
+        if (name.starts_with("grad.")) CHECK(distance_to_norm(got.at(name), values) <= bounds.gradients);
     }
 }
 
