@@ -117,7 +117,7 @@ void run(const Options& options) {
     Context context({.device = options.device});
     const Dataset data = read_tokens(folder + "/tokens.safetensors");
     const auto model = load_model<Real>(folder + "/model", options.device);
-    const AdapterSpec spec = load_adapter(*model, folder + "/adapter");
+    const AdapterSpec spec = load_adapter(*model, folder + "/adapter", {.layout = PeftLayout::peft_0_19});
     move_to(*model, options.device);
     context.arena().reserve(planned_step_memory<Real>(model->config(), spec, data, options.device));
     TrainerOptions training;
