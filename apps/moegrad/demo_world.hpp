@@ -24,4 +24,13 @@ inline void use_demo_world(CompareSpec& spec, const std::string& folder) {
     spec.heldout = folder + "/heldout.jsonl";
 }
 
+/// The harder world of `moegrad tasks`, from the folder that it wrote.
+inline void use_task_world(CompareSpec& spec, const std::string& folder) {
+    spec.task = "world";
+    spec.base.train_data = folder + "/world-train.jsonl";
+    spec.questions = folder + "/world-questions.jsonl";
+    spec.heldout = folder + "/world-heldout.jsonl";
+    spec.base.max_length = 64;
+}
+
 }  // namespace moegrad

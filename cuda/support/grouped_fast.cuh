@@ -2,13 +2,13 @@
 // The seam between ops and the grouped products on tensor cores; nothing else is called from outside. The emulator of
 // the tests puts a file of this name in its place that says kTensorCores = false.
 // Hopper's wgmma (grouped_sm90.cuh) where the card, the code and the alignment allow it, else mma.sync from sm_80 on
-// (grouped_sm80.cuh), which takes any alignment. A launch is capturable: nothing is read or allocated on the host.
+// (grouped_sm80.cuh), which takes any alignment; few columns go their own way (grouped_skinny.cuh). A launch is capturable: nothing is read or allocated on the host.
 // bf16 in, sums in float in one fixed order, every stored value rounded once.
 
 #include <type_traits>
 
 #include <moegrad/cuda/support/grouped_gram.cuh>
-#include <moegrad/cuda/support/grouped_sm80.cuh>
+#include <moegrad/cuda/support/grouped_skinny.cuh>
 #include <moegrad/cuda/support/grouped_sm90.cuh>
 
 namespace moegrad::cuda::grouped {
@@ -30,6 +30,10 @@ inline int columns_of(const SwigluGradient& to) {
 template <Major MajorB, class To>
 void fast_product(cudaStream_t stream, const Operands<bf16>& x, const To& to) {
     const int columns = columns_of(to);
+    if constexpr (std::is_same_v<To, Store<bf16>>) {
+        const bool alone = !x.second() && fits_tensor_map(x.a) && fits_tensor_map(x.b) && aligned(to);
+        if (columns <= kSkinnyMost && alone) return run_skinny<MajorB>(stream, x, to);
+    }
     if (!fits_hopper(x) || !aligned(to)) {
         const bool second = !x.second() || (fits_tensor_map(x.a2) && fits_tensor_map(x.b2));
         return run_plain<MajorB>(stream, x, columns,

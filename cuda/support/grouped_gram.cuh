@@ -15,21 +15,33 @@ struct Gram {
     const std::int32_t* expert_begin;
 };
 
-/// Rows [row, row + 32) of Columns columns from `column` on, zeros outside.
+/// What a thread copies of 32 rows and Columns columns of a side. Its rows are looked up one stage ahead: a list is one more
+/// trip to memory.
 template <int Columns>
-__device__ __forceinline__ void load_side(const GramSide& side, Index row, Index end, int column,
-                                          hopper::Address to) {
-    constexpr int kChunks = Columns / 8;
+struct SideRows {
+    static constexpr int kChunks = Columns / 8;  // of a row
+    static constexpr int kEach = (kPlainDepth * kChunks + kPlainThreads - 1) / kPlainThreads;
+    int row[kEach];
+
+    __device__ __forceinline__ void find(const GramSide& side, int first, int end) {
 #pragma unroll
-    for (int i = threadIdx.x; i < kPlainDepth * kChunks; i += kPlainThreads) {
-        const int r = i / kChunks, chunk = i % kChunks, at = column + 8 * chunk;
-        const int count = row + r < end ? min(max(side.columns - at, 0), 8) : 0;
-        const Index source =
-            count > 0 ? (side.list == nullptr ? row + r : side.list[row + r]) * side.pitch + at : 0;
-        copy_chunk<true>(to + r * Columns * 2 + (chunk ^ (r % min(8, kChunks))) * 16, side.data + source,
-                         count);
+        for (int j = 0; j < kEach; ++j) {
+            const int r = (threadIdx.x + j * kPlainThreads) / kChunks, n = first + r;
+            row[j] = r < kPlainDepth && n < end ? (side.list == nullptr ? n : side.list[n]) : -1;
+        }
     }
-}
+    /// Zeros where there is no row or no column.
+    __device__ __forceinline__ void load(const GramSide& side, int column, hopper::Address to) const {
+#pragma unroll
+        for (int j = 0; j < kEach; ++j) {
+            const int i = threadIdx.x + j * kPlainThreads, r = i / kChunks, chunk = i % kChunks;
+            if (r >= kPlainDepth) break;
+            const int at = column + 8 * chunk, count = row[j] < 0 ? 0 : min(max(side.columns - at, 0), 8);
+            copy_chunk<true>(to + r * Columns * 2 + (chunk ^ (r % min(8, kChunks))) * 16,
+                             side.data + (count > 0 ? row[j] * side.pitch + at : 0), count);
+        }
+    }
+};
 template <int Columns>
 __device__ __forceinline__ hopper::Address place_side(int row, int chunk) {
     return row * Columns * 2 + (chunk ^ (row % min(8, Columns / 8))) * 16;
@@ -43,13 +55,21 @@ __global__ void __launch_bounds__(kPlainThreads) grouped_gram(const __grid_const
     const hopper::Address stages = hopper::shared_address(dynamic_shared<unsigned char>());
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int top = blockIdx.y * Narrow, left = blockIdx.x * 128;
-    const Index begin = p.expert_begin[blockIdx.z], end = p.expert_begin[blockIdx.z + 1];
-    const int steps = static_cast<int>((end - begin + kPlainDepth - 1) / kPlainDepth);
+    const int begin = p.expert_begin[blockIdx.z], end = p.expert_begin[blockIdx.z + 1];
+    const int steps = (end - begin + kPlainDepth - 1) / kPlainDepth;
+    SideRows<Narrow> narrow;
+    SideRows<128> wide;
+    const auto find = [&](int step) {
+        narrow.find(p.narrow, begin + step * kPlainDepth, end);
+        wide.find(p.wide, begin + step * kPlainDepth, end);
+    };
     const auto load = [&](int step) {
         const hopper::Address to = stages + step % kPlainStages * kBytes;
-        load_side<Narrow>(p.narrow, begin + step * kPlainDepth, end, top, to);
-        load_side<128>(p.wide, begin + step * kPlainDepth, end, left, to + kNarrowBytes);
+        narrow.load(p.narrow, top, to);
+        wide.load(p.wide, left, to + kNarrowBytes);
+        find(step + 1);
     };
+    find(0);
     float d[Narrow / 16][16] = {};
     for (int step = 0; step < kPlainStages - 1; ++step) {
         if (step < steps) load(step);

@@ -217,10 +217,9 @@ __global__ void __launch_bounds__(kPlainThreads, 2)
     }
 }
 
-/// A tile has 128 columns, or 64 of the gate and 64 of the up.
+/// The operands, and what becomes of the sums; the tiling is the caller's.
 template <Major MajorB, class To>
-void run_plain(cudaStream_t stream, const Operands<bf16>& x, int columns, bool all_aligned, const To& to) {
-    constexpr bool kPaired = std::is_same_v<To, Swiglu>;
+PlainProduct<To> plain_product(const Operands<bf16>& x, const To& to) {
     PlainProduct<To> p{};
     const auto factor = [](const auto& a, const auto& b, bool gather) {
         const bool along = MajorB == Major::k;
@@ -238,10 +237,18 @@ void run_plain(cudaStream_t stream, const Operands<bf16>& x, int columns, bool a
     if (x.second()) p.factor[p.factors++] = factor(x.a2, x.b2, false);
     p.expert_begin = x.expert_begin, p.row_token = x.row_token;
     p.experts = x.experts();
+    p.to = to;
+    return p;
+}
+
+/// A tile has 128 columns, or 64 of the gate and 64 of the up.
+template <Major MajorB, class To>
+void run_plain(cudaStream_t stream, const Operands<bf16>& x, int columns, bool all_aligned, const To& to) {
+    constexpr bool kPaired = std::is_same_v<To, Swiglu>;
+    auto p = plain_product<MajorB>(x, to);
     p.column_step = kPaired ? 64 : 128;
     p.distance = kPaired ? columns : 32;
     p.column_tiles = (columns + p.column_step - 1) / p.column_step;
-    p.to = to;
     const auto kernel =
         all_aligned ? grouped_product_sm80<MajorB, true, To> : grouped_product_sm80<MajorB, false, To>;
     launch("grouped_product", kernel, dim3(static_cast<unsigned>(2 * device_limits().multiprocessors)),

@@ -53,7 +53,9 @@ struct Tile {
     bool above;  // the pair shares b; else a
 };
 
-/// Walks the list of pairs: those of expert 0, of expert 1, ...
+/// Walks the list of pairs: those of expert 0, of expert 1, ... An expert's tiles of rows go in groups that stay in the L2
+/// cache through all columns. Where their count is odd the last one goes with the last group, columns two by two: alone it
+/// would read all of b again for 128 rows.
 class Tiles {
 public:
     __device__ Tiles(const std::int32_t* begin, int experts, int columns)
@@ -63,9 +65,9 @@ public:
         for (; expert_ < experts_; ++expert_) {
             const int row = begin_[expert_], end = begin_[expert_ + 1];
             const int rows = (end - row + kTileRows - 1) / kTileRows;
-            const int above = rows / 2 * columns_, pairs = above + rows % 2 * ((columns_ + 1) / 2);
+            const int pairs = rows / 2 * columns_ + rows % 2 * ((columns_ + 1) / 2);
             if (pair < first_ + pairs) {
-                place(pair - first_, rows, above, rank, tile);
+                place(pair - first_, rows, rank, tile);
                 tile.expert = expert_, tile.row = row + tile.row * kTileRows, tile.row_end = end;
                 return true;
             }
@@ -75,15 +77,21 @@ public:
     }
 
 private:
-    __device__ void place(int pair, int rows, int above, int rank, Tile& tile) const {
-        tile.above = pair < above;
-        if (!tile.above) {
-            tile.row = rows - 1, tile.column_tile = 2 * (pair - above) + rank;
+    __device__ void place(int pair, int rows, int rank, Tile& tile) const {
+        const int all = rows / 2, groups = max(1, (all + kRowGroup - 1) / kRowGroup);
+        const int size = (all + groups - 1) / groups;  // of every group but the last
+        const int group = size == 0 ? 0 : min(pair / (size * columns_), groups - 1);
+        const int within = pair - group * size * columns_, high = min(size, all - group * size);
+        tile.above = true;
+        if (rows % 2 == 0 || group + 1 < groups) {
+            tile.row = 2 * (group * size + within % high) + rank, tile.column_tile = within / high;
             return;
         }
-        const int group = pair / (kRowGroup * columns_), within = pair - group * kRowGroup * columns_;
-        const int high = min(kRowGroup, rows / 2 - group * kRowGroup);
-        tile.row = 2 * (group * kRowGroup + within % high) + rank, tile.column_tile = within / high;
+        const int two = within / (2 * high + 1), at = within - two * (2 * high + 1);
+        const int wide = min(2, columns_ - 2 * two) * high;  // pairs of these two columns, or of the last one
+        tile.above = at < wide;
+        tile.row = tile.above ? 2 * (group * size + at % high) + rank : rows - 1;
+        tile.column_tile = 2 * two + (tile.above ? at / high : rank);
     }
 
     const std::int32_t* begin_;
