@@ -120,16 +120,24 @@ __device__ __forceinline__ void store_rows(const float (&d)[Size], const float (
     }
 }
 
-/// Whether all of Count rows from `first` on are valid; beyond T none is missing. The same in every lane.
+/// Which of Count rows from `first` on are there, a bit each, the same in every lane.
 template <int Count>
-__device__ __forceinline__ bool no_holes(const Rows& rows, int first) {
-    bool all = true;
+struct RowBits {
+    std::uint32_t word[Count / 32];
+    bool holes = false;  // one below T is not valid
+    bool all = true;     // of Count
+
+    __device__ __forceinline__ RowBits(const Rows& rows, int first) {
 #pragma unroll
-    for (int i = static_cast<int>(threadIdx.x) % 32; i < Count; i += 32) {
-        all = all && (first + i >= rows.T || rows.valid[first + i] != 0);
+        for (int w = 0; w < Count / 32; ++w) {
+            const int n = first + 32 * w + static_cast<int>(threadIdx.x) % 32;
+            const bool inside = n < rows.T, there = inside && rows.valid[n] != 0;
+            word[w] = __ballot_sync(~0u, there);
+            holes = holes || word[w] != __ballot_sync(~0u, inside);
+            all = all && word[w] == ~0u;
+        }
     }
-    return __all_sync(~0u, all);
-}
+};
 
 /// Zeros into the rows of a tile [Head / 64][Count][128 bytes] that are not valid (the swizzle stays inside
 /// 128 bytes). Both multiplying warpgroups call it together before either reads the tile, then
@@ -155,27 +163,37 @@ __device__ __forceinline__ void key_range(const Rows& rows, int row, int& first,
     count = (min(row + kTile, rows.T) - first + Keys - 1) / Keys;
 }
 
-/// -inf where row may not see key. d: 64 rows by 2 Size keys, this lane's rows `row` and row + 8. whole:
-/// no_holes(key).
+/// Whether some row of the warp may not see some key of a tile: 2 Size keys from `key` on, this lane's rows `row` and row + 8.
+template <int Count>
+__device__ __forceinline__ bool needs_mask(int row, const int (&first)[2], int key,
+                                           const RowBits<Count>& there) {
+    const int top = row - static_cast<int>(threadIdx.x) % 32 / 4;
+    const bool inside = key + Count - 1 <= top && key >= first[0] && key >= first[1];
+    return !__all_sync(~0u, there.all && inside);
+}
+
+/// `unseen` where a row may not see a key.
 template <int Size>
-__device__ __forceinline__ void mask(const Rows& rows, float (&d)[Size], int row, const int (&first)[2],
-                                     int key, bool whole) {
-    constexpr int kKeys = Size * 2;
-    const int lane = threadIdx.x % 32, top = row - lane / 4;
-    const bool inside = key + kKeys <= rows.T && key + kKeys - 1 <= top && key >= first[0] && key >= first[1];
-    if (__all_sync(~0u, whole && inside)) return;
+__device__ __forceinline__ void mask(float (&d)[Size], float unseen, int row, const int (&first)[2], int key,
+                                     const RowBits<2 * Size>& there) {
+    const int column = key + static_cast<int>(threadIdx.x) % 4 * 2;
+    const int from[2] = {first[0] - column, first[1] - column}, last[2] = {row - column, row + 8 - column};
 #pragma unroll
-    for (int i = 0; i < Size; ++i) {
-        const int j = key + i / 4 * 8 + lane % 4 * 2 + i % 2, t = row + i / 2 % 2 * 8;
-        const bool seen = j <= t && j >= first[i / 2 % 2] && rows.there(j);
-        d[i] = seen ? d[i] : -INFINITY;
+    for (int w = 0; w < Size / 16; ++w) {
+        const std::uint32_t bits = there.word[w] >> (threadIdx.x % 4 * 2);
+#pragma unroll
+        for (int i = 16 * w; i < 16 * (w + 1); ++i) {
+            const int j = i / 4 * 8 + i % 2, r = i / 2 % 2;
+            const bool seen = j >= from[r] && j <= last[r] && (bits >> (j % 32) & 1) != 0;
+            d[i] = seen ? d[i] : unseen;
+        }
     }
 }
 
-/// The block's rows and head: long rows of work first, heads that share keys side by side.
-__device__ __forceinline__ void late_tiles_first(int heads, int& row, int& head) {
-    row = (gridDim.x / heads - 1 - blockIdx.x / heads) * kTile;
-    head = blockIdx.x % heads;
+/// Rows and head of piece `work` of `all`: long rows of work first, heads that share keys side by side.
+__device__ __forceinline__ void late_tiles_first(int work, int all, int heads, int& row, int& head) {
+    row = (all / heads - 1 - work / heads) * kTile;
+    head = work % heads;
 }
 
 #endif  // MOEGRAD_SM90A

@@ -1,6 +1,8 @@
 #pragma once
-// Forward of attention on Hopper: a block of 128 rows of one query head walks its keys upwards. Scores of the
-// next keys are computed and softened while the weights of these meet their values.
+// Forward of attention on Hopper. Resident blocks take pieces of 128 rows of one query head, which walk their keys upwards.
+// Scores of the next keys are computed and softened while the weights of these meet their values; the two warpgroups that
+// multiply (64 rows each) issue their products in turns, so that one softens while the other has the tensor cores; the loading
+// one fetches the next piece's rows and keys while this one is finished.
 //   s[t,j] = <q[t], k[j]>,  a = scale s,  m[t] = max a,  p = exp(a - m),  y[t] = sum_j p v[j] / sum_j p
 //   lse[t] = m + log sum_j p
 
@@ -13,14 +15,15 @@ template <int Head>
 struct ForwardShape {
     static constexpr int kKeys = 128, kStages = 2;
     static constexpr int kBytesQ = kTile * Head * 2, kBytesK = kKeys * Head * 2;
-    static constexpr int kShared = 1024 + kBytesQ + 2 * kStages * kBytesK + 8 * (1 + 4 * kStages);
+    static constexpr int kShared = 1024 + kBytesQ + 2 * kStages * kBytesK + 8 * (2 + 4 * kStages);
     Address base;
 
     __device__ Address q() const { return base; }
     __device__ Address k(int s) const { return base + kBytesQ + s * kBytesK; }
     __device__ Address v(int s) const { return k(kStages + s); }
     __device__ Address q_full() const { return k(2 * kStages); }
-    __device__ Address k_full(int s) const { return q_full() + 8 + 8 * s; }
+    __device__ Address q_empty() const { return q_full() + 8; }
+    __device__ Address k_full(int s) const { return q_empty() + 8 + 8 * s; }
     __device__ Address k_empty(int s) const { return k_full(kStages + s); }
     __device__ Address v_full(int s) const { return k_full(2 * kStages + s); }
     __device__ Address v_empty(int s) const { return k_full(3 * kStages + s); }
@@ -33,28 +36,52 @@ struct Forward {
     Index y_pitch;
     float* lse;
     int heads, group;  // query heads, and how many share a key-value head
+    int pieces;        // of work
     float scale;
 };
 
 #if MOEGRAD_SM90A
 
+/// Which stage holds the keys that are walked n-th by this block, over all its pieces, and in which round.
+template <int Stages>
+struct KeyRing {
+    int n = 0;
+    __device__ int stage(int ahead = 0) const { return (n + ahead) % Stages; }
+    __device__ int round(int ahead = 0) const { return (n + ahead) / Stages % 2; }
+};
+
 template <int Head>
-__device__ void forward_load(const Forward& p, const ForwardShape<Head>& at, int row, int head) {
+__device__ void forward_load(const Forward& p, const ForwardShape<Head>& at) {
     using S = ForwardShape<Head>;
-    int first, count;
-    key_range<S::kKeys>(p.rows, row, first, count);
-    const int column = head / p.group * Head;
-    barrier_arrive_expect(at.q_full(), S::kBytesQ);
-    load_boxes<Head, kTile>(at.q(), &p.q, at.q_full(), head * Head, row);
-    for (int n = 0; n < count; ++n) {
-        const int s = n % S::kStages, phase = n / S::kStages % 2 ^ 1, key = first + n * S::kKeys;
-        barrier_wait(at.k_empty(s), phase);
-        barrier_arrive_expect(at.k_full(s), S::kBytesK);
-        load_boxes<Head, S::kKeys>(at.k(s), &p.k, at.k_full(s), column, key);
-        barrier_wait(at.v_empty(s), phase);
-        barrier_arrive_expect(at.v_full(s), S::kBytesK);
-        load_boxes<Head, S::kKeys>(at.v(s), &p.v, at.v_full(s), column, key);
+    KeyRing<S::kStages> ring;
+    int turn = 0;
+    for (int work = blockIdx.x; work < p.pieces; work += gridDim.x, turn ^= 1) {
+        int row, head, first, count;
+        late_tiles_first(work, p.pieces, p.heads, row, head);
+        key_range<S::kKeys>(p.rows, row, first, count);
+        const int column = head / p.group * Head;
+        barrier_wait(at.q_empty(), turn ^ 1);
+        barrier_arrive_expect(at.q_full(), S::kBytesQ);
+        load_boxes<Head, kTile>(at.q(), &p.q, at.q_full(), head * Head, row);
+        for (int i = 0; i < count; ++i, ++ring.n) {
+            const int s = ring.stage(), round = ring.round() ^ 1, key = first + i * S::kKeys;
+            barrier_wait(at.k_empty(s), round);
+            barrier_arrive_expect(at.k_full(s), S::kBytesK);
+            load_boxes<Head, S::kKeys>(at.k(s), &p.k, at.k_full(s), column, key);
+            barrier_wait(at.v_empty(s), round);
+            barrier_arrive_expect(at.v_full(s), S::kBytesK);
+            load_boxes<Head, S::kKeys>(at.v(s), &p.v, at.v_full(s), column, key);
+        }
     }
+}
+
+/// Turns of the two multiplying warpgroups at the tensor cores: named barriers 2 and 3, of 128 threads that wait and 128
+/// that let them go on.
+__device__ __forceinline__ void wait_turn(int group) {
+    asm volatile("bar.sync %0, 256;" ::"r"(2 + group) : "memory");
+}
+__device__ __forceinline__ void give_turn(int group) {
+    asm volatile("bar.arrive %0, 256;" ::"r"(3 - group) : "memory");
 }
 
 /// One step of the running maximum: s becomes p, y's factor is returned in `shrink`.
@@ -81,8 +108,11 @@ __device__ __forceinline__ void soften(float (&s)[Size], float scale, float (&la
     }
 }
 
+/// One piece: y and the log-sum-exp of 64 rows of a warpgroup.
 template <int Head>
-__device__ void forward_multiply(const Forward& p, const ForwardShape<Head>& at, int tile_row, int head) {
+__device__ __forceinline__ void forward_piece(const Forward& p, const ForwardShape<Head>& at, int tile_row,
+                                              int head, int turn,
+                                              KeyRing<ForwardShape<Head>::kStages>& ring) {
     using S = ForwardShape<Head>;
     const int group = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
     const int row = tile_row + 64 * group + 16 * warp + lane / 4;
@@ -94,36 +124,48 @@ __device__ void forward_multiply(const Forward& p, const ForwardShape<Head>& at,
     float y[Head / 2], s[S::kKeys / 2], largest[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0}, shrink[2];
     std::uint32_t weights[S::kKeys / 16][4];
     clear(y);
-    bool whole = no_holes<S::kKeys>(p.rows, first);
-    barrier_wait(at.q_full(), 0);
-    barrier_wait(at.k_full(0), 0);
+    RowBits<S::kKeys> there(p.rows, first);
+    barrier_wait(at.q_full(), turn);
+    barrier_wait(at.k_full(ring.stage()), ring.round());
+    wait_turn(group);
     wgmma_begin();
-    product_over_head<Head, kTile, S::kKeys>(s, at.q(), 64 * group, at.k(0));
+    product_over_head<Head, kTile, S::kKeys>(s, at.q(), 64 * group, at.k(ring.stage()));
     wgmma_commit();
+    give_turn(group);
     wgmma_wait<0>();
     pin(s);
-    release_warp(at.k_empty(0));
-    mask(p.rows, s, row, first_key, first, whole);
+    release_warp(at.k_empty(ring.stage()));
+    if (count == 1) release_warp(at.q_empty());
+    if (needs_mask(row, first_key, first, there)) mask(s, -INFINITY, row, first_key, first, there);
     soften(s, scale, largest, sum, shrink);
     to_operand(s, weights);
-    // Scores of the next keys are computed and softened while the weights of these meet their values.
-    int n = 0;
-    for (; n + 1 < count; ++n) {
-        const int stage = n % S::kStages, next = (n + 1) % S::kStages;
-        barrier_wait(at.k_full(next), (n + 1) / S::kStages % 2);
-        barrier_wait(at.v_full(stage), n / S::kStages % 2);
-        if (!whole) clear_holes<Head, S::kKeys>(p.rows, at.v(stage), first + n * S::kKeys), finish_clearing();
+    // Scores of the next keys are computed and softened while the weights of these meet their values. The assembler moves
+    // a wait for a product up to the last branch: softening stands inside both arms of the mask's.
+    for (int n = 0; n + 1 < count; ++n, ++ring.n) {
+        const int stage = ring.stage(), next = ring.stage(1);
+        barrier_wait(at.k_full(next), ring.round(1));
+        barrier_wait(at.v_full(stage), ring.round());
+        if (there.holes)
+            clear_holes<Head, S::kKeys>(p.rows, at.v(stage), first + n * S::kKeys), finish_clearing();
+        wait_turn(group);
         wgmma_begin();
         product_over_head<Head, kTile, S::kKeys>(s, at.q(), 64 * group, at.k(next));
         wgmma_commit();
         product_over_rows<S::kKeys>(y, weights, at.v(stage));
         wgmma_commit();
-        whole = no_holes<S::kKeys>(p.rows, first + (n + 1) * S::kKeys);
+        give_turn(group);
+        there = RowBits<S::kKeys>(p.rows, first + (n + 1) * S::kKeys);
         wgmma_wait<1>();
         pin(s);
         release_warp(at.k_empty(next));
-        mask(p.rows, s, row, first_key, first + (n + 1) * S::kKeys, whole);
-        soften(s, scale, largest, sum, shrink);
+        if (n + 2 == count) release_warp(at.q_empty());
+        const int key = first + (n + 1) * S::kKeys;
+        if (needs_mask(row, first_key, key, there)) {
+            mask(s, -INFINITY, row, first_key, key, there);
+            soften(s, scale, largest, sum, shrink);
+        } else {
+            soften(s, scale, largest, sum, shrink);
+        }
         wgmma_wait<0>();
         pin(y);
         release_warp(at.v_empty(stage));
@@ -131,14 +173,17 @@ __device__ void forward_multiply(const Forward& p, const ForwardShape<Head>& at,
         for (int i = 0; i < Head / 2; ++i) y[i] *= shrink[i / 2 % 2];
         to_operand(s, weights);
     }
-    barrier_wait(at.v_full(n % S::kStages), n / S::kStages % 2);
-    if (!whole)
-        clear_holes<Head, S::kKeys>(p.rows, at.v(n % S::kStages), first + n * S::kKeys), finish_clearing();
+    const int last = ring.stage();
+    barrier_wait(at.v_full(last), ring.round());
+    if (there.holes)
+        clear_holes<Head, S::kKeys>(p.rows, at.v(last), first + (count - 1) * S::kKeys), finish_clearing();
     wgmma_begin();
-    product_over_rows<S::kKeys>(y, weights, at.v(n % S::kStages));
+    product_over_rows<S::kKeys>(y, weights, at.v(last));
     wgmma_commit();
     wgmma_wait<0>();
     pin(y);
+    release_warp(at.v_empty(last));
+    ++ring.n;
     float factor[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -153,6 +198,19 @@ __device__ void forward_multiply(const Forward& p, const ForwardShape<Head>& at,
     store_rows(y, factor, p.y + head * Head, p.y_pitch, row, p.rows.T, Head, Write::overwrite);
 }
 
+template <int Head>
+__device__ void forward_multiply(const Forward& p, const ForwardShape<Head>& at) {
+    KeyRing<ForwardShape<Head>::kStages> ring;
+    int turn = 0;
+    if (threadIdx.x / 128 == 2) give_turn(1);  // the first turn is that of group 0
+    for (int work = blockIdx.x; work < p.pieces; work += gridDim.x, turn ^= 1) {
+        int row, head;
+        late_tiles_first(work, p.pieces, p.heads, row, head);
+        forward_piece<Head>(p, at, row, head, turn, ring);
+    }
+    if (threadIdx.x / 128 == 1) wait_turn(0);  // nobody leaves a barrier half full
+}
+
 #endif  // MOEGRAD_SM90A
 
 template <int Head>
@@ -161,7 +219,7 @@ __global__ void __launch_bounds__(kHopperThreads, 1) forward_sm90(const __grid_c
     using S = ForwardShape<Head>;
     const S at{(shared_address(dynamic_shared<unsigned char>()) + 1023) / 1024 * 1024};
     if (threadIdx.x == 0) {
-        barrier_init(at.q_full(), 1);
+        barrier_init(at.q_full(), 1), barrier_init(at.q_empty(), 8);
         for (int i = 0; i < S::kStages; ++i) {
             barrier_init(at.k_full(i), 1), barrier_init(at.v_full(i), 1);
             barrier_init(at.k_empty(i), 8), barrier_init(at.v_empty(i), 8);
@@ -169,14 +227,12 @@ __global__ void __launch_bounds__(kHopperThreads, 1) forward_sm90(const __grid_c
         barrier_init_fence();
     }
     __syncthreads();
-    int row, head;
-    late_tiles_first(p.heads, row, head);
     if (threadIdx.x < 128) {
         fewer_registers<24>();
-        if (threadIdx.x == 0) forward_load<Head>(p, at, row, head);
+        if (threadIdx.x == 0) forward_load<Head>(p, at);
     } else {
         more_registers<240>();
-        forward_multiply<Head>(p, at, row, head);
+        forward_multiply<Head>(p, at);
     }
 #endif
 }
@@ -187,6 +243,7 @@ void forward_hopper(cudaStream_t stream, const View<const bf16, 2>& q, const Vie
                     const View<float, 2>& lse, const AttentionOptions& options) {
     using S = ForwardShape<Head>;
     const Index T = q.extent(0), H = options.heads;
+    const int pieces = static_cast<int>((T + kTile - 1) / kTile * H);
     const Forward p{tensor_map(q, kTile),
                     tensor_map(k, S::kKeys),
                     tensor_map(v, S::kKeys),
@@ -196,8 +253,10 @@ void forward_hopper(cudaStream_t stream, const View<const bf16, 2>& q, const Vie
                     lse.data,
                     static_cast<int>(H),
                     static_cast<int>(H / options.kv_heads),
+                    pieces,
                     static_cast<float>(options.scale)};
-    const unsigned blocks = static_cast<unsigned>((T + kTile - 1) / kTile * H);
+    const auto blocks =
+        static_cast<unsigned>(std::min(pieces, static_cast<int>(device_limits().multiprocessors)));
     launch("attention", forward_sm90<Head>, blocks, kHopperThreads, S::kShared, stream, p);
 }
 

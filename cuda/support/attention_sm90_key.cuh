@@ -89,9 +89,9 @@ __device__ void key_multiply(const Backward& p, const KeyShape<Head>& at, int ti
             const int stage = n % S::kStages, row = tile_key + tile * S::kRows;
             float s[kSize], dp[kSize];
             std::uint32_t a[kSize / 8][4];
-            const bool whole = no_holes<S::kRows>(p.rows, row);
+            const bool holes = RowBits<S::kRows>(p.rows, row).holes;
             barrier_wait(at.full(stage), n / S::kStages % 2);
-            if (!whole) {
+            if (holes) {
                 clear_holes<Head, S::kRows>(p.rows, at.q(stage), row);
                 clear_holes<Head, S::kRows>(p.rows, at.dy(stage), row);
                 finish_clearing();

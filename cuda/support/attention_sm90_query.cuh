@@ -25,12 +25,6 @@ struct QueryShape {
 
 #if MOEGRAD_SM90A
 
-/// da from the products: s becomes p, dp becomes da. shift: lse in units of log 2.
-__device__ __forceinline__ void differentiate(float& s, float& dp, float scale, float shift, float delta) {
-    s = exp2_fast(fmaf(s, scale, -shift));
-    dp = s * (dp - delta);
-}
-
 template <int Head>
 __device__ void query_load(const Backward& p, const QueryShape<Head>& at, int row, int head) {
     using S = QueryShape<Head>;
@@ -73,9 +67,9 @@ __device__ void query_multiply(const Backward& p, const QueryShape<Head>& at, in
         const int stage = n % S::kStages;
         float s[S::kKeys / 2], dp[S::kKeys / 2];
         std::uint32_t da[S::kKeys / 16][4];
-        const bool whole = no_holes<S::kKeys>(p.rows, first + n * S::kKeys);
+        const RowBits<S::kKeys> there(p.rows, first + n * S::kKeys);
         barrier_wait(at.full(stage), n / S::kStages % 2);
-        if (!whole) {
+        if (there.holes) {
             clear_holes<Head, S::kKeys>(p.rows, at.k(stage), first + n * S::kKeys);
             clear_holes<Head, S::kKeys>(p.rows, at.v(stage), first + n * S::kKeys);
             finish_clearing();
@@ -87,12 +81,16 @@ __device__ void query_multiply(const Backward& p, const QueryShape<Head>& at, in
         wgmma_commit();
         wgmma_wait<1>();
         pin(s);
-        mask(p.rows, s, row, first_key, first + n * S::kKeys, whole);
+        // s becomes p, with lse in units of log 2; then dp becomes da. The mask comes last: the assembler moves a wait for a
+        // product up to the last branch.
+#pragma unroll
+        for (int i = 0; i < S::kKeys / 2; ++i) s[i] = exp2_fast(fmaf(s[i], scale, -shift[i / 2 % 2]));
+        const int key = first + n * S::kKeys;
+        if (needs_mask(row, first_key, key, there)) mask(s, 0.0f, row, first_key, key, there);
         wgmma_wait<0>();
         pin(dp);
 #pragma unroll
-        for (int i = 0; i < S::kKeys / 2; ++i)
-            differentiate(s[i], dp[i], scale, shift[i / 2 % 2], delta[i / 2 % 2]);
+        for (int i = 0; i < S::kKeys / 2; ++i) dp[i] = s[i] * (dp[i] - delta[i / 2 % 2]);
         to_operand(dp, da);
         wgmma_begin();
         product_over_rows<S::kKeys>(dq, da, at.k(stage));
@@ -121,7 +119,7 @@ __global__ void __launch_bounds__(kHopperThreads, 1) query_sm90(const __grid_con
     }
     __syncthreads();
     int row, head;
-    late_tiles_first(p.heads, row, head);
+    late_tiles_first(blockIdx.x, gridDim.x, p.heads, row, head);
     if (threadIdx.x < 128) {
         fewer_registers<24>();
         if (threadIdx.x == 0) query_load<Head>(p, at, row, head);
