@@ -1,17 +1,18 @@
 #!/bin/sh
-# All GPU figures of issue "CUDA" in one go, on a machine with a GPU:
+# What `moegrad bench` does not do, on a machine with a GPU: steps of a model on disk with equal weights on both sides, whose
+# losses must agree, and their memory:
 #   bench/run_h100.sh BUILD OUT [SECONDS] [PART ...]
 # BUILD: a build with MOEGRAD_BENCH=ON and CUDA; OUT: where the logs go; SECONDS: time for all of it, default 560.
-# PARTs, in this order by default: floors attention adamoe step settings (and compiled). Each has a log of its own and a limit; a part that
+# PARTs, in this order by default: step settings (and compiled). Each has a log of its own and a limit; a part that
 # fails or is cut off does not stop the next. PYTHON: one with torch, transformers 5, peft and accelerate. SCRATCH: a folder
 # with room for 13 GB, best in memory.
 set -u
 if [ $# -lt 2 ]; then
-    sed -n '2,8s/^# \{0,1\}//p' "$0"
+    sed -n '2,9s/^# \{0,1\}//p' "$0"
     exit 2
 fi
 build=$1 out=$2 total=${3:-560}
-[ $# -gt 3 ] && { shift 3; parts=$*; } || parts="floors attention adamoe step settings"
+[ $# -gt 3 ] && { shift 3; parts=$*; } || parts="step settings"
 python=${PYTHON:-python3}
 here=$(cd "$(dirname "$0")" && pwd)
 began=$(date +%s)
@@ -39,7 +40,7 @@ timed() {
     timeout "$limit" "$@" >"$out/$name.log" 2>&1
     code=$?
     echo "$name: exit $code after $(($(date +%s) - start)) s"
-    grep -v "^{" "$out/$name.log" | grep -E "floor|saves|over theirs|difference|tokens/s| ms " | tail -50
+    grep -v "^{" "$out/$name.log" | grep -E "over theirs|difference|tokens/s| ms " | tail -50
     return $code
 }
 
@@ -58,12 +59,6 @@ print("torch", torch.__version__, "transformers", transformers.__version__, "pef
 
 for part in $parts; do
     case $part in
-    floors) timed floors 150 "$build/bench/cuda_floors_bench" --json ;;
-    attention)
-        [ -f "$out/floors.log" ] || timed floors 150 "$build/bench/cuda_floors_bench" --json --only attention
-        timed attention 60 $python "$here/peers/attention_peer.py" --ours "$out/floors.log"
-        ;;
-    adamoe) timed adamoe 60 "$build/bench/adamoe_saving_bench" ;;
     step)
         make_step && timed step 240 $python "$here/peers/moe_step.py" compare "$scratch/step" $step \
             --ours "$build/bench/step_bench" --turn 4 --warm 5 --repeats 24 --tolerance 0.02 --verbose

@@ -143,14 +143,12 @@ __device__ __forceinline__ void swiglu_gradient(float gate, float up, float dh, 
     d_gate = dh * up * s * (1.0f + gate * (1.0f - s));
 }
 
-/// dz and h of 32 columns of two rows, 8 apart; `group` counts them, gate and up are what get_blocks gave.
+/// dz and h of 32 columns of two rows, 8 apart; `group` counts them. gate and up: word i is of block i, as in d.
 template <bool Aligned, int Size>
 __device__ __forceinline__ void finish_group(const SwigluGradient& to, float (&d)[Size], int group, int row,
                                              const bool (&inside)[2], int column, std::uint32_t (&gate)[2][4],
                                              std::uint32_t (&up)[2][4]) {
     std::uint32_t y[2][4];
-#pragma unroll
-    for (int r = 0; r < 2; ++r) turn(gate[r]), turn(up[r]);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
 #pragma unroll
@@ -202,6 +200,8 @@ __device__ __forceinline__ void finish(const SwigluGradient& to, float (&d)[Size
                 get_blocks<Aligned>(z + 8 * r * to.z_pitch + to.F, column_of(g + 1), to.F, inside[r], ups[r]);
             }
         }
+#pragma unroll
+        for (int r = 0; r < 2; ++r) turn(gate[r]), turn(up[r]);
         finish_group<Aligned>(to, d, g, row, inside, column_of(g), gate, up);
     }
 }

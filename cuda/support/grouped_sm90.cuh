@@ -37,13 +37,14 @@ __device__ __forceinline__ void multiply_stage(const Shared& shared, int stage, 
     wgmma_commit();
 }
 
-__device__ __forceinline__ void read_16(Address from, std::uint32_t (&w)[4]) {
-    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3])
-                 : "r"(from));
+__device__ __forceinline__ std::uint32_t read_word(Address from) {
+    std::uint32_t word;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(from));
+    return word;
 }
 
-/// finish() of grouped_finish.cuh with z from the ring. row_in_tile: of this lane; a row of z is 128 bytes, swizzled.
+/// finish() of grouped_finish.cuh with z from the ring. row_in_tile: of this lane; a row of z is 128 bytes, swizzled. Words, not
+/// 16 bytes: they come as the lanes need them, and the swizzle keeps a warp's words in different banks.
 template <int Size>
 __device__ __forceinline__ void finish_from_ring(const SwigluGradient& to, const Shared& shared, Ring& ring,
                                                  float (&d)[Size], int row_in_tile, const Tile& tile,
@@ -59,9 +60,13 @@ __device__ __forceinline__ void finish_from_ring(const SwigluGradient& to, const
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
                 const int at = row_in_tile + 8 * r;
-                const Address from = shared.a(ring.stage) + at * 128 + ((4 * g + q) ^ (at % 8)) * 16;
-                read_16(from, gate[g][r]);
-                read_16(from + kBytesZ / 2, up[g][r]);
+                const Address line = shared.a(ring.stage) + at * 128 + q * 4;
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const Address from = line + ((4 * g + i) ^ (at % 8)) * 16;
+                    gate[g][r][i] = read_word(from);
+                    up[g][r][i] = read_word(from + kBytesZ / 2);
+                }
             }
         }
         __syncwarp();

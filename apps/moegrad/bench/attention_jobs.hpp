@@ -3,8 +3,8 @@
 
 #include <moegrad/ops/attention.hpp>
 
-#include <support/turns.hpp>
-#include <support/values.hpp>
+#include "jobs.hpp"
+#include "values.hpp"
 
 namespace moegrad::bench {
 
@@ -50,8 +50,8 @@ public:
                              rows, y_.template view<2>(), lse_.template view<2>(), dy_.template view<2>(),
                              room_.template view<3>(), gradient(dq_), gradient(dk_), gradient(dv_), options_);
         };
-        return {{"attention", name + " forward", flops, 0, Against::product, 0, forward},
-                {"attention", name + " backward", 2.5 * flops, 0, Against::product, 0, backward}};
+        return {{"attention", name + " forward", flops, 0, Against::product, forward},
+                {"attention", name + " backward", 2.5 * flops, 0, Against::product, backward}};
     }
 
 private:

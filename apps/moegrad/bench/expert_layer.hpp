@@ -8,7 +8,7 @@
 #include <moegrad/ops/expert_swiglu.hpp>
 #include <moegrad/routing/router.hpp>
 
-#include <support/values.hpp>
+#include "values.hpp"
 
 namespace moegrad::bench {
 
@@ -36,15 +36,19 @@ struct ExpertLayer {
         tape.backward();
     }
 
+    /// What the router makes of x, on the host: PyTorch gets the same.
+    Tensor<std::int32_t> choice(Context& context, AnyRouter<Wide<Real>>& router,
+                                const Segments& segments) const {
+        Tape tape(context);
+        return host(route(tape, tape.input(x), router, segments).expert);
+    }
+
     /// A whole block with the router given, frozen experts with LoRA or without; `backward`: its gradients too.
     void block(Context& context, AnyRouter<Wide<Real>>& router, const Segments& segments, bool lora,
                bool backward) const {
         Tape tape(context);
         const auto input = tape.input(x);
-        const Tensor<std::int32_t> token;
-        const RouteInput<Wide<Real>> to_route{
-            .x = cast<Wide<Real>>(tape, input), .token = token, .segments = segments, .mode = tape.mode()};
-        const auto routing = router.route(tape, to_route);
+        const auto routing = route(tape, input, router, segments);
         const auto y = experts(tape, input, routing.expert, routing.weight, lora);
         if (!backward) return;
         y.gradient()->adopt(dy);
@@ -57,6 +61,13 @@ struct ExpertLayer {
     Tensor<Real> x, dy;
 
 private:
+    static Routing<Wide<Real>> route(Tape& tape, const Var<Real>& input, AnyRouter<Wide<Real>>& router,
+                                     const Segments& segments) {
+        const Tensor<std::int32_t> token;
+        return router.route(
+            tape,
+            {.x = cast<Wide<Real>>(tape, input), .token = token, .segments = segments, .mode = tape.mode()});
+    }
     Var<Real> experts(Tape& tape, const Var<Real>& input, const Tensor<std::int32_t>& expert,
                       const Var<Wide<Real>>& weight, bool lora) const {
         for (const auto* stack : {&up_lora, &down_lora}) {
@@ -68,14 +79,10 @@ private:
                                            {Weight<Real>(down), lora ? &down_lora : nullptr}, plan);
         return combine<Real>(tape, h, weight, plan);
     }
-    static Weight<Real> learning(const Shape& shape, double deviation, Device device) {
-        return Weight<Real>(normal<Real>(shape, 15, deviation, device),
-                            std::make_shared<Gradient<Wide<Real>>>(Tensor<Wide<Real>>::zeros(shape, device)));
-    }
     LoraStack<Real> adapter(Index O, Index D, Device device) const {
         const double deviation = 1 / std::sqrt(static_cast<double>(D));
-        return {learning({shape.E, shape.R, D}, deviation, device),
-                learning({shape.E, O, shape.R}, 0.02, device), 2};
+        return {learning_weight<Real>({shape.E, shape.R, D}, deviation, device),
+                learning_weight<Real>({shape.E, O, shape.R}, 0.02, device), 2};
     }
 };
 

@@ -14,8 +14,8 @@
 #include <moegrad/ops/total.hpp>
 #include <moegrad/ops/zero_block.hpp>
 
-#include <support/turns.hpp>
-#include <support/values.hpp>
+#include "jobs.hpp"
+#include "values.hpp"
 
 namespace moegrad::bench {
 
@@ -41,10 +41,11 @@ public:
         position_ = integers(T, T, device_);
     }
 
-    std::vector<Job> jobs(const std::string& group) const {
+    std::vector<Job> jobs(const std::string& part) const {
         std::vector<Job> all;
         const auto put = [&](const char* what, double bytes, std::function<void()> run) {
-            all.push_back({group, what, 0, bytes, Against::copy, 0.4, std::move(run)});
+            all.push_back({part, fmt::format("{}, {}", what, name(number_of<Real>())), 0, bytes,
+                           Against::copy, std::move(run)});
         };
         add_element_wise(put);
         add_norms(put);
@@ -143,11 +144,11 @@ public:
         context.scalars().learning_rate = 1e-4;
     }
 
-    std::vector<Job> jobs(const std::string& group) const {
+    std::vector<Job> jobs(const std::string& part) const {
         std::vector<Job> all;
         const auto put = [&](const char* what, double bytes_each, std::function<void()> run) {
             const double bytes = bytes_each * static_cast<double>(w_.size());
-            all.push_back({group, what, 0, bytes, Against::copy, 0.4, std::move(run)});
+            all.push_back({part, what, 0, bytes, Against::copy, std::move(run)});
         };
         // w, m, v read and written, g read and zeroed, the copy written.
         put("adamw", 34, [this] {

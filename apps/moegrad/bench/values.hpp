@@ -4,27 +4,62 @@
 #include <algorithm>
 #include <vector>
 
+#include <moegrad/autograd/var.hpp>
+#include <moegrad/core/nf4.hpp>
 #include <moegrad/core/philox.hpp>
 #include <moegrad/core/transfer.hpp>
 
 namespace moegrad::bench {
 
-/// Normal with the given standard deviation. One block of 2^20 values, again and again with another beginning.
+/// A tensor filled with `block`, again and again. Its odd length lets no two rows of a power of two begin at one place.
+template <class Real>
+void fill_with(const Tensor<Real>& all, const Tensor<Real>& block) {
+    const auto flat = all.reshape({all.size()});
+    const Index period = block.size();
+    for (Index begin = 0; begin < all.size(); begin += period) {
+        const Index count = std::min(period, all.size() - begin);
+        copy_values(block.columns(0, count), flat.columns(begin, begin + count));
+    }
+}
+
+/// Normal with the given standard deviation.
+template <class Real>
+void fill_normal_block(const Tensor<Real>& all, std::uint64_t seed, double deviation) {
+    constexpr Index kBlock = (Index{1} << 20) - 3;
+    auto block = Tensor<Real>::zeros({std::min(kBlock, all.size())});
+    Random random(seed);
+    for (Real& value : block.values())
+        value = static_cast<Real>(static_cast<float>(deviation * random.next_normal()));
+    fill_with(all, placed(block, all.device()));
+}
 template <class Real>
 Tensor<Real> normal(const Shape& shape, std::uint64_t seed, double deviation, Device device) {
-    constexpr Index kBlock = Index{1} << 20;
-    const Index period = std::min(kBlock, shape.size());
-    auto block = Tensor<Real>::zeros({period});
-    Random random(seed);
-    for (Index i = 0; i < period; ++i)
-        block.data()[i] = static_cast<Real>(static_cast<float>(deviation * random.next_normal()));
-    const auto pattern = placed(block, device);
     auto all = Tensor<Real>::zeros(shape, device);
-    const auto flat = all.reshape({shape.size()});
-    for (Index begin = 0; begin < shape.size(); begin += period) {
-        const Index count = std::min(period, shape.size() - begin);
-        copy_values(pattern.columns(period - count, period), flat.columns(begin, begin + count));
-    }
+    fill_normal_block(all, seed, deviation);
+    return all;
+}
+
+/// A weight that learns.
+template <class Real>
+Weight<Real> learning_weight(const Shape& shape, double deviation, Device device) {
+    return Weight<Real>(normal<Real>(shape, 15, deviation, device),
+                        std::make_shared<Gradient<Wide<Real>>>(Tensor<Wide<Real>>::zeros(shape, device)));
+}
+
+/// NF4 of a million normal values.
+inline Nf4Matrix some_nf4(double deviation) {
+    const auto values = normal<float>({1024, 1024}, 99, deviation, Device::cpu);
+    Nf4Quantiser quantiser(values.shape());
+    quantiser.add(values.values());
+    return quantiser.finish();
+}
+/// The codes of `some` again and again: those of a large model take a minute to make.
+inline Nf4Matrix repeated(const Nf4Matrix& some, const Shape& shape) {
+    Nf4Matrix all = Nf4Matrix::zeros(shape);
+    fill_with(all.code, some.code);
+    fill_with(all.scale, some.scale);
+    fill_with(all.large, some.large);
+    all.mean = some.mean;
     return all;
 }
 
