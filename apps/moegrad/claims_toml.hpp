@@ -1,6 +1,6 @@
 #pragma once
 // models/claims.toml: the claims of papers that `moegrad reproduce` holds against runs of ours.
-//     [[claim]]  id, paper, says, published, recipe, test, a, b, metric, margin, state
+//     [[claim]]  id, paper, says, published, recipe, test, a, b, a_from, b_from, metric, margin, budget, state
 
 #include <moegrad/train/claims.hpp>
 
@@ -17,8 +17,8 @@ inline Claim read_claim(const toml::table& table, const std::string& path) {
     claim.place = toml_place(path, table);
     for (const auto& [name, node] : table) {
         const std::string key(name.str()), value = toml_text(path, node);
-        if (key == "margin") {
-            claim.margin = parse_number(value);
+        if (key == "margin" || key == "budget") {
+            (key == "margin" ? claim.margin : claim.budget) = parse_number(value);
             continue;
         }
         std::string* text = nullptr;
@@ -26,13 +26,16 @@ inline Claim read_claim(const toml::table& table, const std::string& path) {
              {std::pair{"id", &claim.id}, std::pair{"paper", &claim.paper}, std::pair{"says", &claim.says},
               std::pair{"published", &claim.published}, std::pair{"recipe", &claim.recipe},
               std::pair{"test", &claim.test}, std::pair{"a", &claim.a}, std::pair{"b", &claim.b},
+              std::pair{"a_from", &claim.a_from}, std::pair{"b_from", &claim.b_from},
               std::pair{"metric", &claim.metric}, std::pair{"state", &claim.state}}) {
             if (key == known) text = member;
         }
         if (text == nullptr)
-            throw Error{ErrorCode::config, toml_place(path, node),
-                        "id, paper, says, published, recipe, test, a, b, metric, margin or state",
-                        "`" + key + "`"};
+            throw Error{
+                ErrorCode::config, toml_place(path, node),
+                "id, paper, says, published, recipe, test, a, b, a_from, b_from, metric, margin, budget "
+                "or state",
+                "`" + key + "`"};
         *text = value;
     }
     check_claim(claim);

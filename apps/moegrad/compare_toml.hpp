@@ -1,9 +1,11 @@
 #pragma once
 // A TOML file into a CompareSpec; every error names file:line:column.
 //     name = "first try"      seeds = [0, 1, 2]      note = "what stands under the table"
+//     rates = [1e-3, 3e-3]    one grid of optim.lr for all arms
 //     [base]                  any key of `moegrad train`:  model.path = "..", [base.optim] lr = 1e-3
 //     [eval]                  questions, format, limit, heldout, documents
-//     [[arm]]                 name, control, load_of, picks_of and picks, and any key of `moegrad train`
+//     [[arm]]                 name, control, length, load or load_of, picks_of and picks, and any key of `moegrad train`; or
+//                             name, control, of and change
 //     [[task]]                name, keys of [eval], and any key of `moegrad train`: one comparison for each
 
 #include <moegrad/train/compare_suite.hpp>
@@ -50,6 +52,14 @@ inline CompareArm read_arm(const toml::table& table, const std::string& path) {
             arm.picks_of = one.value;
         } else if (one.key == "picks") {
             arm.picks = parse_count(one.value);
+        } else if (one.key == "length") {
+            arm.length = parse_number(one.value);
+        } else if (one.key == "load") {
+            arm.load = parse_number(one.value);
+        } else if (one.key == "of") {
+            arm.of = one.value;
+        } else if (one.key == "change") {
+            arm.change = one.value;
         } else {
             arm.keys.push_back(std::move(one));
         }
@@ -123,11 +133,14 @@ inline void read_compare_table(CompareSpec& spec, const toml::table& table, cons
             spec.seeds.clear();
             for (const std::string& one : parse_list(toml_text(path, node)))
                 spec.seeds.push_back(static_cast<std::uint64_t>(parse_count(one)));
+        } else if (key == "rates") {
+            for (const std::string& one : parse_list(toml_text(path, node)))
+                spec.rates.push_back(parse_number(one));
         } else if (key == "name" || key == "task" || key == "note") {
             (key == "name" ? spec.name : key == "task" ? spec.task : spec.note) = toml_text(path, node);
         } else {
             unknown_compare_key({key, "", toml_place(path, node)},
-                                "name, task, note, seeds, [base], [eval], [[arm]], [[task]]");
+                                "name, task, note, seeds, rates, [base], [eval], [[arm]], [[task]]");
         }
     }
 }

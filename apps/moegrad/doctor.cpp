@@ -44,7 +44,8 @@ void say_gpu() {
         const std::size_t colon = line.find(": ");
         say(line.substr(0, colon), line.substr(colon + 2));
     }
-    say("tested on", "NVIDIA H100 (compute capability 9.0), with its own code; no other card");
+    say("tested on",
+        "NVIDIA H100 (compute capability 9.0), with its own code and with that for 8.0; no other card");
 }
 
 /// Per device and type, the ops without a kernel. Routers, losses and updates compute in float in a bf16 model too.

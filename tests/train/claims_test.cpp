@@ -47,6 +47,22 @@ CompareResult claim_seeds(CompareResult result, int seeds) {
     return result;
 }
 
+/// One arm more of claim_task: its items are those of "b" and `more`, for every question.
+void add_claim_arm(CompareResult& result, const char* name, double more) {
+    ComparedArm arm = result.arms.front();
+    arm.name = name;
+    for (CompareRun& run : arm.runs)
+        for (double& nll : run.items["nll"]) nll += more;
+    result.arms.push_back(arm);
+}
+
+/// Losses from `first` on, `by` less each step.
+std::vector<double> falling_losses(std::size_t steps, double first, double by) {
+    std::vector<double> all;
+    for (std::size_t n = 0; n < steps; ++n) all.push_back(first - by * static_cast<double>(n));
+    return all;
+}
+
 std::string verdict_of(const Claim& claim, const CompareResult& task) {
     std::vector<ClaimResult> results{measure_claim(claim, {task})};
     judge_claims({claim}, results);
@@ -67,6 +83,84 @@ TEST_CASE("claims: no loss is an upper bound, and needs something saved") {
     CHECK(verdict_of(claim, claim_task(0.001, 0.0005, 0)) == "cannot tell");
     CHECK(verdict_of(claim, claim_task(0.001, 0.01, 0.1)) == "cannot tell");
     CHECK(verdict_of(claim, claim_task(0.2, 0.001, 0.1)) == "does not hold");
+}
+
+TEST_CASE("claims: kept is no loss whatever is saved, by accuracy too") {
+    CHECK(verdict_of(some_claim("kept"), claim_task(0.001, 0.0005, 0)) == "holds");
+    CHECK(verdict_of(some_claim("kept"), claim_task(0.2, 0.001, 0)) == "does not hold");
+    Claim claim = some_claim("kept", "acc");
+    claim.margin = 0.15;
+    // 100 questions: b answers all, a misses every n-th: 1, 13 or 50 of them, room for 15.
+    for (const auto& [n, verdict] :
+         {std::pair{100, "holds"}, std::pair{8, "cannot tell"}, std::pair{2, "does not hold"}}) {
+        CompareResult task = claim_task(0, 0, 0);
+        for (ComparedArm& arm : task.arms)
+            for (int i = 0; i < 100; ++i)
+                arm.runs[0].items["acc"].push_back(arm.name == "a" && i % n == 0 ? 0 : 1);
+        CAPTURE(n);
+        CHECK(verdict_of(claim, task) == verdict);
+    }
+}
+
+TEST_CASE("claims: what a change costs two arms is compared question by question") {
+    CompareResult task = claim_task(-0.2, 0.01, 0);  // a is 0.2 below b
+    add_claim_arm(task, "a0", -0.5);                 // so that the change costs a 0.3
+    add_claim_arm(task, "b0", -0.4);                 // and b 0.4
+    Claim claim = some_claim("better");
+    claim.a_from = "a0", claim.b_from = "b0";
+    const ClaimResult result = measure_claim(claim, {task});
+    CHECK(result.difference.value == doctest::Approx(-0.1));
+    CHECK(result.reference == doctest::Approx(0.4));
+    CHECK(verdict_of(claim, task) == "holds");
+    CHECK(claim_text(claim, result).find("(a - a0) - (b - b0), nll: -0.1000") != std::string::npos);
+    claim.b_from.clear();
+    CHECK_THROWS_AS(check_claim(claim), Error);
+}
+
+TEST_CASE("claims: sooner counts steps until the smoothed loss is that of the other arm's end") {
+    using moegrad::detail::smoothed_losses;
+    // 40 steps, so means of two. b: 40, 39, .. 1 ends at 1.5. a: 39, 37, ..: 42 - 2 n after n steps, so n = 21.
+    const auto b = falling_losses(40, 40, 1), a = falling_losses(40, 39, 2);
+    CHECK(smoothed_losses(b).back() == doctest::Approx(1.5));
+    CHECK(std::isinf(smoothed_losses(b).front()));
+    CHECK(moegrad::detail::steps_to(a, 1.5) == 21);
+    CHECK(moegrad::detail::steps_to(b, 1.5) == 40);
+    CHECK(moegrad::detail::steps_to(std::vector<double>(40, 9.0), 1.5) == 41);
+    CHECK(moegrad::detail::steps_to({3, 2, 1}, 2) == 2);  // few steps: no mean
+    CompareResult task = claim_seeds(claim_task(0, 0, 0), 3);
+    for (ComparedArm& arm : task.arms) {
+        for (std::size_t s = 0; s < 3; ++s) {
+            // A later start of a by s: 42 + s - 2 n is 1.5 or less from n = 21, 21, 22 on.
+            arm.runs[s].loss = arm.name == "a" ? falling_losses(40, 39 + static_cast<double>(s), 2) : b;
+        }
+    }
+    const Claim claim = some_claim("sooner");
+    const ClaimResult result = measure_claim(claim, {task});
+    CHECK(result.difference.value == doctest::Approx((21 + 21 + 22) / 3.0 - 40));
+    CHECK(result.reference == 40);
+    CHECK(verdict_of(claim, task) == "holds");
+    std::swap(task.arms[0].name, task.arms[1].name);
+    CHECK(verdict_of(claim, task) == "does not hold");  // it never gets there: 41 against 40 and less
+    task.arms[1].runs[1].loss.clear();
+    CHECK_THROWS_AS(measure_claim(claim, {task}), Error);
+}
+
+TEST_CASE("claims: off budget is the distance of the load, above or below") {
+    CompareResult task = claim_seeds(claim_task(0, 0, 0), 3);
+    const double a[] = {1.4, 1.55, 1.6}, b[] = {2.1, 1.0, 2.0};  // off 1.5 by .1, .05, .1 and by .6, .5, .5
+    for (ComparedArm& arm : task.arms)
+        for (std::size_t s = 0; s < 3; ++s)
+            arm.runs[s].measures["load"] = {arm.name == "a" ? a[s] : b[s], 0, 0, 1};
+    Claim claim = some_claim("off_budget");
+    CHECK_THROWS_AS(check_claim(claim), Error);
+    claim.budget = 1.5;
+    check_claim(claim);
+    const ClaimResult result = measure_claim(claim, {task});
+    CHECK(result.difference.value == doctest::Approx((-0.5 - 0.45 - 0.4) / 3));
+    CHECK(result.reference == doctest::Approx(1.6 / 3));
+    CHECK(verdict_of(claim, task) == "holds");
+    claim.a.swap(claim.b);
+    CHECK(verdict_of(claim, task) == "does not hold");
 }
 
 TEST_CASE("claims: a number per run is compared seed by seed") {

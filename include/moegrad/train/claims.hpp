@@ -1,48 +1,29 @@
 #pragma once
 // Claims of papers, held against runs of ours. A claim names a comparison (a recipe of `compare`), two of its arms and what
 // is said of them:
-//   better     a is better than b by `metric`: the paired difference is beside zero, on a's side
-//   no_loss    a costs nothing: the paired difference of `metric`, towards worse, is below `margin` of b's value, and a
-//              runs fewer FLOPs than b;   p = Phi((d - room) / se),   room = margin |b|,   one-sided
-//   less       `metric` of a, a number per run (load_cv, load), is below that of b
-// Verdicts: holds; does not hold: the opposite is shown (of no_loss: the lower end of d is above the room); cannot tell.
-// Of several claims judged together the p-values are Holm's. One run of a number per run tells nothing. The smallest effect that such an experiment shows in four cases of five is 2.80 standard errors; it is
-// printed before the result.       Holm 1979; intervals and pairs: compare_statistics.hpp
+//   better      a is better than b by `metric`: the paired difference is beside zero, on a's side
+//   kept        a costs nothing: the paired difference of `metric`, towards worse, is below `margin` of b's value
+//               p = Phi((d - room) / se),   room = margin |b|,   one-sided
+//   no_loss     the same, and a runs fewer FLOPs than b
+//   less        `metric` of a, a number per run (load_cv, load, step_seconds, ask_seconds), is below that of b
+//   sooner      a reaches b's loss in fewer steps, seed by seed (claim_numbers.hpp)
+//   off_budget  the load of a is nearer to `budget` than that of b:   | load - budget |, a number per run
+// With a_from and b_from, two more arms, `better` is said of what a change costs: of a - a_from beside b - b_from.
+// Verdicts: holds; does not hold: the opposite is shown (of no_loss and kept: the lower end of d is above the room);
+// cannot tell. Of several claims judged together the p-values are Holm's. One run of a number per run tells nothing. The
+// smallest effect that such an experiment shows in four cases of five is 2.80 standard errors; it is printed before the
+// result.       Holm 1979; intervals and pairs: compare_statistics.hpp
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <string>
 #include <vector>
 
+#include <moegrad/train/claim_numbers.hpp>
 #include <moegrad/train/compare_suite.hpp>
 
 namespace moegrad {
-
-struct Claim {
-    std::string id;         // "adamoe/options"
-    std::string paper;      // title, arXiv number, table
-    std::string says;       // the claim in one sentence
-    std::string published;  // the paper's numbers
-    std::string recipe;     // below models/recipes
-    std::string test;       // better, no_loss, less
-    std::string a, b;       // arms of the recipe
-    std::string metric = "nll";
-    double margin = 0.005;
-    std::string state;  // what our last full run came to, as models/claims.toml records it
-    std::string place;
-};
-
-inline void check_claim(const Claim& claim) {
-    const auto fail = [&](const char* expected, const std::string& got) {
-        throw Error{ErrorCode::config, claim.place, expected, got};
-    };
-    if (claim.id.empty() || claim.says.empty() || claim.recipe.empty() || claim.a.empty() || claim.b.empty())
-        fail("id, says, recipe, a and b", "one of them empty");
-    if (claim.test != "better" && claim.test != "no_loss" && claim.test != "less")
-        fail("test better, no_loss or less", "\"" + claim.test + "\"");
-}
 
 struct ClaimResult {
     Estimate difference;   // a - b, over tasks
@@ -66,42 +47,28 @@ inline double two_sided_p(const Estimate& e) {
     return std::erfc(std::abs(e.value) / error / std::sqrt(2.0));
 }
 
-inline std::size_t arm_index(const CompareResult& task, const Claim& claim, const std::string& name) {
-    for (std::size_t i = 0; i < task.arms.size(); ++i) {
-        if (task.arms[i].name == name) return i;
-    }
-    throw Error{ErrorCode::config, claim.place, "an arm of " + claim.recipe, "\"" + name + "\""};
-}
-
-/// a - b of one task; of a measure without items the runs are paired by seed.
-inline Estimate claim_difference(const CompareResult& task, const Claim& claim) {
-    const ComparedArm &a = task.arms[arm_index(task, claim, claim.a)],
-                      &b = task.arms[arm_index(task, claim, claim.b)];
-    if (a.runs.front().items.contains(claim.metric))
-        return paired_over_items_and_seeds(a.items(claim.metric), b.items(claim.metric));
-    std::vector<double> each;
-    for (std::size_t s = 0; s < a.runs.size(); ++s) {
-        const auto x = a.runs[s].measures.find(claim.metric), y = b.runs[s].measures.find(claim.metric);
-        if (x == a.runs[s].measures.end() || y == b.runs[s].measures.end())
-            throw Error{ErrorCode::config, claim.place, "a metric that every run has", claim.metric};
-        each.push_back(x->second.value - y->second.value);
-    }
-    if (each.size() > 1) return mean(each);
-    constexpr double unknown = std::numeric_limits<double>::infinity();
-    return {each.front(), -unknown, unknown, 1};
-}
-
 inline double arm_value(const CompareResult& task, const Claim& claim, const std::string& arm,
                         const std::string& metric) {
-    const auto found = task.arms[arm_index(task, claim, arm)].measure(metric);
+    const auto found = claimed_arm(task, claim, arm).measure(metric);
     return found ? found->value : 0;
+}
+
+/// What b's value is: the mean over seeds where runs have a number, else that of the items, b_from taken off.
+inline double reference_of(const CompareResult& task, const Claim& claim) {
+    if (is_per_run(task, claim)) {
+        const std::vector<double> all = numbers_of(task, claim, claim.b);
+        return std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size());
+    }
+    const double from = claim.b_from.empty() ? 0 : arm_value(task, claim, claim.b_from, claim.metric);
+    return arm_value(task, claim, claim.b, claim.metric) - from;
 }
 
 }  // namespace detail
 
 /// Whether less of it is better.
 inline bool less_is_better(const Claim& claim) {
-    return claim.test == "less" || claim.metric != "acc";
+    return claim.test == "less" || claim.test == "sooner" || claim.test == "off_budget" ||
+           claim.metric != "acc";
 }
 
 namespace detail {
@@ -124,10 +91,11 @@ inline double no_loss_p(const Claim& claim, const ClaimResult& result) {
 /// p_level: what p must be below; Holm's, where several claims are judged together.
 inline std::string claim_verdict(const Claim& claim, const ClaimResult& result, double p_level) {
     const Estimate& d = result.difference;
-    if (claim.test == "no_loss") {
+    if (claim.has_room()) {
         const double best = less_is_better(claim) ? d.low : -d.high, room = detail::room_of(claim, result);
         if (best > room) return "does not hold";
-        return result.p <= p_level && result.saved_a > result.saved_b ? "holds" : "cannot tell";
+        const bool saved = claim.test == "kept" || result.saved_a > result.saved_b;
+        return result.p <= p_level && saved ? "holds" : "cannot tell";
     }
     if (result.p > p_level) return "cannot tell";
     return (d.value < 0) == less_is_better(claim) ? "holds" : "does not hold";
@@ -140,13 +108,12 @@ inline ClaimResult measure_claim(const Claim& claim, const std::vector<CompareRe
     const double n = static_cast<double>(tasks.size());
     for (const CompareResult& task : tasks) {
         each.push_back(detail::claim_difference(task, claim));
-        result.reference += detail::arm_value(task, claim, claim.b, claim.metric) / n;
+        result.reference += detail::reference_of(task, claim) / n;
         result.saved_a += detail::arm_value(task, claim, claim.a, "flops_saved") / n;
         result.saved_b += detail::arm_value(task, claim, claim.b, "flops_saved") / n;
     }
     result.difference = mean_of_tasks(each);
-    result.p =
-        claim.test == "no_loss" ? detail::no_loss_p(claim, result) : detail::two_sided_p(result.difference);
+    result.p = claim.has_room() ? detail::no_loss_p(claim, result) : detail::two_sided_p(result.difference);
     result.smallest = 2.80 * detail::standard_error(result.difference);
     return result;
 }
@@ -173,18 +140,30 @@ inline void judge_claims(const std::vector<Claim>& claims, std::vector<ClaimResu
         results[i].verdict = claim_verdict(claims[i], results[i], levels[i]);
 }
 
+namespace detail {
+
+/// "a" or "(a - a_from)".
+inline std::string claimed(const std::string& arm, const std::string& from) {
+    return from.empty() ? arm : format("({} - {})", arm, from);
+}
+
+}  // namespace detail
+
 /// The claim, the paper's number and ours, side by side.
 inline std::string claim_text(const Claim& claim, const ClaimResult& result) {
     const Estimate& d = result.difference;
+    const std::string what = claim.measured();
     std::string text =
         format("{}: {}\n  paper      {}: {}\n", claim.id, claim.says, claim.paper, claim.published);
-    text +=
-        format("  smallest   {} of {:.4f} would show in four cases of five\n", claim.metric, result.smallest);
-    text += format("  ours       {} - {}, {}: {:+.4f} [{:+.4f}, {:+.4f}] of {:.4f}, p {:.3g}\n", claim.a,
-                   claim.b, claim.metric, d.value, d.low, d.high, result.reference, result.p);
+    text += format("  smallest   {} of {:.4f} would show in four cases of five\n", what, result.smallest);
+    text += format("  ours       {} - {}, {}: {:+.4f} [{:+.4f}, {:+.4f}] of {:.4f}, p {:.3g}\n",
+                   detail::claimed(claim.a, claim.a_from), detail::claimed(claim.b, claim.b_from), what,
+                   d.value, d.low, d.high, result.reference, result.p);
     if (claim.test == "no_loss")
-        text += format("             FLOPs saved {:.1f} % against {:.1f} %; no loss: below {:+.4f}\n",
-                       100 * result.saved_a, 100 * result.saved_b, detail::room_of(claim, result));
+        text += format("             FLOPs saved {:.1f} % against {:.1f} %\n", 100 * result.saved_a,
+                       100 * result.saved_b);
+    if (claim.has_room())
+        text += format("             no loss: below {:+.4f}\n", detail::room_of(claim, result));
     return text + "  verdict    " + result.verdict + "\n";
 }
 

@@ -6,12 +6,12 @@
 #include <filesystem>
 #include <string>
 
-#include <moegrad/data/choice_items.hpp>
 #include <moegrad/data/document_samples.hpp>
-#include <moegrad/eval/evaluate.hpp>
 #include <moegrad/train/compare_files.hpp>
+#include <moegrad/train/compare_lens.hpp>
+#include <moegrad/train/compare_questions.hpp>
+#include <moegrad/train/compare_rates.hpp>
 #include <moegrad/train/load_search.hpp>
-#include <moegrad/train/router_lens.hpp>
 #include <moegrad/train/run.hpp>
 
 namespace moegrad {
@@ -27,14 +27,8 @@ public:
         : spec_(spec),
           watch_(std::move(watch)),
           inputs_(inputs_fingerprint(spec)),
-          tokenizer_(load_tokenizer(spec.base.model)) {
-        if (spec.questions.empty()) {
-            texts_ = limited(read_text_records(spec.texts), spec.texts);
-        } else {
-            items_ = limited(read_choice_items(spec.questions), spec.questions);
-            choice_format(spec.format);
-        }
-    }
+          tokenizer_(load_tokenizer(spec.base.model)),
+          questions_(spec) {}
 
     CompareResult run() {
         std::filesystem::create_directories(spec_.output);
@@ -49,43 +43,28 @@ public:
         for (const CompareArm& arm : spec_.arms) require_startable(arm);
         ask_base(result);
         for (const CompareArm& arm : spec_.arms) {
-            const RunConfig config = run_config_of(spec_, arm, spec_.seeds.front(), 1);
+            const RunConfig config = run_config_of(spec_, trained_arm(spec_, arm), spec_.seeds.front(), 1);
             result.arms.push_back({arm.name, config.adapter.method_name(), arm.control, {}});
         }
-        for (const std::uint64_t seed : spec_.seeds) {
-            for (std::size_t i = 0; i < spec_.arms.size(); ++i) {
-                run_arm(spec_.arms[i], seed, result);
-                const std::string folder = run_folder_name(spec_.arms[i], seed);
-                result.arms[i].runs.push_back(read_compared_run(spec_.output, folder, seed));
-                if (result.arms[i].runs.back().ids == result.base.runs.front().ids) continue;
-                throw Error{ErrorCode::state, spec_.output + "/" + folder, "the questions of the base",
-                            "other ones", "delete this folder and base/ there, and start again"};
-            }
-        }
+        for (const std::uint64_t seed : spec_.seeds)
+            for (std::size_t i = 0; i < spec_.arms.size(); ++i) add_run(i, seed, result);
+        if (!rates_.empty())
+            add_note(result,
+                     "Learning rate, of one grid, by a held-out tenth of the training data: " + rates_ + ".");
         result.pairs = compared_pairs(result.arms, result.metrics);
         write_compare_files(result, spec_.output);
         return result;
     }
 
 private:
-    /// The first spec.limit of them.
-    template <class Item>
-    std::vector<Item> limited(std::vector<Item> all, const std::string& path) const {
-        if (spec_.limit > 0 && spec_.limit < static_cast<Index>(all.size()))
-            all.erase(all.begin() + static_cast<std::ptrdiff_t>(spec_.limit), all.end());
-        detail::require_items(path.c_str(), all.size(), 2);
-        return all;
-    }
-
     /// A mistake in the last arm must not wait until the others have trained.
     void require_startable(const CompareArm& arm) {
         try {
-            RunConfig config = run_config_of(spec_, arm, spec_.seeds.front(), 1);
-            if (!arm.picks_of.empty()) {
-                const Index layers = load_model_config(config.model).num_hidden_layers;
-                add_router_option(config, "picked=" + expert_lists_text(std::vector<ExpertList>(
-                                                          static_cast<std::size_t>(layers), ExpertList{0})));
-            }
+            RunConfig config = run_config_of(spec_, trained_arm(spec_, arm), spec_.seeds.front(), 1);
+            const auto layers = static_cast<std::size_t>(load_model_config(config.model).num_hidden_layers);
+            const std::vector<ExpertList> some(layers, ExpertList{0});
+            if (!trained_arm(spec_, arm).picks_of.empty())
+                add_router_option(config, "picked=" + expert_lists_text(some));
             if (config.dtype != spec_.base.dtype || config.device != spec_.base.device) {
                 throw Error{ErrorCode::config, "model.dtype and train.device",
                             "those of the base for every arm",
@@ -93,7 +72,8 @@ private:
             }
             const auto model = make_model<Real>(load_model_config(config.model));
             attach(*model, config.adapter_for(model->config()));
-            if (const std::string data = data_settings(config); data != readable_) {
+            if (!arm.of.empty()) return apply_change(*model, parse_change(arm.change, arm.place), some);
+            if (const std::string data = detail::data_settings(config); data != readable_) {
                 load_text_data(config, tokenizer_);
                 readable_ = data;
             }
@@ -103,15 +83,6 @@ private:
         }
     }
 
-    static std::string data_settings(const RunConfig& config) {
-        std::string all;
-        for (const ConfigField& field : config_fields()) {
-            const std::string key = field.key;
-            if (key.starts_with("data.")) all += key + "=" + field.get(config) + "\n";
-        }
-        return all;
-    }
-
     /// Questions for the model as it is, and the assay.
     void ask_base(CompareResult& result) {
         const std::string folder = spec_.output + "/base", label = "base";
@@ -119,11 +90,11 @@ private:
         Context context({.device = device, .threads = spec_.threads});
         auto model = load_model<Real>(spec_.base.model, device, spec_.base.quantise);
         if (model->config().is_mixture()) slots_ = model->config().num_experts_per_tok;
-        if (!is_done(folder, inputs_)) {
-            std::filesystem::remove(folder + "/run.json");
+        if (!RunMark::is_done(folder, inputs_)) {
+            RunMark::remove(folder);
             watch_(CompareNews::begin, label, "questions to the base model, before any training");
-            ask(context, *model, folder, label);
-            mark_done(folder, inputs_, {});
+            ask(context, *model, folder, label, 0);
+            RunMark::write(folder, inputs_, {});
         }
         result.base = {.name = "base", .method = "none", .control = false, .runs = {}};
         result.base.runs.push_back(read_compared_run(spec_.output, "base", 0));
@@ -134,59 +105,120 @@ private:
         watch_(CompareNews::done, label, assay_text(*result.assay));
     }
 
-    void run_arm(const CompareArm& arm, std::uint64_t seed, CompareResult& result) {
-        RunConfig config = run_config_of(spec_, arm, seed, setting_for(arm, seed, result));
-        if (!arm.picks_of.empty()) add_router_option(config, picked_for(arm, seed));
-        const std::string label = format("{}, seed {}", arm.name, seed);
-        const std::string fingerprint = run_fingerprint(config, inputs_);
-        if (is_done(config.output, fingerprint)) {
-            watch_(CompareNews::done, label, "done before, not run again");
-            return;
-        }
-        std::filesystem::remove(config.output + "/run.json");
-        watch_(CompareNews::begin, label, "");
-        const RunSummary summary = run_training<Real>(
-            config, [&](const std::string& line) { watch_(CompareNews::step, label, line); });
-        Context context({.device = config.device, .threads = spec_.threads});
-        auto model = load_model<Real>(config.model, config.device, config.quantise);
-        load_adapter(*model, summary.adapter);
-        move_to(*model, config.device);
-        const auto score = ask(context, *model, config.output, label);
-        mark_done(config.output, fingerprint, summary);
-        watch_(CompareNews::done, label,
-               spec_.questions.empty()
-                   ? format("bits per byte {:.4f}  [{:.4f}, {:.4f}]", score.value, score.low, score.high)
-                   : format("accuracy {:.1f} %  [{:.1f}, {:.1f}]", 100 * score.value, 100 * score.low,
-                            100 * score.high));
+    void add_run(std::size_t i, std::uint64_t seed, CompareResult& result) {
+        if (seed == spec_.seeds.front()) settle_rate(spec_.arms[i], result);
+        run_arm(spec_.arms[i], seed, result);
+        const std::string folder = run_folder_name(spec_.arms[i], seed);
+        auto& runs = result.arms[i].runs;
+        runs.push_back(read_compared_run(spec_.output, folder, seed));
+        if (runs.back().ids == result.base.runs.front().ids) return;
+        throw Error{ErrorCode::state, spec_.output + "/" + folder, "the questions of the base", "other ones",
+                    "delete this folder and base/ there, and start again"};
     }
 
-    /// "picked=..": of the run of arm.picks_of with this seed, over samples of the training data that `lens` draws too.
+    /// Of an arm that trains, with what earlier arms showed.
+    RunConfig config_for(const CompareArm& arm, std::uint64_t seed, CompareResult& result) {
+        RunConfig config = run_config_of(spec_, arm, seed, setting_for(arm, seed, result));
+        if (!arm.picks_of.empty()) add_router_option(config, picked_for(arm, seed));
+        return config;
+    }
+
+    /// The rate of the grid that suits the arm; it has it from here on.
+    void settle_rate(CompareArm& arm, CompareResult& result) {
+        if (spec_.rates.empty() || !arm.of.empty()) return;
+        const RunConfig config = config_for(arm, spec_.seeds.front(), result);
+        std::vector<TriedRate> tried;
+        for (const double rate : spec_.rates) {
+            const std::string label = format("{}, rate {:g}", arm.name, rate);
+            const std::string folder = format("{}/rates/{}-{:g}", spec_.output, arm.name, rate);
+            const auto say = [&](const std::string& line) { watch_(CompareNews::step, label, line); };
+            tried.push_back(try_rate(config, rate, inputs_, folder, [&](const RunConfig& one) {
+                return run_training<Real>(one, say).nll_after;
+            }));
+            watch_(CompareNews::done, label, format("held-out nll {:.4f}", tried.back().nll));
+        }
+        arm.keys.push_back({"optim.lr", format("{}", tried[best_rate(tried)].rate), "rates"});
+        rates_ += (rates_.empty() ? "" : ", ") + best_rate_text(arm.name, tried);
+    }
+
+    void run_arm(const CompareArm& arm, std::uint64_t seed, CompareResult& result) {
+        if (!arm.of.empty()) return ask_changed(arm, seed);
+        const RunConfig config = config_for(arm, seed, result);
+        const std::string label = format("{}, seed {}", arm.name, seed);
+        const std::string fingerprint = run_fingerprint(config, inputs_);
+        if (is_done_before(config.output, fingerprint, label)) return;
+        const RunSummary summary = run_training<Real>(
+            config, [&](const std::string& line) { watch_(CompareNews::step, label, line); });
+        ask_adapted(config, label, [](Decoder<Real>&) {});
+        RunMark::write(config.output, fingerprint, summary);
+    }
+
+    bool is_done_before(const std::string& folder, const std::string& fingerprint, const std::string& label) {
+        if (RunMark::is_done(folder, fingerprint)) {
+            watch_(CompareNews::done, label, "done before, not run again");
+            return true;
+        }
+        RunMark::remove(folder);
+        watch_(CompareNews::begin, label, "");
+        return false;
+    }
+
+    /// The run of arm.of with this seed, asked once more with arm.change in its routers.
+    void ask_changed(const CompareArm& arm, std::uint64_t seed) {
+        const RunConfig trained = run_config_of(spec_, trained_arm(spec_, arm), seed, 1);
+        const std::string folder = spec_.output + "/" + run_folder_name(arm, seed);
+        const std::string label = format("{}, seed {}", arm.name, seed);
+        Fingerprint print;
+        print.add(RunMark::fingerprint_in(RunMark::path(trained.output)));
+        print.add(arm.change);
+        if (is_done_before(folder, print.text(), label)) return;
+        const ArmChange change = parse_change(arm.change, arm.place);
+        const auto blocked = blocked_by<Real>(change, trained, tokenizer_);
+        RunConfig config = trained;
+        config.output = folder;
+        ask_adapted(
+            config, label, [&](Decoder<Real>& model) { apply_change(model, change, blocked); },
+            trained.output);
+        RunMark::write(folder, print.text(), {});
+    }
+
+    /// Loads what was trained in `from` (config.output), changes it and asks it.
+    template <class Change>
+    void ask_adapted(const RunConfig& config, const std::string& label, Change change,
+                     const std::string& from = {}) {
+        Context context({.device = config.device, .threads = spec_.threads});
+        auto model = load_model<Real>(config.model, config.device, config.quantise);
+        load_adapter(*model, (from.empty() ? config.output : from) + "/adapter");
+        Index trainable = 0;
+        for (const auto* parameter : trainable_parameters(*model)) trainable += parameter->size();
+        change(*model);
+        move_to(*model, config.device);
+        say_score(label, ask(context, *model, config.output, label, trainable));
+    }
+
+    /// "picked=..": of the run of arm.picks_of with this seed.
     std::string picked_for(const CompareArm& arm, std::uint64_t seed) const {
-        constexpr Index samples = 500;
         const auto other = std::find_if(spec_.arms.begin(), spec_.arms.end(),
                                         [&](const CompareArm& one) { return one.name == arm.picks_of; });
         const RunConfig config = run_config_of(spec_, *other, seed, 1);
-        auto model = load_model<Real>(config.model, config.device, config.quantise);
-        load_adapter(*model, config.output + "/adapter");
-        move_to(*model, config.device);
-        const auto data = load_text_data(config, tokenizer_);
-        const auto picks = lens_picks(data.train.size(), samples);
-        Context context({.device = config.device, .threads = spec_.threads});
-        return look_through(context, *model, data.train, picks).option(arm.picks, LensMetric::counts);
+        return lens_on<Real>(config, tokenizer_, config.output + "/adapter")
+            .option(arm.picks, LensMetric::counts);
     }
 
     /// What a control is set to for the load of arm.load_of. A search is kept in the run's folder.
     double setting_for(const CompareArm& arm, std::uint64_t seed, CompareResult& result) {
+        if (!arm.at_a_load()) return 0;
         const double load = load_for(arm, seed, result);
-        if (arm.load_of.empty()) return 0;
         CompareArm plain = arm;
+        plain.load = 0;
         plain.load_of.clear();
-        const RunConfig config = run_config_of(spec_, plain, seed, 0);
+        RunConfig config = run_config_of(spec_, plain, seed, 0);
+        config.rate.peak = RunConfig().rate.peak;  // nothing trains
         const LoadOption* option = load_option(config.adapter);
         if (option == nullptr) return load;
         const std::string path = config.output + "/load.json",
                           fingerprint = run_fingerprint(config, inputs_ + format(" load {}", load));
-        if (has_fingerprint(path, fingerprint)) {
+        if (RunMark::has_fingerprint(path, fingerprint)) {
             const Json kept = parse_json_file(path);
             return JsonRef(kept, path, ErrorCode::format).at("setting").number(0, 1);
         }
@@ -202,13 +234,13 @@ private:
         write_file_atomically(path, write_json(json) + "\n");
         watch_(CompareNews::done, format("{}, seed {}", arm.name, seed),
                format("{} {:.4f}: load {:.3f} before training, {:.3f} of {}", option->option, found.setting,
-                      found.load, load, arm.load_of));
+                      found.load, load, arm.load_of.empty() ? "the recipe" : arm.load_of));
         return found.setting;
     }
 
-    /// The load that arm.load_of showed on the questions, as far as a top-k router can have it.
+    /// arm.load; or what arm.load_of showed on the questions, as far as a top-k router can have it.
     double load_for(const CompareArm& arm, std::uint64_t seed, CompareResult& result) const {
-        if (arm.load_of.empty()) return 0;
+        if (arm.load > 0) return arm.load;
         for (const ComparedArm& other : result.arms) {
             if (other.name != arm.load_of || other.runs.empty()) continue;
             const auto found = other.runs.back().measures.find("load");
@@ -219,9 +251,9 @@ private:
             const double wanted = found->second.value, most = static_cast<double>(k > 0 ? k : slots_);
             const double load = open ? std::max(wanted, 1.0) : std::clamp(wanted, 1.0, most);
             if (load != wanted) {
-                result.notes.push_back(
-                    format("{} has load {} with seed {}, not the {:.3f} of {}: out of its reach.", arm.name,
-                           load, seed, wanted, arm.load_of));
+                add_note(result,
+                         format("{} has load {} with seed {}, not the {:.3f} of {}: out of its reach.",
+                                arm.name, load, seed, wanted, arm.load_of));
             }
             return load;
         }
@@ -229,60 +261,32 @@ private:
                     "\"" + arm.load_of + "\""};
     }
 
+    static void add_note(CompareResult& result, const std::string& note) {
+        if (std::find(result.notes.begin(), result.notes.end(), note) == result.notes.end())
+            result.notes.push_back(note);
+    }
+
     /// Writes folder/eval and returns the accuracy, or of texts the bits per byte.
-    Estimate ask(Context& context, Decoder<Real>& model, const std::string& folder,
-                 const std::string& label) {
-        if (spec_.questions.empty()) {
-            auto evaluation = evaluate_texts(context, model, tokenizer_, texts_);
-            auto summary = summarize(evaluation, model.config(), spec_.task, flops_are_counted(model));
-            count_trainable(model, label, summary);
-            write_evaluation(folder + "/eval", summary, evaluation);
-            return evaluation.metrics.back().estimate;
-        }
-        ChoiceOptions options;
-        options.format = choice_format(spec_.format);
-        const auto evaluation =
-            evaluate_choices(context, model, tokenizer_, items_, options, [&](Index done) {
-                watch_(CompareNews::tick, label, format("question {} of {}", done, items_.size()));
-            });
-        auto summary = summarize(evaluation, model.config(), spec_.task, flops_are_counted(model));
-        count_trainable(model, label, summary);
-        write_evaluation(folder + "/eval", summary, evaluation);
-        return evaluation.metric("acc");
+    Estimate ask(Context& context, Decoder<Real>& model, const std::string& folder, const std::string& label,
+                 Index trainable) {
+        return questions_.ask(context, model, tokenizer_, folder, trainable, [&](Index done) {
+            watch_(CompareNews::tick, label, format("question {} of {}", done, questions_.size()));
+        });
+    }
+    void say_score(const std::string& label, const Estimate& score) {
+        watch_(CompareNews::done, label,
+               spec_.questions.empty()
+                   ? format("bits per byte {:.4f}  [{:.4f}, {:.4f}]", score.value, score.low, score.high)
+                   : format("accuracy {:.1f} %  [{:.1f}, {:.1f}]", 100 * score.value, 100 * score.low,
+                            100 * score.high));
     }
 
-    static void count_trainable(Decoder<Real>& model, const std::string& label, TaskSummary& summary) {
-        if (label == "base") return;
-        for (const auto* parameter : trainable_parameters(model)) summary.trainable += parameter->size();
-    }
-
-    static bool is_done(const std::string& folder, const std::string& fingerprint) {
-        return file_exists(folder + "/eval/results.json") &&
-               has_fingerprint(folder + "/run.json", fingerprint);
-    }
-    static bool has_fingerprint(const std::string& path, const std::string& fingerprint) {
-        if (!file_exists(path)) return false;
-        const Json json = parse_json_file(path);
-        const Json* found = json.find("fingerprint");
-        return found != nullptr && found->string() != nullptr && *found->string() == fingerprint;
-    }
-    static void mark_done(const std::string& folder, const std::string& fingerprint,
-                          const RunSummary& summary) {
-        Json json = Json::object();
-        json.add("fingerprint", fingerprint);
-        json.add("tokens_per_second", summary.tokens_per_second);
-        json.add("step_seconds", summary.step_seconds);
-        json.add("peak_bytes", static_cast<double>(summary.peak_bytes));
-        write_file_atomically(folder + "/run.json", write_json(json) + "\n");
-    }
-
-    const CompareSpec& spec_;
+    CompareSpec spec_;  // arms get the rates that suit them
     Watch watch_;
-    std::string inputs_, readable_;  // readable_: settings whose data was read without an error
+    std::string inputs_, readable_, rates_;  // readable_: settings whose data was read without an error
     Tokenizer tokenizer_;
-    std::vector<ChoiceItem> items_;  // these
-    std::vector<TextRecord> texts_;  // or these
-    Index slots_ = 2;                // of the checkpoint; of Mo-LoRA on a dense one
+    CompareQuestions questions_;
+    Index slots_ = 2;  // of the checkpoint; of Mo-LoRA on a dense one
 };
 
 /// Runs what is not done yet and writes compare.json and compare.csv to spec.output.

@@ -27,7 +27,18 @@ struct CompareRun {
     std::map<std::string, Estimate>
         measures;  // load, flops_saved, fact_auroc, trainable, where they are known
     double tokens_per_second = 0, step_seconds = 0;  // of training; by the clock
+    double ask_seconds = 0;                          // for all questions or texts; by the clock
     double peak_bytes = 0;
+    std::vector<double> loss;  // training cross entropy, step by step; none of a run that did not train
+
+    /// A number of the whole run.
+    std::optional<double> number(const std::string& metric) const {
+        if (metric == "step_seconds") return step_seconds;
+        if (metric == "ask_seconds") return ask_seconds;
+        const auto found = measures.find(metric);
+        if (found == measures.end()) return std::nullopt;
+        return found->second.value;
+    }
 };
 
 struct ComparedArm {
@@ -137,6 +148,16 @@ inline void read_compared_texts(const std::string& path, CompareRun& run) {
     run.items["bits_per_byte"] = std::move(bits);
 }
 
+/// The losses of metrics.jsonl; its other lines are evaluations.
+inline std::vector<double> read_losses(const std::string& path) {
+    std::vector<double> losses;
+    if (!file_exists(path)) return losses;
+    read_json_lines(path, [&](const JsonRef& line) {
+        if (const auto ce = line.find_value("ce")) losses.push_back(ce->number(-1e300, 1e300));
+    });
+    return losses;
+}
+
 }  // namespace detail
 
 /// `folder` is the compare's.
@@ -152,6 +173,8 @@ inline CompareRun read_compared_run(const std::string& folder, const std::string
         const auto found = with_interval ? with_interval : root.find_value(key);
         if (found) run.measures[key] = detail::read_estimate(*found);
     }
+    run.ask_seconds = root.at("seconds").number(0, 1e300);
+    run.loss = detail::read_losses(path + "/metrics.jsonl");
     if (file_exists(path + "/eval/items.jsonl")) {
         detail::read_compared_items(path + "/eval/items.jsonl", run);
     } else {

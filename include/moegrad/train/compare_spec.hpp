@@ -4,11 +4,13 @@
 // paths, the bytes of model and data, the version. A finished run with the same fingerprint is not run again.
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include <moegrad/io/mapped_file.hpp>
+#include <moegrad/train/compare_change.hpp>
 #include <moegrad/train/input_files.hpp>
 #include <moegrad/train/load_option.hpp>
 #include <moegrad/train/run_config_keys.hpp>
@@ -28,8 +30,14 @@ struct CompareArm {
     std::string
         picks_of;  // an earlier arm: router.options gets the experts its runs use most, `picks` a layer
     Index picks = 0;
+    double length = 1;   // of its training, in those of [base]: times train.steps
+    double load = 0;     // beside load_of: a load that is wanted, whatever another arm shows; 0: none
+    std::string of;      // an earlier arm: its trained runs are asked again,
+    std::string change;  // with this change (compare_change.hpp)
     std::vector<CompareKey> keys;
     std::string place;
+
+    bool at_a_load() const { return load > 0 || !load_of.empty(); }
 };
 
 struct CompareSpec {
@@ -38,8 +46,9 @@ struct CompareSpec {
     RunConfig base;
     std::vector<CompareArm> arms;
     std::vector<std::uint64_t> seeds{0};
-    std::string questions;           // multiple choice, JSONL; or else
-    std::string texts;               // documents, JSONL: their bits per byte
+    std::vector<double> rates;  // one grid of optim.lr for all arms (compare_rates.hpp); none: as configured
+    std::string questions;      // multiple choice, JSONL; or else
+    std::string texts;          // documents, JSONL: their bits per byte
     std::string format = "world";    // how they are put (data/choice_prompt.hpp)
     std::string heldout;             // documents, JSONL, for the assay; empty: no assay
     Index limit = 0, documents = 0;  // first questions, first documents; 0: all
@@ -58,12 +67,14 @@ inline void add_router_option(RunConfig& config, const std::string& option) {
     options += (options.empty() ? "" : ",") + option;
 }
 
-/// One run's configuration. `setting`: of arm.load_of, where there is one: the load, or the option that comes to it.
+/// One run's configuration. `setting`: of an arm at a load: the load, or the option that comes to it.
 inline RunConfig run_config_of(const CompareSpec& spec, const CompareArm& arm, std::uint64_t seed,
                                double setting) {
     RunConfig config = spec.base;
     for (const CompareKey& one : arm.keys) set_config(config, one.key, one.value, one.place);
-    if (!arm.load_of.empty()) {
+    if (arm.length != 1)
+        config.steps = std::max<Index>(1, std::llround(arm.length * static_cast<double>(config.steps)));
+    if (arm.at_a_load()) {
         const LoadOption* option = load_option(config.adapter);
         add_router_option(config, format("{}={}", option ? option->option : "load", setting));
     }
@@ -90,6 +101,16 @@ inline void check_arm_name(const CompareArm& arm) {
                 "\"" + arm.name + "\"", "the folder of its runs is called so"};
 }
 
+/// Everything that decides what data is read.
+inline std::string data_settings(const RunConfig& config) {
+    std::string all;
+    for (const ConfigField& field : config_fields()) {
+        const std::string key = field.key;
+        if (key.starts_with("data.")) all += key + "=" + field.get(config) + "\n";
+    }
+    return all;
+}
+
 /// Keys that the comparison itself decides.
 inline void refuse_own_keys(const std::vector<CompareKey>& keys) {
     for (const CompareKey& one : keys) {
@@ -101,6 +122,90 @@ inline void refuse_own_keys(const std::vector<CompareKey>& keys) {
                         format("the comparison sets it; use {}", instead)};
         }
     }
+}
+
+}  // namespace detail
+
+/// The arm whose training an arm shows: itself, or that of arm.of.
+inline const CompareArm& trained_arm(const CompareSpec& spec, const CompareArm& arm) {
+    if (arm.of.empty()) return arm;
+    return *std::find_if(spec.arms.begin(), spec.arms.end(),
+                         [&](const CompareArm& one) { return one.name == arm.of; });
+}
+
+namespace detail {
+
+/// A grid is one for all arms, so that none of them may have a rate of its own.
+inline void check_rates(const CompareSpec& spec) {
+    for (std::size_t i = 0; i < spec.rates.size(); ++i) {
+        if (spec.rates[i] > (i == 0 ? 0 : spec.rates[i - 1])) continue;
+        throw Error{ErrorCode::config, "rates", "learning rates above zero that rise",
+                    format("{} as number {}", spec.rates[i], i + 1)};
+    }
+    if (spec.rates.empty()) return;
+    for (const CompareArm& arm : spec.arms) {
+        for (const CompareKey& one : arm.keys) {
+            if (one.key != "optim.lr") continue;
+            throw Error{ErrorCode::config, one.place, "no `optim.lr` beside rates", one.value,
+                        "the grid is for all arms"};
+        }
+    }
+}
+
+/// Of the arm at `place` in spec.arms.
+inline void check_changed_arm(const CompareSpec& spec, std::size_t place) {
+    const CompareArm& arm = spec.arms[place];
+    if (arm.of.empty() && arm.change.empty()) return;
+    bool seen = false;
+    for (std::size_t j = 0; j < place; ++j)
+        seen = seen || (spec.arms[j].name == arm.of && spec.arms[j].of.empty());
+    if (!seen || arm.change.empty()) {
+        throw Error{
+            ErrorCode::config, arm.place,
+            "of naming an arm above this one that trains, and change = what is changed before it is asked",
+            format("of \"{}\", change \"{}\"", arm.of, arm.change)};
+    }
+    if (!arm.keys.empty() || arm.at_a_load() || !arm.picks_of.empty() || arm.length != 1) {
+        throw Error{ErrorCode::config, arm.place, "name, control, of and change alone", "more beside `of`",
+                    "it is the arm of `of`, trained as that one says"};
+    }
+    parse_change(arm.change, arm.place);
+}
+
+}  // namespace detail
+
+namespace detail {
+
+/// What the arm at `place` takes from arms above it.
+inline void check_earlier_arms(const CompareSpec& spec, std::size_t place) {
+    const CompareArm& arm = spec.arms[place];
+    bool seen = arm.load_of.empty(), picks_seen = arm.picks_of.empty();
+    for (std::size_t j = 0; j < place; ++j) {
+        const CompareArm& other = spec.arms[j];
+        seen = seen || other.name == arm.load_of;
+        picks_seen = picks_seen || (other.name == arm.picks_of && other.of.empty());
+        if (other.name == arm.name)
+            throw Error{ErrorCode::config, arm.place, "each arm's name once", "\"" + arm.name + "\" twice"};
+    }
+    if (!seen) {
+        throw Error{ErrorCode::config, arm.place, "load_of naming an arm above this one",
+                    "\"" + arm.load_of + "\"", "its load is measured before this arm runs"};
+    }
+    if (!picks_seen || (!arm.picks_of.empty() && arm.picks < 1)) {
+        throw Error{ErrorCode::config, arm.place,
+                    "picks_of naming an arm above this one, and picks = experts a layer",
+                    format("\"{}\", {}", arm.picks_of, arm.picks),
+                    "its experts are counted before this arm runs"};
+    }
+    if (arm.load < 0 || (arm.load > 0 && !arm.load_of.empty())) {
+        throw Error{ErrorCode::config, arm.place, "a load above zero, or load_of",
+                    format("load {} and load_of \"{}\"", arm.load, arm.load_of)};
+    }
+    if (!(arm.length > 0) || (arm.length != 1 && spec.base.steps < 1)) {
+        throw Error{ErrorCode::config, arm.place, "a length above zero, and train.steps in [base]",
+                    format("length {} of {} steps", arm.length, spec.base.steps)};
+    }
+    check_changed_arm(spec, place);
 }
 
 }  // namespace detail
@@ -117,6 +222,7 @@ inline void check_compare(const CompareSpec& spec) {
         if (std::count(spec.seeds.begin(), spec.seeds.end(), spec.seeds[i]) > 1)
             throw Error{ErrorCode::config, "seeds", "each seed once", format("{} twice", spec.seeds[i])};
     }
+    detail::check_rates(spec);
     for (std::size_t i = 0; i < spec.arms.size(); ++i) {
         const CompareArm& arm = spec.arms[i];
         detail::check_arm_name(arm);
@@ -126,24 +232,7 @@ inline void check_compare(const CompareSpec& spec) {
             throw Error{ErrorCode::config, one.place, format("`{}` in [base]", one.key), "in an [[arm]]",
                         "all arms start from one base; compare two bases in two files"};
         }
-        bool seen = arm.load_of.empty(), picks_seen = arm.picks_of.empty();
-        for (std::size_t j = 0; j < i; ++j) {
-            seen = seen || spec.arms[j].name == arm.load_of;
-            picks_seen = picks_seen || spec.arms[j].name == arm.picks_of;
-            if (spec.arms[j].name == arm.name)
-                throw Error{ErrorCode::config, arm.place, "each arm's name once",
-                            "\"" + arm.name + "\" twice"};
-        }
-        if (!seen) {
-            throw Error{ErrorCode::config, arm.place, "load_of naming an arm above this one",
-                        "\"" + arm.load_of + "\"", "its load is measured before this arm runs"};
-        }
-        if (!picks_seen || (!arm.picks_of.empty() && arm.picks < 1)) {
-            throw Error{ErrorCode::config, arm.place,
-                        "picks_of naming an arm above this one, and picks = experts a layer",
-                        format("\"{}\", {}", arm.picks_of, arm.picks),
-                        "its experts are counted before this arm runs"};
-        }
+        detail::check_earlier_arms(spec, i);
         run_config_of(spec, arm, 0, 1);
     }
 }

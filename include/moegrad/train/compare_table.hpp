@@ -176,17 +176,19 @@ inline std::string compare_text(const CompareResult& result) {
 
 /// Depends on the machine and its mood.
 inline std::string compare_speeds(const CompareResult& result) {
-    std::string text = "training, which varies: tokens/s, ms per step, peak memory\n";
+    std::string text = "training, which varies: tokens/s, ms per step, peak memory; and all questions, s\n";
     std::vector<std::vector<std::string>> rows;
     for (const ComparedArm& arm : result.arms) {
-        double speed = 0, step = 0, peak = 0;
+        double speed = 0, step = 0, ask = 0, peak = 0;
         for (const CompareRun& run : arm.runs) {
             speed += run.tokens_per_second / static_cast<double>(arm.runs.size());
             step += run.step_seconds / static_cast<double>(arm.runs.size());
+            ask += run.ask_seconds / static_cast<double>(arm.runs.size());
             peak = std::max(peak, run.peak_bytes);
         }
+        if (step == 0) continue;  // the runs of another arm, asked again
         rows.push_back({"  " + arm.name, format("{:.1f}k", speed / 1000), format("{:.1f}", 1000 * step),
-                        format("{:.0f} MiB", peak / (1 << 20))});
+                        format("{:.0f} MiB", peak / (1 << 20)), format("{:.2f}", ask)});
     }
     return text + detail::aligned(rows);
 }
