@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 
+#include <moegrad/data/heldout.hpp>
 #include <moegrad/data/task_files.hpp>
 #include <moegrad/eval/task_facts.hpp>
 
@@ -50,15 +51,15 @@ void write_choices(const ChoiceTask& task, const TaskFlags& flags) {
 void write_texts(const TextTask& task, const TaskFlags& flags) {
     const std::string gone = missing(flags.from, {task.file}), path = flags.out + "/" + task.name;
     if (!gone.empty()) return fmt::print("{:<12} left out: no {} in {}\n", task.name, gone, flags.from);
-    const MappedFile file(flags.from + "/" + task.file);
-    const std::size_t begin = moegrad::detail::heldout_begin(file.text(), flags.holdout),
-                      most = static_cast<std::size_t>(flags.window);
-    const auto train = text_windows(file.text().substr(0, begin), most),
-               heldout = text_windows(file.text().substr(begin), most);
+    const TextParts parts = split_text(MappedFile(flags.from + "/" + task.file).text(), flags.holdout);
+    const auto most = static_cast<std::size_t>(flags.window);
+    const auto train = text_windows(parts.train(), most), heldout = text_windows(parts.heldout(), most);
     write_file_atomically(path + "-train.jsonl", window_lines(train, task.name));
     write_file_atomically(path + "-heldout.jsonl", window_lines(heldout, task.name));
-    fmt::print("{:<12} {} windows to train on, {} held out: the last {} of {} bytes\n", task.name,
-               train.size(), heldout.size(), file.text().size() - begin, file.text().size());
+    fmt::print("{:<12} {} windows to train on, {} asked; {} repeated bytes left out, {} bytes kept\n",
+               task.name, train.size(), heldout.size(), parts.repeated, parts.text.size());
+    fmt::print("{:<12} {}\n", "",
+               heldout_leak_text(parts.heldout().size(), heldout_leak(parts.heldout(), parts.train())));
 }
 
 void write_world(const TaskFlags& flags) {

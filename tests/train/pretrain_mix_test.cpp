@@ -185,6 +185,37 @@ TEST_CASE("pretrain mix: shares are kept at every step; epochs and bits per byte
         CHECK(results.find(key) != std::string::npos);
 }
 
+TEST_CASE("pretrain mix: a text that repeats itself is read once; what is trained on all the same is said") {
+    const TemporaryFolder folder;
+    const auto config = small_mix(folder, "run");
+    const std::string once = read_text(folder.file("lines.txt"));
+    folder.write("lines.txt", once + once);
+    std::string records = read_text(folder.file("arc_easy.train.jsonl"));
+    const std::string first = records.substr(0, records.find('\n') + 1);
+    std::size_t at = 0;  // of record 50, one of two that are held out
+    for (int i = 1; i < 50; ++i) at = records.find('\n', at) + 1;
+    records.replace(at, records.find('\n', at) + 1 - at, first);
+    folder.write("arc_easy.train.jsonl", records);
+    std::vector<std::string> said;
+    run_pretraining<float>(config, [&](const std::string& line) { said.push_back(line); });
+    const auto all = [&](const std::string& words) {
+        return std::count_if(said.begin(), said.end(),
+                             [&](const std::string& line) { return line.find(words) != std::string::npos; });
+    };
+    // 900 lines of 12 bytes: 98 % end with line 882, which goes with them.
+    CHECK(all(format("held out: 204 bytes, 0.0 % of it also stands in the training part ({} repeated bytes "
+                     "are left out)",
+                     once.size())) == 1);
+    CHECK(all("50.0 % of it also stands in the training part; warning: figures on it show memory") == 1);
+    const Json results = parse_json(read_text(folder.file("run/results.json")), "results.json");
+    const auto leak = [&](const char* domain) {
+        return *results.find("heldout")->find(domain)->find("also_trained_on")->number();
+    };
+    CHECK(leak("lines") == 0);
+    CHECK(leak("questions") == 0.5);
+    CHECK(mix_of(small_mix(folder, "once")).heldout_bytes().at("lines") == 204);  // the text as it was
+}
+
 TEST_CASE("pretrain mix: errors name what is wrong") {
     const TemporaryFolder folder;
     auto config = small_mix(folder, "run");

@@ -1,10 +1,12 @@
 #pragma once
 // A mix of training texts: "world 0.6, stories 0.1 text/stories.txt, tasks 0.3 mc/*.train.jsonl". Each source has a domain,
 // a share of the samples, and files, or none for the documents of the small world. A file is plain text, cut at line ends
-// into documents of kTextBlock bytes or more; or records (JSONL, TSV), each a document: the text that fine-tuning would
-// read, question, answer and all. A part is held out: the end of a text, every n-th record.
+// into documents of kTextBlock bytes or more, its repeats left out (data/repeats.hpp); or records (JSONL, TSV), each a
+// document: the text that fine-tuning would read, question, answer and all. A part is held out: the end of a text, every
+// n-th record.
 
 #include <moegrad/core/error.hpp>
+#include <moegrad/data/heldout.hpp>
 #include <moegrad/data/training_records.hpp>
 #include <moegrad/data/world_tokenizer.hpp>
 #include <moegrad/io/mapped_file.hpp>
@@ -14,6 +16,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,6 +33,8 @@ struct MixSource {
 /// The documents of a source's files.
 struct MixTexts {
     std::vector<std::string> train, heldout;
+    HeldoutLeak leak;          // of every text on its own, of all records together
+    std::size_t repeated = 0;  // bytes of texts that are left out
 };
 
 inline constexpr std::size_t kTextBlock = 4096;
@@ -75,22 +80,23 @@ inline void require_training_split(const std::string& path) {
     }
 }
 
-/// Where the last `share` of a text begins, after a line end.
-inline std::size_t heldout_begin(std::string_view text, double share) {
-    const auto kept = static_cast<std::size_t>(std::floor(static_cast<double>(text.size()) * (1 - share)));
-    const std::size_t line = share > 0 ? text.find('\n', kept) : std::string_view::npos;
-    return line == std::string_view::npos ? text.size() : line + 1;
+inline void add(const HeldoutLeak& one, HeldoutLeak& all) {
+    all.parts += one.parts;
+    all.known += one.known;
 }
 
-inline void add_text(std::string_view text, double heldout, MixTexts& texts) {
-    const std::size_t end = heldout_begin(text, heldout);
-    for (std::size_t at = 0; at < end;) {
-        std::size_t stop = text.find('\n', std::min(end, at + kTextBlock) - 1);
-        stop = stop == std::string_view::npos ? end : std::min(end, stop + 1);
-        texts.train.emplace_back(text.substr(at, stop - at));
+inline void add_text(std::string_view whole, double heldout, MixTexts& texts) {
+    const TextParts parts = split_text(whole, heldout);
+    const std::string_view train = parts.train();
+    for (std::size_t at = 0; at < train.size();) {
+        std::size_t stop = train.find('\n', std::min(train.size(), at + kTextBlock) - 1);
+        stop = stop == std::string_view::npos ? train.size() : stop + 1;
+        texts.train.emplace_back(train.substr(at, stop - at));
         at = stop;
     }
-    if (end < text.size()) texts.heldout.emplace_back(text.substr(end));
+    if (!parts.heldout().empty()) texts.heldout.emplace_back(parts.heldout());
+    add(heldout_leak(parts.heldout(), train), texts.leak);
+    texts.repeated += parts.repeated;
 }
 
 inline void add_records(const std::string& path, double heldout, MixTexts& texts) {
@@ -156,16 +162,19 @@ inline std::vector<std::string> mix_files(const MixSource& source, const std::st
 
 /// `heldout`: the share of every file that is held out.
 inline MixTexts mix_texts(const MixSource& source, const std::string& folder, double heldout) {
-    MixTexts texts;
+    MixTexts texts, records;
     for (const std::string& path : mix_files(source, folder)) {
         if (is_plain_text(path, {})) {
             detail::add_text(MappedFile(path).text(), heldout, texts);
         } else {
-            detail::add_records(path, heldout, texts);
+            detail::add_records(path, heldout, records);
         }
     }
-    std::erase(texts.train, std::string());
-    std::erase(texts.heldout, std::string());
+    std::erase(records.train, std::string());
+    std::erase(records.heldout, std::string());
+    detail::add(heldout_leak(records.heldout, records.train), texts.leak);
+    std::move(records.train.begin(), records.train.end(), std::back_inserter(texts.train));
+    std::move(records.heldout.begin(), records.heldout.end(), std::back_inserter(texts.heldout));
     if (texts.train.empty()) throw Error{ErrorCode::data, source.domain, "some text", "none"};
     return texts;
 }

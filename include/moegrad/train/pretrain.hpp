@@ -137,6 +137,8 @@ public:
         for (const auto* parameter : trainer_.parameters()) summary_.parameters += parameter->size();
         say_(format("{} of {} parameters, vocabulary {}, {} steps of {} samples", config_.family,
                     summary_.parameters, model_->config().vocab_size, config_.steps, config_.batch));
+        if (data_.mix)
+            for (const std::string& line : data_.mix->heldout_lines()) say_(line);
         if (control_.resume) {
             go_on();
         } else {

@@ -1,6 +1,6 @@
 #pragma once
-// What a pretraining run reads: documents of the small world, written on the fly, a text file, or a mix of both; and what is
-// held out.
+// What a pretraining run reads: documents of the small world, written on the fly, a text file without its repeats, or a mix
+// of both; and what is held out.
 
 #include <algorithm>
 #include <map>
@@ -10,6 +10,7 @@
 
 #include <moegrad/data/dataset.hpp>
 #include <moegrad/data/order.hpp>
+#include <moegrad/data/repeats.hpp>
 #include <moegrad/data/world_documents.hpp>
 #include <moegrad/data/world_tokenizer.hpp>
 #include <moegrad/io/tokenizer_json.hpp>
@@ -115,8 +116,8 @@ inline PretrainData load_pretrain_data(const PretrainConfig& config) {
     const MappedFile file(config.text);
     std::vector<std::int32_t> prefix;
     if (data.tokenizer.bos_id() >= 0) prefix.push_back(data.tokenizer.bos_id());
-    data.text =
-        text_samples(data.tokenizer.encode(file.text(), {.add_special = false}), config.max_length, prefix);
+    data.text = text_samples(data.tokenizer.encode(without_repeats(file.text()), {.add_special = false}),
+                             config.max_length, prefix);
     const std::size_t kept =
         static_cast<std::size_t>(static_cast<double>(data.text.size()) * (1 - config.holdout));
     if (kept == 0) {

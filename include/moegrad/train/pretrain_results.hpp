@@ -1,6 +1,7 @@
 #pragma once
 // What a finished pretraining run came to: PretrainSummary, and results.json of its folder.
-//   bits_per_byte   summed nll / (ln 2 . bytes of the held-out text), by domain
+//   bits_per_byte     summed nll / (ln 2 . bytes of the held-out text), by domain
+//   also_trained_on   share of the held-out text that stands in the training part too (data/heldout.hpp)
 
 #include <filesystem>
 #include <map>
@@ -41,6 +42,8 @@ inline Json pretrain_domains_json(const PretrainSummary& summary, const Pretrain
             one.add("bits_per_byte", bits->second);
             one.add("bytes", static_cast<std::int64_t>(data.heldout_bytes.at(domain)));
         }
+        if (data.mix && data.mix->leak().contains(domain))
+            one.add("also_trained_on", data.mix->leak().at(domain).share());
         domains.add(domain, std::move(one));
     }
     return domains;
