@@ -3,12 +3,10 @@
 
 #include <moegrad/eval/generate.hpp>
 #include <moegrad/eval/score_batch.hpp>
-#include <moegrad/train/forward_probe.hpp>
 #include <moegrad/train/model_saver.hpp>
 
-#include "io/support.hpp"
 #include "support/model_adapted.hpp"
-#include "support/model_golden.hpp"
+#include "support/model_probe.hpp"
 
 using namespace moegrad;
 using namespace moegrad::test;
@@ -26,32 +24,6 @@ ModelConfig config_of(ModelFamily family) {
 /// The model's folder, stored in bf16, so that float and bf16 models have the same weights.
 void save_base(const ModelConfig& config, const std::string& folder) {
     save_model(*small_model<float>(config), folder, StoredType::bf16);
-}
-
-/// What a probe wrote, by name.
-struct Probe {
-    std::map<std::string, std::vector<double>> numbers;
-
-    const std::vector<double>& at(const std::string& name) const { return numbers.at(name); }
-};
-
-template <class Real>
-Probe probe(const ForwardProbe& options, Device device, const std::string& out) {
-    ForwardProbe here = options;
-    here.device = device;
-    here.out = out;
-    run_forward_probe<Real>(here);
-    const SafetensorsFile file(out);
-    Probe all;
-    for (const auto& info : file.tensors()) {
-        if (info.type == StoredType::i32) {
-            const auto ids = read_ids(file, info.name);
-            all.numbers[info.name] = {ids.begin(), ids.end()};
-        } else {
-            all.numbers[info.name] = read_numbers(file, info.name).value;
-        }
-    }
-    return all;
 }
 
 constexpr std::size_t kSequences = 8, kLength = 9;
@@ -243,32 +215,6 @@ TEST_CASE("models on a GPU: what is written from there is what was read") {
         model->base_parameters().front()->set_trainable(true);
         CHECK(model->stored_tensors().front().value().values()[5] ==
               on_host->stored_tensors().front().value().values()[5]);
-    }
-}
-
-TEST_CASE("models on a GPU: goldens in float") {
-    if (!has_cuda()) return;
-    const std::string root = MOEGRAD_SOURCE_DIR "/tests/golden/";
-    for (const std::string name : {"llama_tiny", "mixtral_tiny", "mixtral_tiny_peft"}) {
-        CAPTURE(name);
-        const bool adapter = name == "mixtral_tiny_peft";
-        const std::string reference = root + name + "/reference.safetensors";
-        const io_test::TemporaryFolder folder;
-        const Probe got = probe<float>({.model = root + (adapter ? "mixtral_tiny" : name),
-                                        .adapter = adapter ? root + name : "",
-                                        .tokens = reference,
-                                        .out = {},
-                                        .gradients = true,
-                                        .threads = 1},
-                                       Device::cuda, folder.file("out.safetensors"));
-        const SafetensorsFile file(reference);
-        CHECK(distance_to_largest(got.at("logits"), read_numbers(file, "logits").value) <= 5e-6);
-        CHECK(std::abs(got.at("loss").at(0) - read_numbers(file, "loss").value.at(0)) <= 5e-6);
-        for (const auto& [key, want] : reference_gradients(file)) {
-            const std::string& gradient = key;
-            CAPTURE(gradient);
-            CHECK(distance_to_norm(got.at(gradient), want.value) <= 1e-5);
-        }
     }
 }
 

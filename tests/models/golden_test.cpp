@@ -1,53 +1,21 @@
 // Parity with PyTorch: logits, loss, every gradient, every routing decision and ten optimiser steps of tiny
-// checkpoints. The project's own references were computed in float64, those of ../shared/golden in float32.
+// checkpoints. The project's own references were computed in float64, those of ../shared/golden in float32. A GPU has the
+// CPU's bounds in float.
 
-#include <moegrad/train/forward_probe.hpp>
+#include <moegrad/methods/dora.hpp>
 #include <moegrad/train/trainer.hpp>
 
-#include "io/support.hpp"
-#include "support/model_golden.hpp"
+#include "support/model_probe.hpp"
 
 using namespace moegrad;
 using namespace moegrad::test;
 
 namespace {
 
-struct Golden {
-    std::string model, adapter, reference;
-    bool mixture = false;
-};
-
-Golden own(const std::string& model, const std::string& adapter = "") {
-    const std::string root = MOEGRAD_SOURCE_DIR "/tests/golden/";
-    return {root + model, adapter.empty() ? "" : root + adapter,
-            root + (adapter.empty() ? model : adapter) + "/reference.safetensors", model == "mixtral_tiny"};
-}
-
-std::vector<Golden> own_goldens() {
-    return {own("llama_tiny"), own("llama_tied_rope3"), own("mistral_window"), own("mixtral_tiny"),
-            own("mixtral_tiny", "mixtral_tiny_peft")};
-}
-
-/// Those of ../shared/golden that are there.
-std::vector<Golden> shared_goldens(io_test::Inputs& inputs) {
-    std::vector<Golden> all;
-    for (const std::string name :
-         {"llama", "llama_tied_rope3", "mistral_window", "mixtral", "mixtral_peft"}) {
-        const std::string folder = inputs.shared("golden/" + name);
-        if (folder.empty()) continue;
-        if (name != "mixtral_peft") {
-            all.push_back({folder, "", folder + "/reference.safetensors"});
-            continue;
-        }
-        const std::string base = inputs.shared("golden/mixtral");
-        if (!base.empty()) all.push_back({base, folder, folder + "/reference.safetensors"});
-    }
-    return all;
-}
-
 struct Bounds {
     double logits, gradients, loss;
 };
+constexpr Bounds kOwnFloat{5e-6, 1e-5, 5e-6}, kSharedFloat{2e-5, 1e-4, 1e-5};
 
 void check_routing(const SafetensorsFile& out, const SafetensorsFile& reference, double bound) {
     for (int layer = 0; layer < 2; ++layer) {
@@ -60,7 +28,7 @@ void check_routing(const SafetensorsFile& out, const SafetensorsFile& reference,
 
 /// What `moegrad forward --grads` writes, against the reference: nothing missing, nothing more.
 template <class Real>
-void check_probe(const Golden& golden, const Bounds& bounds) {
+void check_probe(const Golden& golden, const Bounds& bounds, Device device = Device::cpu) {
     CAPTURE(golden.reference);
     CAPTURE(name(number_of<Real>()));
     const io_test::TemporaryFolder folder;
@@ -69,7 +37,8 @@ void check_probe(const Golden& golden, const Bounds& bounds) {
                                                      .tokens = golden.reference,
                                                      .out = folder.file("out.safetensors"),
                                                      .gradients = true,
-                                                     .threads = 2});
+                                                     .threads = 2,
+                                                     .device = device});
     const SafetensorsFile out(folder.file("out.safetensors")), reference(golden.reference);
     const auto logits = read_numbers(out, "logits"), expected = read_numbers(reference, "logits");
     CHECK(logits.shape == expected.shape);
@@ -89,7 +58,7 @@ void check_probe(const Golden& golden, const Bounds& bounds) {
     }
     for (const auto& info : out.tensors()) gradients -= info.name.starts_with("grad.");
     CHECK(gradients == 0);
-    if (golden.mixture) check_routing(out, reference, bounds.logits);
+    if (golden.routes) check_routing(out, reference, bounds.logits);
 }
 
 /// The two samples of a reference, as training sees them.
@@ -151,7 +120,7 @@ std::map<std::string, std::vector<double>> gradients_by_hand(const Golden& golde
 }  // namespace
 
 TEST_CASE("golden: own references, float32") {
-    for (const auto& golden : own_goldens()) check_probe<float>(golden, {5e-6, 1e-5, 5e-6});
+    for (const auto& golden : own_goldens()) check_probe<float>(golden, kOwnFloat);
 }
 
 TEST_CASE("golden: own references, float64") {
@@ -162,9 +131,9 @@ TEST_CASE("golden: own references, float64") {
 TEST_CASE("golden: gradients of the API are those of the reference, activations kept or recomputed") {
     for (const std::string name : {"llama_tiny", "llama_tied_rope3", "mistral_window", "mixtral_tiny"}) {
         CAPTURE(name);
-        const auto kept = gradients_by_hand(own(name), Activations::kept);
-        CHECK(gradients_by_hand(own(name), Activations::recomputed) == kept);
-        for (const auto& [tensor, want] : reference_gradients(SafetensorsFile(own(name).reference))) {
+        const auto kept = gradients_by_hand(own_golden(name), Activations::kept);
+        CHECK(gradients_by_hand(own_golden(name), Activations::recomputed) == kept);
+        for (const auto& [tensor, want] : reference_gradients(SafetensorsFile(own_golden(name).reference))) {
             const std::string& name_of_it = tensor;
             CAPTURE(name_of_it);
             CHECK(distance_to_norm(kept.at(tensor), want.value) <= 2e-7);
@@ -174,9 +143,9 @@ TEST_CASE("golden: gradients of the API are those of the reference, activations 
 
 TEST_CASE("golden: a reference with one other value is far away") {
     // The distances above can fail: one value of a gradient that is off by a thousandth.
-    const auto gradients = gradients_by_hand(own("llama_tied_rope3"), Activations::kept);
-    Numbers other =
-        reference_gradients(SafetensorsFile(own("llama_tied_rope3").reference)).at("grad.model.norm.weight");
+    const auto gradients = gradients_by_hand(own_golden("llama_tied_rope3"), Activations::kept);
+    Numbers other = reference_gradients(SafetensorsFile(own_golden("llama_tied_rope3").reference))
+                        .at("grad.model.norm.weight");
     other.value.at(3) *= 1.001;
     CHECK(distance_to_norm(gradients.at("grad.model.norm.weight"), other.value) > 1e-6);
 }
@@ -190,7 +159,7 @@ TEST_CASE("golden: ten AdamW steps of the adapter") {
 TEST_CASE("golden: real inputs, logits, gradients and ten steps") {
     io_test::Inputs inputs;
     for (const auto& golden : shared_goldens(inputs)) {
-        check_probe<float>(golden, {2e-5, 1e-4, 1e-5});
+        check_probe<float>(golden, kSharedFloat);
         check_probe<double>(golden, {1e-5, 5e-5, 1e-5});
         if (golden.adapter.empty()) continue;
         CHECK(worst_of_ten_steps<float>(golden.model, golden.adapter) <= 1e-4);
@@ -198,8 +167,22 @@ TEST_CASE("golden: real inputs, logits, gradients and ten steps") {
     }
 }
 
+TEST_CASE("golden: on a GPU in float32, own references and real inputs") {
+    if (!has_cuda()) return;
+    io_test::Inputs inputs;
+    for (const auto& golden : own_goldens()) check_probe<float>(golden, kOwnFloat, Device::cuda);
+    for (const auto& golden : shared_goldens(inputs)) check_probe<float>(golden, kSharedFloat, Device::cuda);
+    const Golden dora = own_golden("llama_tiny", "llama_tiny_dora");  // a reference of logits alone
+    const io_test::TemporaryFolder folder;
+    const Probe got = probe<float>(
+        {.model = dora.model, .adapter = dora.adapter, .tokens = dora.reference, .out = {}, .threads = 1},
+        Device::cuda, folder.file("out.safetensors"));
+    const auto want = read_numbers(SafetensorsFile(dora.reference), "logits").value;
+    CHECK(distance_to_largest(got.at("logits"), want) <= kOwnFloat.logits);
+}
+
 TEST_CASE("golden: AdaMoE with copied nulls and k = 3 is plain top-2 before the first step") {
-    const Golden golden = own("mixtral_tiny");
+    const Golden golden = own_golden("mixtral_tiny");
     const auto plain = load_model<double>(golden.model), nulls = load_model<double>(golden.model);
     AdapterSpec spec;
     spec.method = Method::adamoe;
