@@ -53,7 +53,14 @@ void print_rows(const bench::Results& results) {
     fmt::print("\n{}", bench::text_table(rows));
 }
 
+/// The lines of the jobs get the file's name with .jsonl.
+void require_results_file(const std::string& out) {
+    if (out.empty() || std::filesystem::path(out).extension() != ".jsonl") return;
+    throw Error{ErrorCode::config, "--out", "FILE.md", "\"" + out + "\"", "the .jsonl is written beside it"};
+}
+
 void run_bench(BenchFlags flags) {
+    require_results_file(flags.options.out);
     if (flags.options.device.empty()) flags.options.device = has_cuda() ? "cuda" : "cpu";
     const bool on_gpu = flags.options.device == "cuda";
     if (on_gpu) require_cuda("--device cuda");
@@ -70,6 +77,7 @@ void run_bench(BenchFlags flags) {
         if (!flags.options.out.empty()) bench::write_results(session.results(), facts, flags.options.out);
     };
     session.after_part = write;
+    write();  // a file that cannot be written is known now
     with_number(on_gpu ? Number::bfloat16 : Number::float32, [&]<class Real>() { run_parts<Real>(session); });
     print_rows(session.results());
     if (on_gpu) facts.emplace_back("the same after the last part", bench::gpu_clocks());

@@ -46,7 +46,8 @@ CompareSuite suite_of(const ReproduceFlags& flags, const std::string& recipe) {
     for (CompareSpec& spec : suite.tasks) {
         const bool own_data = spec.questions.empty() && spec.texts.empty();
         if (spec.task == "world" && own_data) {
-            flags.tasks.empty() ? use_demo_world(spec, flags.out + "/world") : use_task_world(spec, flags.tasks);
+            flags.tasks.empty() ? use_demo_world(spec, flags.out + "/world")
+                                : use_task_world(spec, flags.tasks);
         }
         // A recipe without data of its own names a base that ships.
         const std::string name = std::filesystem::path(spec.base.model).filename().string();
@@ -101,8 +102,10 @@ void add_reproduce(CLI::App& app) {
     verb->add_flag("--all", flags->all, "every claim, judged together");
     verb->add_option("--out", flags->out, "folder; what is done there is not run again [runs/reproduce]");
     verb->add_option("--model", flags->model, "another base than the recipe's");
-    verb->add_option("--tasks", flags->tasks, "folder of `moegrad tasks`: its harder world in place of the small one");
-    verb->add_option("--steps", flags->steps, "of every run, in place of the recipe's");
+    verb->add_option("--tasks", flags->tasks,
+                     "folder of `moegrad tasks`: its harder world in place of the small one");
+    verb->add_option("--steps", flags->steps, "of every run, in place of the recipe's")
+        ->check(CLI::PositiveNumber);
     verb->add_option("--claims", flags->claims, "another file than models/claims.toml");
     verb->add_option("--device", flags->device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");

@@ -163,7 +163,7 @@ __device__ __forceinline__ void key_range(const Rows& rows, int row, int& first,
     count = (min(row + kTile, rows.T) - first + Keys - 1) / Keys;
 }
 
-/// Whether some row of the warp may not see some key of a tile: 2 Size keys from `key` on, this lane's rows `row` and row + 8.
+/// Whether some row of the warp may not see some key of a tile: Count keys from `key` on, this lane's rows `row` and row + 8.
 template <int Count>
 __device__ __forceinline__ bool needs_mask(int row, const int (&first)[2], int key,
                                            const RowBits<Count>& there) {

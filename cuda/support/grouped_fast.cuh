@@ -1,8 +1,9 @@
 #pragma once
 // The seam between ops and the grouped products on tensor cores; nothing else is called from outside. The emulator of
 // the tests puts a file of this name in its place that says kTensorCores = false.
-// Hopper's wgmma (grouped_sm90.cuh) where the card, the code and the alignment allow it, else mma.sync from sm_80 on
-// (grouped_sm80.cuh), which takes any alignment; few columns go their own way (grouped_skinny.cuh). A launch is capturable: nothing is read or allocated on the host.
+// Few columns go their own way (grouped_skinny.cuh). Else Hopper's wgmma (grouped_sm90.cuh) where the card, the code and the
+// alignment allow it, or mma.sync from sm_80 on (grouped_sm80.cuh), which takes any alignment. A launch is capturable:
+// nothing is read or allocated on the host.
 // bf16 in, sums in float in one fixed order, every stored value rounded once.
 
 #include <type_traits>

@@ -15,8 +15,15 @@
 namespace moegrad::cuda {
 namespace {
 
-inline constexpr int kSortThreads = 1024, kSortWarps = kSortThreads / kWarp;
-inline constexpr Index kSortPart = kSortItems / kSortWarps;  // slots of a warp
+inline constexpr int kSortThreads = 1024;
+
+/// Threads of a block that places slots of E experts: fewer where a count per warp and expert would not fit.
+inline int sort_threads(Index E) {
+    constexpr Index kRoom = 48 * 1024 / sizeof(int);
+    int threads = kSortThreads;
+    while (threads > kWarp && threads / kWarp * E > kRoom) threads /= 2;
+    return threads;
+}
 
 /// What a sort reads and writes. slot_row and token may be empty; `slot` says how many rows there is room for.
 struct ExpertSort {
@@ -103,17 +110,18 @@ __global__ void __launch_bounds__(kSortThreads) sort_place(ExpertSort p, Index c
         dynamic_shared<int>();  // [warps, E]: rows of an expert in the warp's part, then where they go
     const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
     const Index E = p.experts(), K = p.expert.extent(1), n = p.slots(), bound = p.slot.extent(0);
-    const Index first = blockIdx.x * kSortItems + warp * kSortPart;
-    for (Index i = threadIdx.x; i < kSortWarps * E; i += kSortThreads) before[i] = 0;
+    const int warps = static_cast<int>(blockDim.x) / kWarp;
+    const Index part = kSortItems / warps, first = blockIdx.x * kSortItems + warp * part;
+    for (Index i = threadIdx.x; i < warps * E; i += blockDim.x) before[i] = 0;
     __syncthreads();
-    for (Index i = first + lane; i < first + kSortPart; i += kWarp) {
+    for (Index i = first + lane; i < first + part; i += kWarp) {
         const int e = p.expert_of(i);
         if (e >= 0 && e < E) atomicAdd(before + warp * E + e, 1);
     }
     __syncthreads();
-    for (Index e = threadIdx.x; e < E; e += kSortThreads) {
+    for (Index e = threadIdx.x; e < E; e += blockDim.x) {
         int row = p.room[e * chunks + blockIdx.x];
-        for (int w = 0; w < kSortWarps; ++w) {
+        for (int w = 0; w < warps; ++w) {
             const int count = before[w * E + e];
             before[w * E + e] = row;
             row += count;
@@ -121,7 +129,7 @@ __global__ void __launch_bounds__(kSortThreads) sort_place(ExpertSort p, Index c
     }
     __syncthreads();
     const Index N = p.begin(E);
-    for (Index i = first + lane; i < first + kSortPart; i += kWarp) {
+    for (Index i = first + lane; i < first + part; i += kWarp) {
         int e = p.expert_of(i);
         if (e >= E) e = -1;
         const unsigned same = lanes_of(e, bits);
@@ -162,7 +170,9 @@ inline void sort_by_expert(const char* place, cudaStream_t stream, const ExpertS
     });
     launch(place, sort_begins, dim3(1), dim3(kWarp), 0, stream, p.begin, p.slot.extent(0),
            &status()->overflow);
-    launch(place, sort_place, blocks, dim3(kSortThreads), kSortWarps * counts, stream, p, chunks, bits);
+    const int threads = sort_threads(E);
+    launch(place, sort_place, blocks, dim3(static_cast<unsigned>(threads)), threads / kWarp * counts, stream,
+           p, chunks, bits);
 }
 
 }  // namespace

@@ -125,6 +125,8 @@ TEST_CASE("bench: a figure that is missing says why") {
     results.fail("part", "", "out of memory");
     CHECK(results.why(one) == "out of memory");
     CHECK(short_reason("a\n  b | c") == "a b c");
+    CHECK(results.missing("part") == 1);  // the reason of the part itself is none of a job
+    CHECK(results.missing("par") == 0);
 }
 
 TEST_CASE("bench: a deal gives every expert its rows, and no token one expert twice") {

@@ -174,3 +174,20 @@ TEST_CASE("auroc: items that repeat inside a cluster do not narrow the interval"
     const Estimate naive = auroc(repeated, repeated_positive);
     CHECK(naive.high - naive.low < 0.6 * (all.high - all.low));
 }
+
+TEST_CASE("statistics: tails of Student's t are those of the printed tables") {
+    // Two-sided 0.05 and 0.01 points (any table of Student's t); df = 1 is Cauchy's: P(|T| >= 1) = 1/2.
+    const struct {
+        Index df;
+        double t05, t01;
+    } rows[] = {{1, 12.706205, 63.656741}, {2, 4.302653, 9.924843},  {3, 3.182446, 5.840909},
+                {4, 2.776445, 4.604095},   {9, 2.262157, 3.249836},  {10, 2.228139, 3.169273},
+                {29, 2.045230, 2.756386},  {120, 1.979930, 2.617421}};
+    for (const auto& row : rows) {
+        CAPTURE(row.df);
+        CHECK(moegrad::detail::student_two_sided(row.t05, row.df) == doctest::Approx(0.05).epsilon(1e-5));
+        CHECK(moegrad::detail::student_two_sided(row.t01, row.df) == doctest::Approx(0.01).epsilon(1e-5));
+    }
+    CHECK(moegrad::detail::student_two_sided(1, 1) == doctest::Approx(0.5).epsilon(1e-12));
+    CHECK(moegrad::detail::student_two_sided(0, 7) == 1);
+}

@@ -127,11 +127,11 @@ TEST_CASE("claims: sooner counts steps until the smoothed loss is that of the ot
     CHECK(moegrad::detail::steps_to(b, 1.5) == 40);
     CHECK(moegrad::detail::steps_to(std::vector<double>(40, 9.0), 1.5) == 41);
     CHECK(moegrad::detail::steps_to({3, 2, 1}, 2) == 2);  // few steps: no mean
-    CompareResult task = claim_seeds(claim_task(0, 0, 0), 3);
+    CompareResult task = claim_seeds(claim_task(0, 0, 0), 6);
     for (ComparedArm& arm : task.arms) {
-        for (std::size_t s = 0; s < 3; ++s) {
+        for (std::size_t s = 0; s < 6; ++s) {
             // A later start of a by s: 42 + s - 2 n is 1.5 or less from n = 21, 21, 22 on.
-            arm.runs[s].loss = arm.name == "a" ? falling_losses(40, 39 + static_cast<double>(s), 2) : b;
+            arm.runs[s].loss = arm.name == "a" ? falling_losses(40, 39 + static_cast<double>(s % 3), 2) : b;
         }
     }
     const Claim claim = some_claim("sooner");
@@ -169,6 +169,27 @@ TEST_CASE("claims: a number per run is compared seed by seed") {
     CHECK_THROWS_AS(verdict_of(some_claim("less", "speed"), claim_task(0, 0, 0)), Error);
 }
 
+TEST_CASE("claims: what a change costs in a number per run; a number that is not there is named") {
+    CompareResult task = claim_seeds(claim_task(0, 0, 0), 6);
+    for (const char* name : {"a0", "b0"}) {
+        task.arms.push_back(task.arms[name[0] == 'a' ? 1 : 0]);
+        task.arms.back().name = name;
+    }
+    for (int s = 0; s < 6; ++s)
+        task.arms[3].runs[static_cast<std::size_t>(s)].measures["load_cv"].value += 0.3;
+    Claim claim = some_claim("better", "load_cv");
+    claim.a_from = "a0", claim.b_from = "b0";
+    // a costs nothing, b -0.3, seed by seed: no spread, and six seeds of one sign.
+    const ClaimResult result = measure_claim(claim, {task});
+    CHECK(result.difference.value == doctest::Approx(0.3));
+    CHECK(result.reference == doctest::Approx(-0.3));
+    CHECK(verdict_of(claim, task) == "does not hold");
+    CHECK_THROWS_WITH_AS(verdict_of(some_claim("less", "step_seconds"), task),
+                         doctest::Contains("step_seconds, which a has not"), Error);
+    CHECK_FALSE(less_is_better(some_claim("better", "fact_auroc")));
+    CHECK(less_is_better(some_claim("better", "bits_per_byte")));
+}
+
 TEST_CASE("claims: one run of a number per run tells nothing") {
     const Claim claim = some_claim("less", "load_cv");
     const ClaimResult result = measure_claim(claim, {claim_task(0, 0, 0), claim_task(0, 0, 0)});
@@ -200,10 +221,20 @@ TEST_CASE(
     "claims: p of a difference of 1.96 standard errors is 0.05, and 2.80 of them are shown in four cases of "
     "five") {
     ClaimResult result = measure_claim(some_claim("better"), {claim_task(0.5, 0.1, 0)});
-    const double error = (result.difference.high - result.difference.low) / 2 / 1.959963984540054;
-    CHECK(result.smallest == doctest::Approx(2.80 * error));
-    CHECK(moegrad::detail::two_sided_p({1.959963984540054, 0, 2 * 1.959963984540054, 1}) ==
-          doctest::Approx(0.05).epsilon(1e-6));
+    const double half = (result.difference.high - result.difference.low) / 2;
+    CHECK(result.df == 0);
+    CHECK(result.smallest == doctest::Approx(2.80 * half / 1.959963984540054));
+    // 97.5 % and 80 % points of Student's t, df = 4: 2.776445 + 0.940965.
+    CHECK(moegrad::detail::shown_at(4) == doctest::Approx(3.71741).epsilon(0.01));
+    const auto p = [](double value, double half_width, Index df) {
+        return moegrad::detail::two_sided_p({value, value - half_width, value + half_width, 1}, value, df);
+    };
+    CHECK(p(1, 1, 0) == doctest::Approx(0.05).epsilon(1e-6));
+    CHECK(p(1, 1, 4) == doctest::Approx(0.05).epsilon(1e-5));
+    // t = 4.604095 is the 99.5 % point of df = 4: the normal distribution would say 0.0012.
+    CHECK(p(4.604095 / 2.776445, 1, 4) == doctest::Approx(0.01).epsilon(1e-5));
+    CHECK(p(1, 0, 4) == 1.0 / 16);  // five seeds of one sign
+    CHECK(p(0, 0, 4) == 1);
 }
 
 TEST_CASE("claims: Holm's levels") {

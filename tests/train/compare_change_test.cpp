@@ -124,6 +124,10 @@ TEST_CASE("change: a zeroed sub-router gives every expert the same share") {
     }
     CHECK_THROWS_WITH_AS(zero_sub_router(*model, 2), doctest::Contains("0 to 1"), Error);
     CHECK_THROWS_WITH_AS(swap_uncertain(*model, 0.5), doctest::Contains("router of another kind"), Error);
+    moe.router.get<MixtureRouter<double>>()->kind = MixtureKind::vote;
+    CHECK_THROWS_WITH_AS(zero_sub_router(*model, 0), doctest::Contains("a vote"), Error);
+    CHECK_THROWS_WITH_AS(try_change(*test::small_model<double>(config), {.block = "random", .picks = 4}),
+                         doctest::Contains("one stays open"), Error);
     CHECK_THROWS_WITH_AS(zero_sub_router(*test::small_model<double>(config), 0),
                          doctest::Contains("router of another kind"), Error);
     CHECK_THROWS_WITH_AS(

@@ -94,6 +94,9 @@ TEST_CASE(
     CHECK(trained == 1);
     CHECK(try_rate(config, 0.3, "other", folder, [](const RunConfig&) { return 2.5; }).nll == 2.5);
     CHECK(try_rate(config, 0.3, "other", folder, diverges).nll == 2.5);
+    for (int again = 0; again < 2; ++again)
+        CHECK(try_rate(config, 0.3, "nan", folder, [](const RunConfig&) { return std::nan(""); }).nll ==
+              kLost);
     const auto breaks = [](const RunConfig&) -> double {
         throw Error{ErrorCode::memory, "here", "more", "less"};
     };

@@ -24,6 +24,12 @@ struct Results {
     void fail(const std::string& part, const std::string& job, const std::string& reason) {
         reasons[job.empty() ? part : part + "/" + job] = reason;
     }
+    /// Jobs of a part that are not there.
+    std::size_t missing(const std::string& part) const {
+        return static_cast<std::size_t>(std::count_if(reasons.begin(), reasons.end(), [&](const auto& one) {
+            return one.first.starts_with(part + "/");
+        }));
+    }
     /// Of a figure that could not be computed.
     std::string why(const Goal& goal) const {
         const std::string part = goal.part;
@@ -123,7 +129,10 @@ inline std::vector<std::vector<std::string>> row_cells(const Results& results) {
         std::vector<std::string> cells{format("{}", goal.row), goal.what};
         if (const auto figure = figure_of(goal, results.jobs)) {
             const Estimate& value = figure->value;
-            const std::string note = figure->note.empty() ? "" : " (" + figure->note + ")";
+            std::string note = figure->note.empty() ? "" : " (" + figure->note + ")";
+            // The worst of those that ran is not the worst of all.
+            const std::size_t missing = goal.kind == Kind::worst_extra ? results.missing(goal.part) : 0;
+            if (missing > 0) note += format(", {} not run", missing);
             const std::string said = results.tiny ? "tiny shapes" : verdict(goal, value.value);
             cells.insert(cells.end(),
                          {number(value.value), "[" + number(value.low) + ", " + number(value.high) + "]",

@@ -80,8 +80,11 @@ public:
     void attempt(const std::string& part, const Body& body) {
         if (std::find(parts_.begin(), parts_.end(), part) == parts_.end())
             return results_.fail(part, "", "not asked for");
-        if (Clock::now() > until_) return results_.fail(part, "", "no time was left");
         fmt::print("\n{}\n", part);
+        if (Clock::now() > until_) {
+            fmt::print("  no time was left\n");
+            return results_.fail(part, "", "no time was left");
+        }
         const auto begin = Clock::now();
         try {
             body();
@@ -108,7 +111,7 @@ public:
             jobs.back().note = note.empty() ? "theirs" : note;
             jobs.back().elsewhere = [peer = peer_.get(), word](int count) { return peer->run(word, count); };
         } catch (const Error& error) {
-            peer_failed(part, what, error);
+            peer_failed(part, what, error.what());
         }
     }
 
@@ -117,7 +120,7 @@ public:
     void measure(std::vector<Job> jobs, double least, const Settle& settle) {
         const Turns turns{.rounds = options_.rounds, .least = options_.tiny ? 1e-4 : least, .until = until_};
         time_in_turns(device(), jobs, turns, [this](const Job& job, const std::string& reason) {
-            peer_failed(job.part, job.what, Error{ErrorCode::state, "peer", "", reason});
+            peer_failed(job.part, job.what, reason);
         });
         settle(jobs);
         for (Job& job : jobs) job.run = job.before = {}, job.elsewhere = {};  // and the memory that they hold
@@ -131,6 +134,18 @@ public:
     }
     void measure(std::vector<Job> jobs, double least = 10e-3) {
         measure(std::move(jobs), least, [](std::vector<Job>&) {});
+    }
+
+    /// Gives back what jobs of the peer took. One that was lost, or cannot, makes room for another.
+    void drop_peer_jobs() {
+        if (!peer_) return;
+        try {
+            peer_->drop();
+        } catch (const Error&) {
+            peer_.reset();
+            start_peer();
+            fmt::print("  the peer was lost; from here: {}\n", peer_text_);
+        }
     }
 
     /// The routing [T, K] as a file of int32, which the peer reads: both sides route alike.
@@ -156,18 +171,9 @@ private:
             peer_text_ = short_reason(error.what());
         }
     }
-    void peer_failed(const std::string& part, const std::string& what, const Error& error) {
-        results_.fail(part, what, error.what());
-        fmt::print("  {}: {}\n", what, short_reason(error.what()));
-    }
-    void drop_peer_jobs() {
-        if (!peer_) return;
-        try {
-            peer_->drop();
-        } catch (const Error& error) {
-            peer_text_ = short_reason(error.what());
-            peer_.reset();
-        }
+    void peer_failed(const std::string& part, const std::string& what, const std::string& reason) {
+        results_.fail(part, what, reason);
+        fmt::print("  {}: {}\n", what, short_reason(reason));
     }
 
     BenchOptions options_;

@@ -41,15 +41,16 @@ private:
 
     bool tiny() const { return session_.tiny(); }
 
-    /// A piece of a part that fails alone.
+    /// A piece of a part that fails alone; the peer's model of one is gone before the next.
     template <class Body>
     void piece(const std::string& part, const std::string& what, const Body& body) {
         try {
             body();
-        } catch (const Error& error) {
+        } catch (const std::exception& error) {
             fmt::print("  {}: {}\n", what, short_reason(error.what()));
             session_.results().fail(part, what, error.what());
         }
+        session_.drop_peer_jobs();
     }
 
     /// Times steps of all cases in turns, in one step memory; `add(jobs)` brings those of the peer.
@@ -115,13 +116,16 @@ private:
         time_steps("nf4", {{"dense", dense, rank_of(8)}, {"NF4", narrow, rank_of(8)}}, kLeast);
     }
 
-    /// Each method has a top-2 of its own in its turns.
+    /// Each method has a top-2 of its own in its turns, with LoRA on the same Linears.
     void method(const MethodCase& one) {
         const StepShape shape = method_step(tiny());
         StepShape own = shape;
         own.trained_experts = one.trained_experts;
+        Settings same;
+        for (const auto& setting : one.more)
+            if (setting.first == "adapter.target") same.push_back(setting);
         const std::string what = one.name;
-        time_steps("methods", {{"top-2 beside " + what, shape, {}}, {what, own, settings_of(one)}},
+        time_steps("methods", {{"top-2 beside " + what, shape, same}, {what, own, settings_of(one)}},
                    kLeastMethod);
     }
 

@@ -61,6 +61,25 @@ inline double student95(Index df) {
            (3 * z7 + 19 * z5 + 17 * z3 - 15 * z) / (384 * d * d * d);
 }
 
+/// P(|T| >= t) of Student's t with df >= 1 degrees of freedom: the finite sums in cos(atan(t / sqrt(df))) of Abramowitz &
+/// Stegun 26.7.3 and 26.7.4. Below 1e-15 or so it is what rounding leaves.
+inline double student_two_sided(double t, Index df) {
+    if (!(t > 0)) return 1;
+    if (std::isinf(t)) return 0;
+    if (df > 1000) return std::erfc(t / std::sqrt(2.0));
+    const double n = static_cast<double>(df), angle = std::atan(t / std::sqrt(n));
+    const double cosine = std::cos(angle), sine = std::sin(angle);
+    const bool odd = df % 2 == 1;
+    double term = odd ? cosine : 1, sum = df == 1 ? 0 : term;
+    for (Index k = odd ? 3 : 2; k <= df - 2; k += 2) {
+        const double kd = static_cast<double>(k);
+        term *= cosine * cosine * (kd - 1) / kd;
+        sum += term;
+    }
+    const double inside = odd ? (angle + sine * sum) * 2 / std::acos(-1.0) : sine * sum;
+    return std::clamp(1 - inside, 0.0, 1.0);
+}
+
 /// The q-quantile of sorted values, linear between neighbours.
 inline double quantile(std::span<const double> sorted, double q) {
     const double at = q * static_cast<double>(sorted.size() - 1);

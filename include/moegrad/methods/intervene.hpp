@@ -103,6 +103,9 @@ void zero_sub_router(Decoder<Real>& model, Index j) {
         if (j < 0 || j >= mixture->routers())
             throw Error{ErrorCode::config, "zero", format("a sub-router, 0 to {}", mixture->routers() - 1),
                         format("{}", j)};
+        if (mixture->kind == MixtureKind::vote)
+            throw Error{ErrorCode::unsupported, "zero", "router.mixture A, B or D", "C, a vote",
+                        "the K best of equal logits are the first K: it would vote for them"};
         for (auto* gates : {&mixture->sub, &mixture->sub_nulls}) {
             if (gates->empty()) continue;
             auto& gate = (*gates)[static_cast<std::size_t>(j)];

@@ -94,10 +94,23 @@ inline std::vector<double> numbers_of(const CompareResult& task, const Claim& cl
             all.push_back(steps_to(run.loss, smoothed_losses(b.runs[s].loss).back()));
             continue;
         }
-        const auto number = run.number(claim.test == "off_budget" ? "load" : claim.metric);
-        if (!number) throw Error{ErrorCode::config, claim.place, "a metric that every run has", claim.metric};
+        const std::string metric = claim.test == "off_budget" ? "load" : claim.metric;
+        const auto number = run.number(metric);
+        if (!number)
+            throw Error{ErrorCode::config, claim.place, "a metric that every run has",
+                        format("{}, which {} has not", metric, run.folder.empty() ? arm : run.folder)};
         all.push_back(claim.test == "off_budget" ? std::abs(*number - claim.budget) : *number);
     }
+    return all;
+}
+
+/// Those of `from` taken off where it is named.
+inline std::vector<double> claimed_numbers(const CompareResult& task, const Claim& claim,
+                                           const std::string& arm, const std::string& from) {
+    std::vector<double> all = numbers_of(task, claim, arm);
+    if (from.empty()) return all;
+    const std::vector<double> off = numbers_of(task, claim, from);
+    for (std::size_t s = 0; s < all.size(); ++s) all[s] -= off[s];
     return all;
 }
 
@@ -123,8 +136,8 @@ inline Estimate claim_difference(const CompareResult& task, const Claim& claim) 
     if (!is_per_run(task, claim))
         return paired_over_items_and_seeds(claimed_items(task, claim, claim.a, claim.a_from),
                                            claimed_items(task, claim, claim.b, claim.b_from));
-    std::vector<double> each = numbers_of(task, claim, claim.a);
-    const std::vector<double> other = numbers_of(task, claim, claim.b);
+    std::vector<double> each = claimed_numbers(task, claim, claim.a, claim.a_from);
+    const std::vector<double> other = claimed_numbers(task, claim, claim.b, claim.b_from);
     for (std::size_t s = 0; s < each.size(); ++s) each[s] -= other[s];
     if (each.size() > 1) return mean(each);
     constexpr double unknown = std::numeric_limits<double>::infinity();

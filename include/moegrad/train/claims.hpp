@@ -30,21 +30,35 @@ struct ClaimResult {
     double reference = 0;  // b's value
     double p = 1;          // of the difference being zero, two-sided; of no_loss: of a cost above the room
     double smallest = 0;   // effect shown in four cases of five
+    Index df =
+        0;  // seeds - 1: p is Student's with so many degrees of freedom; 0: one seed, its items, normal
     double saved_a = 0, saved_b = 0;
     std::string verdict;
 };
 
 namespace detail {
 
-inline double standard_error(const Estimate& e) {
-    return (e.high - e.low) / 2 / kNormal95;
+/// Of what an interval is plus and minus one standard error. The interval's own degrees of freedom may be more than those of the
+/// seeds: then p is too large below 0.05, never too small.
+inline double point95(Index df) {
+    return df == 0 ? kNormal95 : student95(df);
+}
+/// How many standard errors an effect needs that four experiments in five would show: the 97.5 % and the 80 % points together,
+/// the latter to two per cent from three seeds on (five for two).
+inline double shown_at(Index df) {
+    return df == 0 ? 2.80 : student95(df) + 0.8416 + 0.39 / static_cast<double>(df);
+}
+inline double standard_error(const Estimate& e, Index df) {
+    return (e.high - e.low) / 2 / point95(df);
 }
 
-/// By the normal distribution.
-inline double two_sided_p(const Estimate& e) {
-    const double error = standard_error(e);
-    if (error == 0) return e.value == 0 ? 1 : 0;
-    return std::erfc(std::abs(e.value) / error / std::sqrt(2.0));
+/// Of `distance` from zero, in the units of e. Without any spread it is that of the signs of the seeds, all alike.
+inline double two_sided_p(const Estimate& e, double distance, Index df) {
+    const double error = standard_error(e, df);
+    if (distance == 0) return 1;
+    if (error == 0) return std::exp2(-static_cast<double>(df));
+    const double t = std::abs(distance) / error;
+    return df == 0 ? std::erfc(t / std::sqrt(2.0)) : student_two_sided(t, df);
 }
 
 inline double arm_value(const CompareResult& task, const Claim& claim, const std::string& arm,
@@ -56,7 +70,7 @@ inline double arm_value(const CompareResult& task, const Claim& claim, const std
 /// What b's value is: the mean over seeds where runs have a number, else that of the items, b_from taken off.
 inline double reference_of(const CompareResult& task, const Claim& claim) {
     if (is_per_run(task, claim)) {
-        const std::vector<double> all = numbers_of(task, claim, claim.b);
+        const std::vector<double> all = claimed_numbers(task, claim, claim.b, claim.b_from);
         return std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size());
     }
     const double from = claim.b_from.empty() ? 0 : arm_value(task, claim, claim.b_from, claim.metric);
@@ -67,8 +81,8 @@ inline double reference_of(const CompareResult& task, const Claim& claim) {
 
 /// Whether less of it is better.
 inline bool less_is_better(const Claim& claim) {
-    return claim.test == "less" || claim.test == "sooner" || claim.test == "off_budget" ||
-           claim.metric != "acc";
+    if (claim.test == "less" || claim.test == "sooner" || claim.test == "off_budget") return true;
+    return claim.metric != "acc" && claim.metric != "fact_auroc" && claim.metric != "flops_saved";
 }
 
 namespace detail {
@@ -78,12 +92,11 @@ inline double room_of(const Claim& claim, const ClaimResult& result) {
     return claim.margin * std::abs(result.reference);
 }
 
-/// Of a cost of at least the room. By the normal distribution.
+/// Of a cost of at least the room: one-sided.
 inline double no_loss_p(const Claim& claim, const ClaimResult& result) {
     const double cost = less_is_better(claim) ? result.difference.value : -result.difference.value;
-    const double left = room_of(claim, result) - cost, error = standard_error(result.difference);
-    if (left <= 0) return 1;
-    return error == 0 ? 0 : 0.5 * std::erfc(left / error / std::sqrt(2.0));
+    const double left = room_of(claim, result) - cost;
+    return left <= 0 ? 1 : 0.5 * two_sided_p(result.difference, left, result.df);
 }
 
 }  // namespace detail
@@ -108,13 +121,16 @@ inline ClaimResult measure_claim(const Claim& claim, const std::vector<CompareRe
     const double n = static_cast<double>(tasks.size());
     for (const CompareResult& task : tasks) {
         each.push_back(detail::claim_difference(task, claim));
+        const auto seeds = static_cast<Index>(detail::claimed_arm(task, claim, claim.a).runs.size());
+        result.df = each.size() == 1 ? seeds - 1 : std::min(result.df, seeds - 1);
         result.reference += detail::reference_of(task, claim) / n;
         result.saved_a += detail::arm_value(task, claim, claim.a, "flops_saved") / n;
         result.saved_b += detail::arm_value(task, claim, claim.b, "flops_saved") / n;
     }
     result.difference = mean_of_tasks(each);
-    result.p = claim.has_room() ? detail::no_loss_p(claim, result) : detail::two_sided_p(result.difference);
-    result.smallest = 2.80 * detail::standard_error(result.difference);
+    result.p = claim.has_room() ? detail::no_loss_p(claim, result)
+                                : detail::two_sided_p(result.difference, result.difference.value, result.df);
+    result.smallest = detail::shown_at(result.df) * detail::standard_error(result.difference, result.df);
     return result;
 }
 

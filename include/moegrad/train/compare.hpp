@@ -72,7 +72,7 @@ private:
             }
             const auto model = make_model<Real>(load_model_config(config.model));
             attach(*model, config.adapter_for(model->config()));
-            if (!arm.of.empty()) return apply_change(*model, parse_change(arm.change, arm.place), some);
+            if (!arm.of.empty()) return try_change(*model, parse_change(arm.change, arm.place));
             if (const std::string data = detail::data_settings(config); data != readable_) {
                 load_text_data(config, tokenizer_);
                 readable_ = data;

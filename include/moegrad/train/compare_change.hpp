@@ -6,6 +6,7 @@
 //     block=original     those that the base uses most there,
 //     block=random       or as many drawn at random, by the run's seed             (Router Lens, arXiv 2508.19594)
 
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,18 @@ void apply_change(Decoder<Real>& model, const ArmChange& change, const std::vect
     if (change.swap >= 0) return swap_uncertain(model, change.swap);
     if (change.zero >= 0) return zero_sub_router(model, change.zero);
     intervene(model, expert_lists_text(blocked), "");
+}
+
+/// The same with the first experts in the place of those that a run will name: mistakes show before anything trains.
+template <class Real>
+void try_change(Decoder<Real>& model, const ArmChange& change) {
+    const Index E = model.config().num_local_experts;
+    if (!change.block.empty() && E > 0 && change.picks >= E)
+        throw Error{ErrorCode::config, "change: picks", format("1 to {}: one stays open", E - 1),
+                    format("{}", change.picks)};
+    ExpertList first(static_cast<std::size_t>(change.picks));
+    std::iota(first.begin(), first.end(), Index{0});
+    apply_change(model, change, std::vector<ExpertList>(model.layers().size(), first));
 }
 
 }  // namespace moegrad

@@ -52,8 +52,8 @@ TriedRate try_rate(RunConfig config, double rate, const std::string& inputs, con
     json.add("fingerprint", fingerprint);
     TriedRate tried{rate, lost};
     try {
-        tried.nll = train(config);
-        json.add("nll", tried.nll);
+        const double nll = train(config);
+        if (std::isfinite(nll)) json.add("nll", tried.nll = nll);
     } catch (const Error& error) {
         if (error.code != ErrorCode::value) throw;
     }

@@ -31,9 +31,9 @@ struct CompareRun {
     double peak_bytes = 0;
     std::vector<double> loss;  // training cross entropy, step by step; none of a run that did not train
 
-    /// A number of the whole run.
+    /// A number of the whole run; a run that did not train has no step_seconds.
     std::optional<double> number(const std::string& metric) const {
-        if (metric == "step_seconds") return step_seconds;
+        if (metric == "step_seconds" && step_seconds > 0) return step_seconds;
         if (metric == "ask_seconds") return ask_seconds;
         const auto found = measures.find(metric);
         if (found == measures.end()) return std::nullopt;
