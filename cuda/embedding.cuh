@@ -156,7 +156,7 @@ void backward_groups(cudaStream_t stream, View<const std::int32_t, 1> id, View<c
 template <class Real>
 void backward_weight(Stream stream, View<const std::int32_t, 1> id, View<const Real, 2> dy, View<float, 2> dw,
                      Write write, EmbeddingRoom<Real> room) {
-    constexpr int N = kPack<float>;  // a warp's stores to dw leave no gaps
+    constexpr int N = kPack<float>;                                  // a warp's stores to dw leave no gaps
     const bool wide = all_aligned(dy, dw) && dw.extent(1) % N == 0;  // room.part is dense: aligned then
     wide ? backward_groups<N>(cuda_stream(stream), id, dy, dw, write, room)
          : backward_groups<1>(cuda_stream(stream), id, dy, dw, write, room);

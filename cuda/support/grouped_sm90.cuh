@@ -108,7 +108,7 @@ __device__ void consume(const HopperProduct<To>& p, const Shared& shared, int ra
         pin(d);
         if (last >= 0) release(shared.empty(last));
         const int row = 64 * group + 16 * warp + lane / 4, column = tile.column_tile * p.column_step;
-        if constexpr (kStepsZ<To> > 0) {
+        if constexpr (kStepsZ < To >> 0) {
             finish_from_ring(p.to, shared, ring, d, row, tile, column);
         } else if (tile.column_tile < p.column_tiles) {
             finish<true>(p.to, d, tile.row + row, tile.row_end, column, p.distance);
@@ -172,7 +172,7 @@ void run_hopper(cudaStream_t stream, const Operands<bf16>& x, int columns, int c
         p.steps2 = (depth2 + kDepth - 1) / kDepth;
         p.chunks2 = (depth2 - (p.steps2 - 1) * kDepth + 15) / 16;
     }
-    if constexpr (kStepsZ<To> > 0) {
+    if constexpr (kStepsZ < To >> 0) {
         p.z = tensor_map(View<const bf16, 2>{to.z, {x.a.extent(0), 2 * Index{to.F}}, to.z_pitch}, kBoxRows);
     }
     p.expert_begin = x.expert_begin;

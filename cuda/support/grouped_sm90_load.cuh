@@ -133,7 +133,7 @@ __device__ void produce(const HopperProduct<To>& p, const Shared& shared, int ra
             load_rows(&p.a2, shared.a(ring.stage), full, step * kDepth, tile, rank);
             load_b<MajorB>(&p.b2, shared.b(ring.stage), full, step * kDepth, column, p.distance, tile, rank);
         }
-        if constexpr (kStepsZ<To> > 0) {
+        if constexpr (kStepsZ < To >> 0) {
             for (int step = 0; step < kStepsZ<To>; ++step, ring.next()) {
                 const Address full = shared.full(ring.stage);
                 barrier_wait(shared.empty(ring.stage), ring.phase ^ 1);

@@ -86,7 +86,8 @@ TEST_CASE("dispatch: a stable sort of the used slots gives the same plan") {
     // Several chunks of a device's sort, more experts than threads of a warp, and a count that no chunk divides.
     check_against_sort(random_experts(3 * kSortItems / 4 + 37, 5, 64, 9, 12), 64);
     check_against_sort(random_experts(2 * kSortItems, 1, 256, 0, 13), 256);
-    check_against_sort(random_experts(kSortItems + 1, 2, 3000, 5, 14), 3000);  // fewer warps, each with more counts
+    check_against_sort(random_experts(kSortItems + 1, 2, 3000, 5, 14),
+                       3000);  // fewer warps, each with more counts
     test::add_reference_record(dispatch_slot, Number::float32);
     if (has_cuda()) test::add_reference_record(dispatch_slot, Number::float32, Device::cuda);
 }
