@@ -49,7 +49,13 @@ inline std::vector<Claim> read_claims(const std::string& path) {
     try {
         const toml::table table = toml::parse_file(path);
         if (const auto* all = table["claim"].as_array()) {
-            for (const auto& node : *all) claims.push_back(detail::read_claim(*node.as_table(), path));
+            for (const auto& node : *all) {
+                if (const toml::table* one = node.as_table()) {
+                    claims.push_back(detail::read_claim(*one, path));
+                } else {
+                    throw Error{ErrorCode::config, path, "claims as [[claim]]", "a claim that is no table"};
+                }
+            }
         }
     } catch (const toml::parse_error& error) {
         throw Error{ErrorCode::config,

@@ -49,6 +49,10 @@ CompareSuite suite_of(const ReproduceFlags& flags, const std::string& recipe) {
             flags.tasks.empty() ? use_demo_world(spec, flags.out + "/world")
                                 : use_task_world(spec, flags.tasks);
         }
+        if (!own_data && !flags.tasks.empty()) {
+            throw Error{ErrorCode::config, "--tasks", "a claim whose recipe has no data of its own",
+                        recipe + ", which names its questions or texts"};
+        }
         // A recipe without data of its own names a base that ships.
         const std::string name = std::filesystem::path(spec.base.model).filename().string();
         if (own_data) spec.base.model = shipped(name);

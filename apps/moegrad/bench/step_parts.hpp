@@ -100,7 +100,7 @@ private:
         });
     }
 
-    /// As many numbers for a token: k = 2 experts of rank r against LoRA of rank r, four experts in each Linear.
+    /// Four LoRA experts of rank r in each Linear, two a token, against LoRA of rank r.
     void molora() {
         Settings mixture = rank_of(8);
         mixture.insert(mixture.end(),

@@ -40,14 +40,8 @@ struct SwappedRouter : GateRouter<Real> {
         const Var<Real> seen(z.value()), branch(tokens.branch);
         const auto score = mix(aside, branch, concat(aside, seen, without_best(aside, seen)));
         const auto choice = top_k(tape, score.value(), k);
-        Routing<Real> routing;
-        routing.expert = classify_slots<Real>(tape, choice, input.segments, experts());
-        routing.weight = weights == TopKWeights::renormalized
-                             ? chosen_softmax(tape, z, choice, routing.expert)
-                             : take(tape, p, routing.expert);
+        auto routing = chosen_routing(tape, z, p, choice, input.segments, weights, penalties);
         routing.traces.push_back({"swapped", tokens.score});
-        add_penalties(tape, routing, z, p, choice, input.segments, experts(), penalties);
-        routing.stats = route_stats(tape, routing.expert, choice, p.value(), input.segments);
         return routing;
     }
 

@@ -12,6 +12,21 @@ namespace moegrad {
 
 enum class TopKWeights { renormalized, raw };
 
+/// What follows from a choice of columns of z [T, E], p = softmax(z): experts, weights, penalties and statistics.
+template <class Real>
+Routing<Real> chosen_routing(Tape& tape, const Var<Real>& z, const Var<Real>& p,
+                             const Tensor<std::int32_t>& choice, const Segments& segments,
+                             TopKWeights weights, const PenaltySettings& penalties) {
+    const Index E = z.extent(1);
+    Routing<Real> routing;
+    routing.expert = classify_slots<Real>(tape, choice, segments, E);
+    routing.weight = weights == TopKWeights::renormalized ? chosen_softmax(tape, z, choice, routing.expert)
+                                                          : take(tape, p, routing.expert);
+    add_penalties(tape, routing, z, p, choice, segments, E, penalties);
+    routing.stats = route_stats(tape, routing.expert, choice, p.value(), segments);
+    return routing;
+}
+
 template <class Real>
 struct TopKRouter {
     Gate<Real> gate;
@@ -30,14 +45,7 @@ struct TopKRouter {
         const auto z = gate.logits(tape, input.x, input.segments);
         const auto p = softmax(tape, z);
         const auto choice = top_k(tape, z.value(), k);
-        Routing<Real> routing;
-        routing.expert = classify_slots<Real>(tape, choice, input.segments, experts());
-        routing.weight = weights == TopKWeights::renormalized
-                             ? chosen_softmax(tape, z, choice, routing.expert)
-                             : take(tape, p, routing.expert);
-        add_penalties(tape, routing, z, p, choice, input.segments, experts(), penalties);
-        routing.stats = route_stats(tape, routing.expert, choice, p.value(), input.segments);
-        return routing;
+        return chosen_routing(tape, z, p, choice, input.segments, weights, penalties);
     }
 };
 
