@@ -70,6 +70,7 @@
 #include <moegrad/cuda/total.cuh>
 #include <moegrad/cuda/tsallis_entropy.cuh>
 #include <moegrad/cuda/uncertain_tokens.cuh>
+#include <moegrad/cuda/wide_linear.cuh>
 #include <moegrad/cuda/z_loss.cuh>
 #include <moegrad/cuda/zero_block.cuh>
 

@@ -1,7 +1,8 @@
 #pragma once
 // CUDA kernels of ops/grouped_linear.hpp:   y[n] = x[src(n)] w[e]^T + u[n] B[e]^T,   dx[n] = dy[n] w[e] + du[n] A[e],
 // dw[e] = sum_n dy[n]^T x[src(n)]. The products are support/grouped_product.cuh's: the low rank continues the
-// contraction, the experts' first rows are read on the device. Dropout draws the CPU's mask.
+// contraction, the experts' first rows are read on the device; du and dB of a large stack come from one reading of dy. Dropout
+// draws the CPU's mask.
 // bf16: sums in float; y, u, du and each row of dx are rounded once (u and du after their scale). Rounded besides: drop(x),
 // with dropout each row of dy w before mask(du A) is added to it, and mask(du A)'s du A; with a gather the sum over slots.
 // Weight gradients are float and not rounded.
@@ -60,6 +61,14 @@ template <class Real>
 void weight_gradient(Stream stream, View<const Real, 2> dy, View<const Real, 2> x, DispatchView plan,
                      RowSource source, View<Wide<Real>, 3> dw, Write write) {
     grouped::gram(cuda_stream(stream), dy, x, gathered(plan, source), dw, write, plan.expert_begin.data);
+}
+
+template <class Real>
+void rank_gradients(Stream stream, View<const Real, 2> dy, View<const Real, 3> B, View<const Real, 2> u,
+                    DispatchView plan, double factor, View<Wide<Real>, 2> part, View<Real, 2> du,
+                    View<Wide<Real>, 3> dB, Write write) {
+    grouped::rank_gradient(cuda_stream(stream), operands(dy, B, {}, plan, nullptr),
+                           store(du, Write::overwrite, factor), u, part, dB, write);
 }
 
 /// The expert of row n: the last whose first row is not beyond it.
@@ -139,9 +148,9 @@ void sum_slots(Stream stream, View<const Real, 2> rows, DispatchView plan, View<
 }
 
 template <class Real>
-constexpr GroupedLinearKernels<Real> kernels{multiply<Real>,     multiply_back<Real>,   project<Real>,
-                                             project_back<Real>, weight_gradient<Real>, drop<Real>,
-                                             sum_slots<Real>};
+constexpr GroupedLinearKernels<Real> kernels{multiply<Real>,     multiply_back<Real>,  project<Real>,
+                                             project_back<Real>, rank_gradients<Real>, weight_gradient<Real>,
+                                             drop<Real>,         sum_slots<Real>};
 
 }  // namespace
 }  // namespace moegrad::cuda::grouped_linear

@@ -1,7 +1,8 @@
 #pragma once
 // Dense matrix products by cuBLASLt:   y = alpha op(a) op(b), or y += that
 // bf16 operands give bf16 or float, float operands float; products are added in float (never tf32), partial sums of a
-// split contraction too. An algorithm is chosen at the first product of a shape and kept: the same bits run after run.
+// split contraction too. With y += in bf16 the product is rounded, then the sum (seen on an
+// H100 with CUDA 13.0). An algorithm is chosen at the first product of a shape and kept: the same bits run after run.
 // The emulator has a file of the same name, on plain loops.
 
 #include <cublasLt.h>

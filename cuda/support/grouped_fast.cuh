@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include <moegrad/cuda/support/grouped_gram.cuh>
+#include <moegrad/cuda/support/grouped_rank_gradient.cuh>
 #include <moegrad/cuda/support/grouped_skinny.cuh>
 #include <moegrad/cuda/support/grouped_sm90.cuh>
 
@@ -65,6 +66,19 @@ inline bool fast_gram(cudaStream_t stream, const GramSide& dy, const GramSide& x
                       Write write, const std::int32_t* expert_begin) {
     if (!aligned(dy) || !aligned(x)) return false;
     run_gram(stream, dy, x, dw, write, expert_begin);
+    return true;
+}
+
+/// du = factor * dy B into `to` and dB[e] (+)= sum_n dy[n]^T u[n], x: dy and B; false where `part` is empty or rows do
+/// not start at 16 bytes.
+inline bool fast_rank_gradient(cudaStream_t stream, const Operands<bf16>& x, const Store<bf16>& to,
+                               View<const bf16, 2> u, View<float, 2> part, View<float, 3> dB, Write write) {
+    const bool pairs = reinterpret_cast<std::uintptr_t>(dB.data) % 8 == 0 && dB.pitch % 2 == 0;
+    if (part.empty() || !pairs || !fits_tensor_map(x.a) || !fits_tensor_map(x.b) || !fits_tensor_map(u) ||
+        !aligned(to)) {
+        return false;
+    }
+    run_rank_gradient(stream, x, to, u, part, dB, write);
     return true;
 }
 

@@ -104,6 +104,12 @@ __device__ __forceinline__ void finish(const Store<bf16>& to, float (&d)[Size], 
     }
 }
 
+/// h of a word of z, as it is stored: backward sees the same numbers.
+__device__ __forceinline__ std::uint32_t swiglu_word(std::uint32_t gate, std::uint32_t up) {
+    const float g0 = low(gate), g1 = high(gate);
+    return pack_bf16(g0 * fast_sigmoid(g0) * low(up), g1 * fast_sigmoid(g1) * high(up));
+}
+
 template <bool Aligned, int Size>
 __device__ __forceinline__ void finish(const Swiglu& to, float (&d)[Size], int row, int row_end, int column,
                                        int) {
@@ -121,9 +127,7 @@ __device__ __forceinline__ void finish(const Swiglu& to, float (&d)[Size], int r
                 const int g = 4 * (j + i) + 2 * r, u = g + 4 * kHalf;
                 gate[i] = pack_bf16(d[g], d[g + 1]);
                 up[i] = pack_bf16(d[u], d[u + 1]);
-                // From z as it is stored: backward sees the same numbers.
-                const float g0 = low(gate[i]), g1 = high(gate[i]);
-                y[i] = pack_bf16(g0 * fast_sigmoid(g0) * low(up[i]), g1 * fast_sigmoid(g1) * high(up[i]));
+                y[i] = swiglu_word(gate[i], up[i]);
             }
             if (to.z != nullptr) {
                 put_blocks<Aligned>(z, column + 8 * j, to.F, inside, gate);
@@ -134,13 +138,22 @@ __device__ __forceinline__ void finish(const Swiglu& to, float (&d)[Size], int r
     }
 }
 
-/// h, and the gradients of gate and up, of one element.
+/// h, and the gradients of gate and up, of one element:   d silu(g)/dg = s + g s (1 - s)
 __device__ __forceinline__ void swiglu_gradient(float gate, float up, float dh, float& h, float& d_gate,
                                                 float& d_up) {
     const float s = fast_sigmoid(gate), silu = gate * s;
     h = silu * up;
     d_up = dh * silu;
-    d_gate = dh * up * s * (1.0f + gate * (1.0f - s));
+    d_gate = dh * up * fmaf(silu, 1.0f - s, s);
+}
+
+/// The same of two neighbours; their gradients take the places of gate and up.
+__device__ __forceinline__ void gradient_word(std::uint32_t& gate, std::uint32_t& up, float dh0, float dh1,
+                                              std::uint32_t& h) {
+    float h0, h1, g0, g1, u0, u1;
+    swiglu_gradient(low(gate), low(up), dh0, h0, g0, u0);
+    swiglu_gradient(high(gate), high(up), dh1, h1, g1, u1);
+    h = pack_bf16(h0, h1), gate = pack_bf16(g0, g1), up = pack_bf16(u0, u1);
 }
 
 /// dz and h of 32 columns of two rows, 8 apart; `group` counts them. gate and up: word i is of block i, as in d.
@@ -153,11 +166,8 @@ __device__ __forceinline__ void finish_group(const SwigluGradient& to, float (&d
     for (int i = 0; i < 4; ++i) {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
-            float h0, h1, g0, g1, u0, u1;
             const int at = 4 * (4 * group + i) + 2 * r;
-            swiglu_gradient(low(gate[r][i]), low(up[r][i]), d[at], h0, g0, u0);
-            swiglu_gradient(high(gate[r][i]), high(up[r][i]), d[at + 1], h1, g1, u1);
-            y[r][i] = pack_bf16(h0, h1), gate[r][i] = pack_bf16(g0, g1), up[r][i] = pack_bf16(u0, u1);
+            gradient_word(gate[r][i], up[r][i], d[at], d[at + 1], y[r][i]);
         }
     }
 #pragma unroll

@@ -38,5 +38,16 @@ void gram(cudaStream_t stream, View<const Real, 2> dy, View<const Real, 2> x, co
     fma_gram(stream, dy, x, row_token, dw, write, expert_begin);
 }
 
+/// du[n] = factor * dy[n] B[e] and dB[e] (+)= sum_n dy[n]^T u[n]; x: dy and B, to: du. part: room for one reading of dy.
+template <class Real>
+void rank_gradient(cudaStream_t stream, const Operands<Real>& x, const Store<Real>& to, View<const Real, 2> u,
+                   View<float, 2> part, View<float, 3> dB, Write write) {
+    if constexpr (std::is_same_v<Real, bf16> && kTensorCores) {
+        if (fast_rank_gradient(stream, x, to, u, part, dB, write)) return;
+    }
+    rows_across(stream, x, to);
+    gram(stream, x.a, u, nullptr, dB, write, x.expert_begin);
+}
+
 }  // namespace
 }  // namespace moegrad::cuda::grouped

@@ -4,7 +4,7 @@
 //     low_rank_back:   dx[T,D] = dy[T,O] w[O,D] + du[T,R] A[R,D]
 // bf16 on Hopper, rows of whole 16 bytes: the second pair continues the contraction of the first (grouped_linear with one
 // group), and the result is rounded once. Else two cuBLASLt products, the low-rank term first and the base product added
-// to it: with u B^T = 0 the bits are those of the base product alone; in bf16 the low-rank term is rounded, then the sum.
+// to it: with u B^T = 0 the bits are those of the base product alone; in bf16 both are rounded, then their sum.
 
 #include <moegrad/cuda/support/products.cuh>
 #include <moegrad/ops/grouped_linear.hpp>

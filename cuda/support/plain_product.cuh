@@ -1,6 +1,6 @@
 #pragma once
 // y = alpha op(a) op(b), or y += that, one thread an element, one float chain over the contraction. For what cuBLASLt does
-// not take, for an empty contraction, and for the emulator; slow.
+// not take, for an empty contraction, and for the emulator; slow. As with cuBLASLt, a product is rounded before it is added.
 
 #include <moegrad/cuda/support/rows.cuh>
 
@@ -23,7 +23,7 @@ void plain_product(const char* place, cudaStream_t stream, float alpha, View<con
         const In* right = b.data + i % N * b_column;
         float sum = 0;
         for (Index k = 0; k < K; ++k) sum = fmaf(wide(left[k * a_step]), wide(right[k * b_step]), sum);
-        put(y.row(i / N)[i % N], alpha * sum, write);
+        put(y.row(i / N)[i % N], wide(narrow<Out>(alpha * sum)), write);
     });
 }
 

@@ -3,8 +3,8 @@
 //     multiply_rows:     y[M,N]  = s x[M,K] w[N,K]^T         forward
 //     multiply_back:     dx[M,K] = s dy[M,N] w[N,K]          gradient of the input
 //     multiply_weight:   dw[N,K] = dy[M,N]^T x[M,K]          gradient of the weight, over all rows
-// Products are added in float and rounded once, when the element is stored; with Write::accumulate what was there is
-// added before that.
+// Products are added in float and rounded once; with Write::accumulate that is added to what was there, and the sum is
+// rounded.
 
 #include <moegrad/cuda/support/blas.cuh>
 

@@ -102,3 +102,42 @@ TEST_CASE("cast: gradients are cast back") {
         }
     });
 }
+
+TEST_CASE("cast: on reading, made once and only for who asks for numbers or gradients") {
+    test::on_each_device([](Context& context) {
+        const auto values = test::convert_through_float<bf16>(test::random_tensor({3, 5}, 6));
+        Tape tape(context);
+        const auto x = tape.input(test::tensor_on(context, values));
+        const Var<float> y = cast_on_read<float>(tape, x), same = y;
+        CHECK(y.defined());
+        CHECK(y.shape() == x.shape());
+        CHECK(y.extent(1) == 5);
+        CHECK(y.needs_gradient());
+        REQUIRE(before_cast<bf16>(y) != nullptr);
+        CHECK(before_cast<bf16>(y)->value().data() == x.value().data());
+        CHECK(tape.size() == 0);
+        const auto got = host(y.value());
+        for (Index i = 0; i < got.size(); ++i) CHECK(got.data()[i] == static_cast<float>(values.data()[i]));
+        CHECK(same.value().data() == y.value().data());
+        CHECK(same.gradient() == y.gradient());
+        CHECK(tape.size() == 1);
+        copy_values(got, y.gradient()->target().tensor);
+        tape.backward();
+        const auto dx = host(x.gradient()->tensor());
+        for (Index i = 0; i < dx.size(); ++i) CHECK(dx.data()[i] == values.data()[i]);
+    });
+}
+
+TEST_CASE("cast: on reading, equal types and constants") {
+    Tape tape(test::context());
+    const auto x = tape.input(Tensor<float>::from({2}, {1, 2}));
+    CHECK(cast_on_read<float>(tape, x).value().data() == x.value().data());
+    CHECK(before_cast<bf16>(x) == nullptr);
+    const Var<bf16> constant(Tensor<bf16>::zeros({2, 2}));
+    const auto y = cast_on_read<float>(tape, constant);
+    CHECK_FALSE(y.needs_gradient());
+    CHECK(y.gradient() == nullptr);
+    CHECK(tape.size() == 0);
+    Tape looks(test::context(), Mode::inference);
+    CHECK_FALSE(cast_on_read<float>(looks, looks.input(constant.value())).needs_gradient());
+}

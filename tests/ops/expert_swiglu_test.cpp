@@ -1,3 +1,4 @@
+#include <moegrad/core/device_step.hpp>
 #include <moegrad/core/math_complex.hpp>
 #include <moegrad/cpu/combine.hpp>
 #include <moegrad/cpu/expert_swiglu.hpp>
@@ -9,6 +10,7 @@
 
 #include <cstring>
 #include <optional>
+#include <string>
 
 using namespace moegrad;
 
@@ -85,6 +87,14 @@ std::vector<Shape> all_shapes(Index T, Index D, Index F, bool lora) {
     return all;
 }
 
+const std::vector<double> kScale{1, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2};
+
+void check(Index D, Index F, bool adapted, double rate, const test::OpCheckOptions& options) {
+    test::check_op(
+        {&expert_swiglu_slot}, [=](Index T) { return all_shapes(T, D, F, adapted); },
+        run_twice(adapted, rate), options, run_rounded(adapted, rate));
+}
+
 /// Gradients of everything that `learns` says, through the fused op or the three that it stands for.
 std::vector<Tensor<float>> results(bool fused, double rate, const std::vector<bool>& learns) {
     const Index T = 11;
@@ -114,21 +124,28 @@ std::vector<Tensor<float>> results(bool fused, double rate, const std::vector<bo
 }  // namespace
 
 TEST_CASE("expert_swiglu: gradients and float against double") {
-    const auto check = [](Index D, Index F, bool adapted, double rate, const test::OpCheckOptions& options) {
-        test::check_op(
-            {&expert_swiglu_slot}, [=](Index T) { return all_shapes(T, D, F, adapted); },
-            run_twice(adapted, rate), options, run_rounded(adapted, rate));
-    };
     for (Index D : {1, 5}) check(D, 3, false, 0, {});
-    const std::vector<double> scale{1, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2};
-    for (double rate : {0.0, 0.4}) check(24, 16, true, rate, {.scale = scale});
-    check(24, 72, true, 0, {.rows = {}, .scale = scale, .cuda_rows = {90}});
-    check(17, 67, true, 0.4, {.rows = {}, .scale = scale, .cuda_rows = {90}});
+    for (double rate : {0.0, 0.4}) check(24, 16, true, rate, {.scale = kScale});
+    check(24, 72, true, 0, {.rows = {}, .scale = kScale, .cuda_rows = {90}});
+    check(17, 67, true, 0.4, {.rows = {}, .scale = kScale, .cuda_rows = {90}});
     std::vector<Tensor<double>> inputs;
     for (const Shape& shape : all_shapes(5, 6, 3, true)) {
         inputs.push_back(test::random_tensor(shape, inputs.size()));
     }
     test::check_complex_step(run_twice(true, 0.4), inputs, 1e-11);
+}
+
+TEST_CASE("expert_swiglu: experts that fill a GPU's tiles in part") {
+    if (!test::has_tensor_cores()) return;
+    for (const bool adapted : {false, true})
+        check(24, 328, adapted, 0, {.rows = {}, .scale = kScale, .cuda_rows = test::kPartlyFilledTiles});
+}
+
+TEST_CASE("expert_swiglu: du and dB of gate and up in one reading of dz") {
+    if (!test::has_tensor_cores()) return;
+    REQUIRE(rank_slice(E, 4096, R) > 0);
+    for (double rate : {0.0, 0.4})
+        check(24, 2048, true, rate, {.rows = {}, .scale = kScale, .cuda_rows = {90}});
 }
 
 TEST_CASE("expert_swiglu: the bits are those of grouped_linear, swiglu_fused, grouped_linear") {

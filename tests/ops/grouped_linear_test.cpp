@@ -135,6 +135,7 @@ TEST_CASE("grouped_linear: gradients and float against double") {
         // More than a tile each way, with and without rows that start at 16 bytes.
         check(40, 136, {.rows = {}, .cuda_rows = {150}});
         check(33, 131, {.rows = {}, .cuda_rows = {150}});
+        if (test::has_tensor_cores()) check(72, 328, {.rows = {}, .cuda_rows = test::kPartlyFilledTiles});
     }
 }
 

@@ -2,6 +2,7 @@
 // For tests of ops over routed rows: a routing that leaves slots and an expert without rows, and grouped_linear in
 // double with the roundings that its bf16 kernels document.
 
+#include <moegrad/core/device_step.hpp>
 #include <moegrad/core/transfer.hpp>
 #include <moegrad/ops/add.hpp>
 #include <moegrad/ops/combine.hpp>
@@ -12,6 +13,15 @@
 namespace moegrad::test {
 
 inline constexpr Index kRoutedSlots = 2, kRoutedExperts = 4;
+
+/// Tokens whose experts fill a GPU's tiles of 128 rows in part: 20 to 60, 42 to 127, 58 to 173, 74 to 219 and 105 to 313 rows an
+/// expert are narrow tiles alone, behind pairs of whole ones, and as pairs.
+inline const std::vector<Index> kPartlyFilledTiles{90, 190, 260, 330, 470};
+
+/// A GPU with matrix units, not the emulated one.
+inline bool has_tensor_cores() {
+    return has_cuda() && device_name().find("emulated") == std::string::npos;
+}
 
 /// All slots used, or some null and unused; expert 2 never gets a row.
 inline Tensor<std::int32_t> routed_experts(Index T, bool all_used) {

@@ -84,8 +84,8 @@ private:
         return y;
     }
 
-    /// How u B^T of an adapter meets x w^T. apart: a product of its own, stored, to which the other is added: Linears whose
-    /// ranks are no multiple of 8, and every card before Hopper (cuda/support/low_rank.cuh). inside: one sum (experts).
+    /// How u B^T of an adapter meets x w^T. apart: two products, each stored, and their sum: Linears whose ranks are no
+    /// multiple of 8, and every card before Hopper (cuda/support/low_rank.cuh). inside: one sum (experts).
     enum class LowRank { apart, inside };
 
     Doubles linear(const Doubles& x, const std::string& module, LowRank low) const {
@@ -97,8 +97,8 @@ private:
             set_entries(u, [&](Index t, Index r) { return stored(l.scale * entry(u, t, r)); });
             const auto term = product(u, l.B);
             set_entries(y, [&](Index t, Index o) {
-                return entry(y, t, o) +
-                       (low == LowRank::apart ? stored(entry(term, t, o)) : entry(term, t, o));
+                return low == LowRank::apart ? stored(entry(y, t, o)) + stored(entry(term, t, o))
+                                             : entry(y, t, o) + entry(term, t, o);
             });
         }
         set_entries(y, [&](Index t, Index o) { return stored(entry(y, t, o)); });

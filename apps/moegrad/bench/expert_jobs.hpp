@@ -25,6 +25,7 @@ public:
         z_read_ = normal<Real>({N_, 2 * F}, 26, 1, device);
         h_ = normal<Real>({N_, F}, 23, 1, device);
         u_ = normal<Real>({N_, R}, 24, 1, device);
+        du_ = Tensor<Real>::zeros({N_, R}, device);
         out_ = normal<Real>({T, D}, 25, 1, device);
         weight_ = normal<Wide<Real>>({T, slots}, 27, 1, device);
         d_weight_ = Tensor<Wide<Real>>::zeros({T, slots}, device);
@@ -116,6 +117,23 @@ private:
                                              RowSource::rows, B.gradient()->tensor().template view<3>(),
                                              Write::overwrite);
                        }});
+        all.push_back(rank_gradients(group, "du and dB", z_read_, B));
+        all.push_back(rank_gradients(group, "du and dB of down", dy_, layer_.down_lora.B));
+    }
+
+    /// Both at once: the bytes are those of one reading.
+    Job rank_gradients(const std::string& group, const char* what, const Tensor<Real>& dy,
+                       const Weight<Real>& B) const {
+        const Index O = B.extent(1), R = B.extent(2);
+        const double bytes = static_cast<double>(dy.size()) * sizeof(Real);
+        return {group, what, 2 * flops(R, O), bytes, Against::copy, [=, this] {
+                    const auto part = rank_parts<Real>(context_, N_, B.extent(0), O, R);
+                    grouped_linear_slot.get<Real>(device_).rank_gradients(
+                        stream_, dy.template view<2>(), B.template view<3>(), u_.template view<2>(),
+                        DispatchView(plan_), 2,
+                        part.defined() ? part.template view<2>() : View<Wide<Real>, 2>(),
+                        du_.template view<2>(), B.gradient()->tensor().template view<3>(), Write::overwrite);
+                }};
     }
 
     void add_rows(const std::string& group, std::vector<Job>& all) const {
@@ -147,7 +165,7 @@ private:
     DispatchPlan plan_;
     Index N_ = 0;
     Tensor<std::int32_t> choice_;
-    Tensor<Real> dy_, y_, z_, z_read_, h_, u_, out_;
+    Tensor<Real> dy_, y_, z_, z_read_, h_, u_, du_, out_;
     Tensor<Wide<Real>> weight_, d_weight_;
 };
 

@@ -64,9 +64,10 @@ private:
     static Routing<Wide<Real>> route(Tape& tape, const Var<Real>& input, AnyRouter<Wide<Real>>& router,
                                      const Segments& segments) {
         const Tensor<std::int32_t> token;
-        return router.route(
-            tape,
-            {.x = cast<Wide<Real>>(tape, input), .token = token, .segments = segments, .mode = tape.mode()});
+        return router.route(tape, {.x = cast_on_read<Wide<Real>>(tape, input),
+                                   .token = token,
+                                   .segments = segments,
+                                   .mode = tape.mode()});
     }
     Var<Real> experts(Tape& tape, const Var<Real>& input, const Tensor<std::int32_t>& expert,
                       const Var<Wide<Real>>& weight, bool lora) const {

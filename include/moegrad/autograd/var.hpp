@@ -3,6 +3,7 @@
 // is a sum over many rows and micro-batches, kept in Wide<T>: float for bf16. For float and double both are one type.
 // Closures on the tape keep the two apart: an op holds the values it saved and the gradients it writes, nothing else,
 // so memory goes back as soon as the last reader has run.
+// A deferred Var has a shape and no memory before somebody asks for its value or its gradient.
 
 #include <memory>
 #include <utility>
@@ -60,6 +61,19 @@ private:
 };
 
 template <class T, class G = T>
+class Var;
+
+/// What a deferred Var is to be: made at the first question for it, once for all copies.
+template <class T, class G = T>
+class Deferred {
+public:
+    virtual ~Deferred() = default;
+    virtual const Shape& shape() const = 0;
+    virtual bool needs_gradient() const = 0;
+    virtual const Var<T, G>& made() = 0;
+};
+
+template <class T, class G>
 class Var {
 public:
     Var() = default;
@@ -67,22 +81,28 @@ public:
     explicit Var(Tensor<T> value) : value_(std::move(value)) {}
     Var(Tensor<T> value, std::shared_ptr<Gradient<G>> gradient)
         : value_(std::move(value)), gradient_(std::move(gradient)) {}
+    explicit Var(std::shared_ptr<Deferred<T, G>> deferred) : deferred_(std::move(deferred)) {}
 
-    const Tensor<T>& value() const { return value_; }
-    const Shape& shape() const { return value_.shape(); }
-    Index extent(int axis) const { return value_.extent(axis); }
-    bool defined() const { return value_.defined(); }
-    bool needs_gradient() const { return gradient_ != nullptr; }
-    const std::shared_ptr<Gradient<G>>& gradient() const { return gradient_; }
+    const Tensor<T>& value() const { return deferred_ ? deferred_->made().value() : value_; }
+    const Shape& shape() const { return deferred_ ? deferred_->shape() : value_.shape(); }
+    Index extent(int axis) const { return shape()[axis]; }
+    bool defined() const { return deferred_ || value_.defined(); }
+    bool needs_gradient() const { return deferred_ ? deferred_->needs_gradient() : gradient_ != nullptr; }
+    const std::shared_ptr<Gradient<G>>& gradient() const {
+        return deferred_ ? deferred_->made().gradient() : gradient_;
+    }
+    /// Null for a Var that has its value.
+    const std::shared_ptr<Deferred<T, G>>& deferred() const { return deferred_; }
 
     template <int Rank>
     View<const T, Rank> view() const {
-        return value_.template view<Rank>();
+        return value().template view<Rank>();
     }
 
 private:
     Tensor<T> value_;
     std::shared_ptr<Gradient<G>> gradient_;
+    std::shared_ptr<Deferred<T, G>> deferred_;
 };
 
 template <class T>

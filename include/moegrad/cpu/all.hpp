@@ -69,6 +69,7 @@
 #include <moegrad/cpu/total.hpp>
 #include <moegrad/cpu/tsallis_entropy.hpp>
 #include <moegrad/cpu/uncertain_tokens.hpp>
+#include <moegrad/cpu/wide_linear.hpp>
 #include <moegrad/cpu/z_loss.hpp>
 #include <moegrad/cpu/zero_block.hpp>
 

@@ -135,6 +135,14 @@ void weight_gradient(Stream stream, View<const Real, 2> dy, View<const Real, 2> 
 }
 
 template <class Real>
+void rank_gradients(Stream stream, View<const Real, 2> dy, View<const Real, 3> B, View<const Real, 2> u,
+                    DispatchView plan, double factor, View<Wide<Real>, 2>, View<Real, 2> du,
+                    View<Wide<Real>, 3> dB, Write write) {
+    project_back(stream, dy, B, plan, factor, du);
+    weight_gradient(stream, dy, u, plan, RowSource::rows, dB, write);
+}
+
+template <class Real>
 void drop(Stream stream, View<const Real, 2> x, DispatchView plan, RowSource source, TokenKeys keys,
           Dropout dropout, View<Real, 2> y, Write write) {
     if (dropout.rate == 0) {
@@ -169,9 +177,9 @@ void sum_slots(Stream stream, View<const Real, 2> rows, DispatchView plan, View<
 }
 
 template <class Real>
-constexpr GroupedLinearKernels<Real> kernels{multiply<Real>,     multiply_back<Real>,   project<Real>,
-                                             project_back<Real>, weight_gradient<Real>, drop<Real>,
-                                             sum_slots<Real>};
+constexpr GroupedLinearKernels<Real> kernels{multiply<Real>,     multiply_back<Real>,  project<Real>,
+                                             project_back<Real>, rank_gradients<Real>, weight_gradient<Real>,
+                                             drop<Real>,         sum_slots<Real>};
 
 }  // namespace
 }  // namespace moegrad::cpu::grouped_linear

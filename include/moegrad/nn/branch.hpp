@@ -61,7 +61,7 @@ struct Branch {
     }
     Routing<Wide<Real>> route(Forward<Real>& forward, const Var<Real>& x) {
         const SideInput<Real> side = experts->side(forward, x);
-        const RouteInput<Wide<Real>> input{.x = cast<Wide<Real>>(forward.tape, x),
+        const RouteInput<Wide<Real>> input{.x = cast_on_read<Wide<Real>>(forward.tape, x),
                                            .token = forward.token,
                                            .segments = forward.segments,
                                            .layer = layer,

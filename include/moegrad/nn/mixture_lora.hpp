@@ -23,7 +23,7 @@ public:
                 seed, module) {}
 
     Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Matrix<Real>& w) override {
-        const RouteInput<Wide<Real>> input{.x = cast<Wide<Real>>(forward.tape, x),
+        const RouteInput<Wide<Real>> input{.x = cast_on_read<Wide<Real>>(forward.tape, x),
                                            .token = forward.token,
                                            .segments = forward.segments,
                                            .layer = layer_,

@@ -35,7 +35,7 @@ struct MoeLayer {
     std::optional<SlotTable> own = {};
 
     Var<Real> operator()(Forward<Real>& forward, const Var<Real>& x) {
-        const RouteInput<Wide<Real>> input{.x = cast<Wide<Real>>(forward.tape, x),
+        const RouteInput<Wide<Real>> input{.x = cast_on_read<Wide<Real>>(forward.tape, x),
                                            .token = forward.token,
                                            .segments = forward.segments,
                                            .layer = layer,

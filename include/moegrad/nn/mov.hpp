@@ -33,7 +33,7 @@ public:
 
     Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Matrix<Real>& w) override {
         Tape& tape = forward.tape;
-        const RouteInput<Wide<Real>> input{.x = cast<Wide<Real>>(tape, x),
+        const RouteInput<Wide<Real>> input{.x = cast_on_read<Wide<Real>>(tape, x),
                                            .token = forward.token,
                                            .segments = forward.segments,
                                            .layer = layer_,

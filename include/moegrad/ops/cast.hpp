@@ -2,6 +2,7 @@
 // cast<To>(tape, x): x in another number type, rounded to nearest (ties to even) where it is the narrower one.
 // backward: dx = dy, cast back. Equal types give x itself: no copy, no record. Between bf16 and float:
 //   a router reads the activations of a bf16 model in float.
+// cast_on_read<To>(tape, x): the same once somebody reads it; what takes x as it is (ops/wide_linear.hpp) asks before_cast.
 // Saved: nothing.
 
 #include <type_traits>
@@ -55,6 +56,47 @@ Var<To> cast(Tape& tape, const Var<From>& x) {
         throw Error{ErrorCode::unsupported, "cast", "equal number types, or bf16 and float",
                     format("{} to {}", name(number_of<From>()), name(number_of<To>()))};
     }
+}
+
+namespace detail {
+
+/// Lives no longer than the tape that the cast goes on.
+template <class To, class From>
+class DeferredCast final : public Deferred<To> {
+public:
+    DeferredCast(Tape& tape, const Var<From>& x) : tape_(&tape), x_(x) {}
+
+    const Var<From>& source() const { return x_; }
+    const Shape& shape() const override { return x_.shape(); }
+    bool needs_gradient() const override { return tape_->recording() && x_.needs_gradient(); }
+    const Var<To>& made() override {
+        if (!made_.defined()) made_ = cast<To>(*tape_, x_);
+        return made_;
+    }
+
+private:
+    Tape* tape_;
+    Var<From> x_;
+    Var<To> made_;
+};
+
+}  // namespace detail
+
+/// Equal types give x itself.
+template <class To, class From>
+Var<To> cast_on_read(Tape& tape, const Var<From>& x) {
+    if constexpr (std::is_same_v<To, From>) {
+        return x;
+    } else {
+        return Var<To>(std::make_shared<detail::DeferredCast<To, From>>(tape, x));
+    }
+}
+
+/// The x that a Var of cast_on_read stands for, or null for any other Var.
+template <class From, class To>
+const Var<From>* before_cast(const Var<To>& x) {
+    const auto* deferred = dynamic_cast<const detail::DeferredCast<To, From>*>(x.deferred().get());
+    return deferred ? &deferred->source() : nullptr;
 }
 
 }  // namespace moegrad

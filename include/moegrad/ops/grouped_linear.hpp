@@ -19,6 +19,7 @@
 #include <moegrad/ops/dispatch.hpp>
 #include <moegrad/ops/dropout.hpp>
 #include <moegrad/ops/lora_linear.hpp>
+#include <moegrad/ops/rank_slices.hpp>
 
 namespace moegrad {
 
@@ -52,6 +53,10 @@ struct GroupedLinearKernels {
     /// du[n] = factor dy[n] B[e]
     void (*project_back)(Stream, View<const Real, 2> dy, View<const Real, 3> B, DispatchView, double factor,
                          View<Real, 2> du);
+    /// du[n] = factor dy[n] B[e] and dB[e] (+)= sum_n dy[n]^T u[n]; part: rank_parts, or empty
+    void (*rank_gradients)(Stream, View<const Real, 2> dy, View<const Real, 3> B, View<const Real, 2> u,
+                           DispatchView, double factor, View<Wide<Real>, 2> part, View<Real, 2> du,
+                           View<Wide<Real>, 3> dB, Write);
     /// dw[e] (+)= sum_n dy[n]^T x[src(n)]
     void (*weight_gradient)(Stream, View<const Real, 2> dy, View<const Real, 2> x, DispatchView, RowSource,
                             View<Wide<Real>, 3> dw, Write);
@@ -146,19 +151,32 @@ struct GroupedLinear {
                                         : LowRank<Real>{};
     }
 
-    /// du = s dy B, where A or the input needs it.
+    /// du = s dy B, where A or the input needs it, and dB, where B learns.
     Tensor<Real> rank_gradient(const Tensor<Real>& dy, bool input_needs) const {
-        if (!A.defined() || !(A.needs_gradient() || input_needs)) return {};
+        if (!A.defined()) return {};
+        if (!A.needs_gradient() && !input_needs) {
+            if (B.needs_gradient()) write_weight(dy, u, RowSource::rows, B.gradient());
+            return {};
+        }
         auto du = stream.context().template make<Real>({plan.bound, A.extent(1)});
-        kernels->project_back(stream, dy.template view<2>(), B.template view<3>(), DispatchView(plan), scale,
-                              du.template view<2>());
+        const auto from = dy.template view<2>();
+        const auto factor = B.template view<3>();
+        if (!B.needs_gradient()) {
+            kernels->project_back(stream, from, factor, DispatchView(plan), scale, du.template view<2>());
+            return du;
+        }
+        const auto part =
+            rank_parts<Real>(stream.context(), plan.bound, plan.experts, B.extent(1), B.extent(2));
+        auto dB = B.gradient()->target();
+        kernels->rank_gradients(stream, from, factor, u.template view<2>(), DispatchView(plan), scale,
+                                part.defined() ? part.template view<2>() : View<Wide<Real>, 2>(),
+                                du.template view<2>(), dB.tensor.template view<3>(), dB.write);
         return du;
     }
 
-    /// dw, dB and dA, where they are wanted; input: what forward got.
+    /// dw and dA, where they are wanted; input: what forward got.
     void write_weights(const Tensor<Real>& dy, const Tensor<Real>& input, const Tensor<Real>& du) const {
         if (w.needs_gradient()) write_weight(dy, input, source, w.gradient());
-        if (B.needs_gradient()) write_weight(dy, u, RowSource::rows, B.gradient());
         if (A.needs_gradient()) {
             RowSource from;
             const Tensor<Real> rows = dropped(input, from);

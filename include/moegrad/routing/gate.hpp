@@ -1,14 +1,14 @@
 #pragma once
 // Gate: the linear map from a token to router logits, z = x W^T (+ s B A x), frozen, with LoRA or fully trained.
 // The weight is shared with the model that owns it: AdaMoE and Mixture of Routers reuse a checkpoint's own gate.
+// Of a bf16 model it reads the activations as they are, if x is RouteInput::x itself (ops/wide_linear.hpp).
 
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include <moegrad/autograd/lora_parameters.hpp>
-#include <moegrad/ops/linear.hpp>
-#include <moegrad/ops/lora_linear.hpp>
+#include <moegrad/ops/wide_linear.hpp>
 
 namespace moegrad {
 
@@ -26,8 +26,8 @@ struct Gate {
 
     /// x [T, D] -> [T, C].
     Var<Real> logits(Tape& tape, const Var<Real>& x, const Segments& segments) {
-        if (!lora.defined()) return linear(tape, x, weight->use(place));
-        return lora_linear(
+        if (!lora.defined()) return wide_linear(tape, x, weight->use(place));
+        return wide_lora_linear(
             tape, x, weight->use(place),
             LoraWeights<Real>{lora.A.use(), lora.B.use(), lora.scale, {lora.dropout, lora.module}}, segments);
     }

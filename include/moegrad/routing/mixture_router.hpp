@@ -94,7 +94,7 @@ private:
     }
     /// a [T, J].
     Var<Real> main_weights(Tape& tape, const RouteInput<Real>& input) {
-        if (kind != MixtureKind::free_weights) return softmax(tape, linear(tape, input.x, main->use()));
+        if (kind != MixtureKind::free_weights) return softmax(tape, wide_linear(tape, input.x, main->use()));
         const Var<Real> ones(filled<Real>(tape, {input.x.extent(0), 1}, 1));
         return softmax(tape, linear(tape, ones, main->use()));
     }

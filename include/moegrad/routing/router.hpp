@@ -25,7 +25,8 @@
 // would replay its first answer, so there it is refused by name. What after_step changes on the host would be replayed as
 // it was, so steps are not recorded either, unless all of it lies in parameters (learns_in_place).
 //
-// Real is the router's number type, float at least: float models and bf16 models route in float, double in double.
+// Real is the router's number type, float at least: float models and bf16 models route in float, double in double. The x of
+// a bf16 model is cast when a router first reads it; a Gate, and wide_linear, multiply it as it is.
 
 #include <concepts>
 #include <map>

@@ -17,5 +17,9 @@ inline bool fast_gram(cudaStream_t, const GramSide&, const GramSide&, const View
                       const std::int32_t*) {
     return false;
 }
+inline bool fast_rank_gradient(cudaStream_t, const Operands<bf16>&, const Store<bf16>&, View<const bf16, 2>,
+                               View<float, 2>, View<float, 3>, Write) {
+    return false;
+}
 
 }  // namespace moegrad::cuda::grouped

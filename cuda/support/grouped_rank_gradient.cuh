@@ -1,0 +1,269 @@
+#pragma once
+// du and dB of an expert stack's adapter in one reading of dy, ranks 8 and 16:
+//     du[n] = s dy[n] B[e],      dB[e] (+)= sum_n dy[n]^T u[n]          n a row of expert e
+//
+//     a block: all rows of an expert, a slice of 512,        a ring of stages of 32 rows: u [32, 16], and of dy
+//     256 or 128 columns
+//            dy                                                 warp 0      warp 1      warp 2      warp 3
+//       +---+---+---+                                            slice / 4   slice / 4   slice / 4   slice / 4
+//     e |   | | |   |        B [slice / 4, R] and the sum of dB [slice / 4, R]: each warp's own, in registers to the last row
+//       |   | v |   |        du [32, R]: a part of each warp to where its dy was, then the sum of the four to
+//       +---+---+---+                    part [slices, N, R] in float
+//
+// A second kernel adds the slices' parts, scales and rounds. A byte of `part`, written and read, stands for 16 bytes of dy at
+// 512 columns and R = 16, 4 at 128: wide slices are better, narrower ones give each multiprocessor a block where a stack has
+// few columns (rank_slice). 64 KiB a block are on their way by cp.async, two blocks an SM; each warp brings the columns that
+// it multiplies. mma.sync takes dy once as it lies (ldmatrix) and once turned (.trans), a fifth of the tensor cores' time at
+// the rate of memory.
+// The rows of an expert are not cut between blocks: it would cost parts of dB and another sum, and the few blocks of one long
+// expert keep the memory busy alone (56 in Mixtral's gate and up). With all rows in one expert of few columns (16 blocks in
+// its down) two readings would be faster.
+// du is a chain over a warp's columns, then over the warps and the slices; dB a chain over the rows, 16 at a time. No atomics.
+
+#include <moegrad/cuda/support/grouped_skinny.cuh>
+#include <moegrad/cuda/support/groups.cuh>
+#include <moegrad/ops/rank_slices.hpp>
+
+namespace moegrad::cuda::grouped {
+
+inline constexpr int kRankRows = 32;  // of a stage
+inline constexpr int kRankWidth = 16;
+inline constexpr int kRankWarps = kPlainThreads / 32;
+
+struct RankGradient {
+    const bf16 *dy, *B, *u;
+    Index dy_pitch, B_pitch, u_pitch;
+    float *part, *dB;
+    Index part_slice, dB_pitch;  // of part: from slice to slice
+    int columns, rank;
+    Write write;
+    const std::int32_t* expert_begin;
+};
+
+/// One stage, and what a lane does with it. Columns: of a warp.
+template <int Columns>
+struct RankStage {
+    static constexpr int kRowBytes = Columns < 64 ? Columns * 2 : 128;  // of a panel of 64 columns or fewer
+    static constexpr int kWarpBytes = kRankRows * Columns * 2;
+    static constexpr int kBytesU = kRankRows * kRankWidth * 2;
+    static constexpr int kBytes = kRankWarps * kWarpBytes + kBytesU;
+    static constexpr int kStages = 99 * 1024 / kBytes;  // what every card since sm_80 gives a block
+    static constexpr int kSlice = kRankWarps * Columns;
+    static_assert(kWarpBytes >= kRankRows * kRankWidth * 4, "a part of du lies where dy was");
+    static_assert(kBytes >= kSlice * kRankWidth * 2, "B passes through a stage");
+
+    /// Where a chunk of 8 columns of dy lies among those of a warp.
+    __device__ static int place(int row, int chunk) {
+        constexpr int kChunks = kRowBytes / 16;
+        return chunk / kChunks * (kRankRows * kRowBytes) + place_chunk<kRowBytes>(row, chunk % kChunks);
+    }
+
+    /// Rows row .. row + 31, zeros from `end` on and beyond the last column. column: of the warp.
+    __device__ static void load(const RankGradient& p, int column, int row, int end, hopper::Address to) {
+        constexpr int kChunks = Columns / 8, kStep = 32 / kChunks;
+        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, chunk = lane % kChunks;
+        const int at = column + 8 * chunk, first_row = lane / kChunks;
+        const bf16* from = p.dy + (row + first_row) * p.dy_pitch + at;
+        const Index step = kStep * p.dy_pitch;
+#pragma unroll
+        for (int r = first_row; r < kRankRows; r += kStep, from += step) {
+            const bool there = row + r < end && at < p.columns;
+            copy_chunk<true>(to + warp * kWarpBytes + place(r, chunk), there ? from : p.dy, there ? 8 : 0);
+        }
+        if (threadIdx.x < 2 * kRankRows) {
+            const int r = threadIdx.x / 2, n = row + r, first = threadIdx.x % 2 * 8;
+            const bool there = n < end && first < p.rank;
+            copy_chunk<true>(to + kRankWarps * kWarpBytes + place_chunk<32>(r, first / 8),
+                             there ? p.u + n * p.u_pitch + first : p.u, there ? 8 : 0);
+        }
+    }
+    /// B [slice, R] of one expert, through a stage that no rows use yet. column: of the slice.
+    __device__ static void load_factor(const RankGradient& p, int expert, int column, hopper::Address to) {
+#pragma unroll
+        for (int i = threadIdx.x; i < 2 * kSlice; i += kPlainThreads) {
+            const int o = i / 2, first = i % 2 * 8;
+            const bool there = column + o < p.columns && first < p.rank;
+            const Index row = static_cast<Index>(expert) * p.columns + column + o;
+            copy_chunk<true>(to + place_chunk<32>(o, first / 8), there ? p.B + row * p.B_pitch + first : p.B,
+                             there ? 8 : 0);
+        }
+    }
+    __device__ static void read_factor(hopper::Address from, int warp, int lane,
+                                       std::uint32_t (&B)[Columns / 16][4]) {
+#pragma unroll
+        for (int c = 0; c < Columns / 16; ++c)
+            load_turned_matrices(B[c],
+                                 from + place_chunk<32>(warp * Columns + 16 * c + lane % 16, lane / 16));
+    }
+
+    /// du[m] += dy B of rows 16 m .. 16 m + 15;  dB[c] += dy^T u of columns 16 c .. 16 c + 15.
+    __device__ static void multiply(hopper::Address from, int warp, int lane,
+                                    const std::uint32_t (&B)[Columns / 16][4], float (&du)[2][8],
+                                    float (&dB)[Columns / 16][8]) {
+        const hopper::Address dy = from + warp * kWarpBytes, from_u = from + kRankWarps * kWarpBytes;
+        std::uint32_t u[2][4];
+#pragma unroll
+        for (int m = 0; m < 2; ++m)
+            load_turned_matrices(u[m], from_u + place_chunk<32>(16 * m + lane % 16, lane / 16));
+#pragma unroll
+        for (int c = 0; c < Columns / 16; ++c) {
+            std::uint32_t along[2][4], across[2][4];
+#pragma unroll
+            for (int m = 0; m < 2; ++m) {
+                load_matrices(along[m], dy + place(16 * m + lane % 16, 2 * c + lane / 16));
+                load_turned_matrices(across[m],
+                                     dy + place(16 * m + lane % 8 + lane / 16 * 8, 2 * c + lane / 8 % 2));
+            }
+#pragma unroll
+            for (int m = 0; m < 2; ++m) {
+                multiply_16(&du[m][0], along[m], B[c][0], B[c][1]);
+                multiply_16(&du[m][4], along[m], B[c][2], B[c][3]);
+            }
+#pragma unroll
+            for (int m = 0; m < 2; ++m) {
+                multiply_16(&dB[c][0], across[m], u[m][0], u[m][1]);
+                multiply_16(&dB[c][4], across[m], u[m][2], u[m][3]);
+            }
+        }
+    }
+};
+
+/// Where value r of row n of a part lies: blocks of 8 change places every other pair of rows, for the banks.
+__device__ __forceinline__ int place_part(int row, int block, int within) {
+    return row * kRankWidth + (block ^ (row / 2 % 2)) * 8 + within;
+}
+
+/// A warp's part of du [32, 16] to where its dy lay.
+__device__ __forceinline__ void keep_part(float* part, int lane, const float (&du)[2][8]) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        const int m = i / 4, block = i / 2 % 2, half = i % 2, row = 16 * m + 8 * half + lane / 4;
+        *reinterpret_cast<float2*>(part + place_part(row, block, lane % 4 * 2)) =
+            make_float2(du[m][4 * block + 2 * half], du[m][4 * block + 2 * half + 1]);
+    }
+}
+
+/// The sum of the warps' parts, in order: four values a thread. `distance` floats from warp to warp.
+__device__ __forceinline__ void put_parts(const RankGradient& p, const float* parts, int distance, int row,
+                                          int end) {
+    const int r = threadIdx.x / 4, block = threadIdx.x / 2 % 2, within = threadIdx.x % 2 * 4;
+    float4 sum = make_float4(0, 0, 0, 0);
+#pragma unroll
+    for (int warp = 0; warp < kRankWarps; ++warp) {
+        const float4 one =
+            *reinterpret_cast<const float4*>(parts + warp * distance + place_part(r, block, within));
+        sum.x += one.x, sum.y += one.y, sum.z += one.z, sum.w += one.w;
+    }
+    const int first = 8 * block + within;
+    if (row + r >= end || first >= p.rank) return;
+    float* to = p.part + blockIdx.x * p.part_slice + static_cast<Index>(row + r) * p.rank + first;
+    *reinterpret_cast<float4*>(to) = sum;
+}
+
+/// dB [slice / 4, R] of a warp; column: its first.
+template <int Blocks>
+__device__ __forceinline__ void put_factor(const RankGradient& p, int expert, int column, int lane,
+                                           const float (&dB)[Blocks][8]) {
+#pragma unroll
+    for (int i = 0; i < 4 * Blocks; ++i) {
+        const int c = i / 4, block = i / 2 % 2, half = i % 2;
+        const int o = column + 16 * c + 8 * half + lane / 4, r = 8 * block + lane % 4 * 2;
+        if (o >= p.columns || r >= p.rank) continue;
+        float2 sum = make_float2(dB[c][4 * block + 2 * half], dB[c][4 * block + 2 * half + 1]);
+        auto* to =
+            reinterpret_cast<float2*>(p.dB + (static_cast<Index>(expert) * p.columns + o) * p.dB_pitch + r);
+        if (p.write == Write::accumulate) sum.x += to->x, sum.y += to->y;
+        *to = sum;
+    }
+}
+
+namespace {
+
+template <int Columns>
+__global__ void __launch_bounds__(kPlainThreads, 2)
+    grouped_rank_gradient(const __grid_constant__ RankGradient p) {
+    using Stage = RankStage<Columns>;
+    constexpr int kStages = Stage::kStages;
+    auto* const memory = dynamic_shared<unsigned char>();
+    const hopper::Address stages = hopper::shared_address(memory);
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, expert = blockIdx.y;
+    const int slice = blockIdx.x * Stage::kSlice, column = slice + warp * Columns;
+    const int begin = p.expert_begin[expert], end = p.expert_begin[expert + 1];
+    const int steps = (end - begin + kRankRows - 1) / kRankRows;
+    float dB[Columns / 16][8] = {};
+    std::uint32_t B[Columns / 16][4];
+    if (steps > 0) Stage::load_factor(p, expert, slice, stages + (kStages - 1) * Stage::kBytes);
+    for (int step = 0; step < kStages - 1; ++step) {
+        if (step < steps)
+            Stage::load(p, column, begin + step * kRankRows, end, stages + step * Stage::kBytes);
+        asm volatile("cp.async.commit_group;" ::: "memory");
+    }
+    asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2) : "memory");
+    __syncthreads();
+    if (steps > 0) Stage::read_factor(stages + (kStages - 1) * Stage::kBytes, warp, lane, B);
+    for (int step = 0; step < steps; ++step) {
+        asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2) : "memory");
+        __syncthreads();
+        const int next = step + kStages - 1, row = begin + step * kRankRows;
+        if (next < steps)
+            Stage::load(p, column, begin + next * kRankRows, end, stages + next % kStages * Stage::kBytes);
+        asm volatile("cp.async.commit_group;" ::: "memory");
+        const int at = step % kStages * Stage::kBytes;
+        float du[2][8] = {};
+        Stage::multiply(stages + at, warp, lane, B, du, dB);
+        __syncwarp();  // all lanes have read what the part takes the place of
+        auto* const parts = reinterpret_cast<float*>(memory + at);
+        keep_part(parts + warp * (Stage::kWarpBytes / 4), lane, du);
+        __syncthreads();
+        put_parts(p, parts, Stage::kWarpBytes / 4, row, end);
+    }
+    put_factor(p, expert, column, lane, dB);
+}
+
+template <int Columns>
+void launch_rank_gradient(cudaStream_t stream, const RankGradient& p, int slices, int experts) {
+    using Stage = RankStage<Columns>;
+    launch("rank_gradient", grouped_rank_gradient<Columns>,
+           dim3(static_cast<unsigned>(slices), static_cast<unsigned>(experts)), dim3(kPlainThreads),
+           Stage::kStages * Stage::kBytes, stream, p);
+}
+
+/// du[n] = factor * the sum over slices of part[slice][n], in order; `rows`: how many exist.
+inline void add_parts(cudaStream_t stream, View<const float, 2> part, const std::int32_t* rows,
+                      const Store<bf16>& du) {
+    const Index R = du.columns, slices = part.extent(0), most = part.extent(1) / R;
+    groups<4>("rank_gradient: du", stream, most, R, rows, [=] __device__(Index n, Index r) {
+        auto sum = Values<float, 4>::all(0);
+        const float* from = part.data + n * R + r;
+#pragma unroll 8
+        for (Index slice = 0; slice < slices; ++slice) {
+            const auto one = Values<float, 4>::load(from + slice * part.pitch);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) sum[i] += one[i];
+        }
+        Values<bf16, 4> result;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) result[i] = du.factor * sum[i];
+        result.store(du.c + n * du.pitch + r);
+    });
+}
+
+/// x: dy and B; du = factor * dy B. part [slices, N R]; rows start at 16 bytes, those of dB at 8.
+inline void run_rank_gradient(cudaStream_t stream, const Operands<bf16>& x, const Store<bf16>& du,
+                              View<const bf16, 2> u, View<float, 2> part, View<float, 3> dB, Write write) {
+    const View<const bf16, 2>& dy = x.a;
+    const View<const bf16, 3>& B = x.b;
+    const int columns = static_cast<int>(B.extent(1)), rank = static_cast<int>(B.extent(2));
+    const RankGradient p{dy.data, B.data,     u.data,   dy.pitch, B.pitch, u.pitch, part.data,
+                         dB.data, part.pitch, dB.pitch, columns,  rank,    write,   x.expert_begin};
+    const int experts = x.experts(), slices = static_cast<int>(part.extent(0));
+    switch (rank_slice(experts, columns, rank)) {
+        case 512: launch_rank_gradient<128>(stream, p, slices, experts); break;
+        case 256: launch_rank_gradient<64>(stream, p, slices, experts); break;
+        default: launch_rank_gradient<32>(stream, p, slices, experts);
+    }
+    add_parts(stream, part, x.expert_begin + experts, du);
+}
+
+}  // namespace
+}  // namespace moegrad::cuda::grouped

@@ -1,0 +1,144 @@
+#pragma once
+// wide_linear: narrow activations times a wide weight, with the accuracy of the wide type and without a wide copy of x.
+//     y[t,e] = s sum_d x[t,d] w[e,d]          x bf16; w, y float
+// backward:   dx = s dy w, bf16;   dw[e,d] = s sum_t dy[t,e] x[t,d], float
+// The router of a bf16 model. For a wide x that is deferred (cast_on_read) the narrow one is multiplied; for any other wide
+// x it is linear.
+// Saved: x [T, D] when w needs a gradient.
+
+#include <type_traits>
+
+#include <moegrad/ops/add.hpp>
+#include <moegrad/ops/cast.hpp>
+#include <moegrad/ops/lora_linear.hpp>
+
+namespace moegrad {
+
+/// Where a GPU puts the narrow pieces that sum up to a wide number, E' = piece_columns(E). The CPU takes none of it.
+template <class Real>
+struct WideLinearRoom {
+    View<Real, 2> w;          // [3 E', D]  pieces of w, one below the other
+    View<Real, 2> dy;         // [T, 4 E']  pieces of dy, side by side
+    View<Wide<Real>, 2> sum;  // [T, 3 E'] forward, [3 E', D] backward: one product a piece
+};
+
+/// There is nothing for types that are their own wide one.
+template <class Real>
+struct WideLinearKernels {
+    void (*forward)(Stream, View<const Real, 2> x, View<const Wide<Real>, 2> w, double scale,
+                    WideLinearRoom<Real>, View<Wide<Real>, 2> y);
+    /// dx and dw may be empty: nobody needs them.
+    void (*backward)(Stream, View<const Real, 2> x, View<const Wide<Real>, 2> w, View<const Wide<Real>, 2> dy,
+                     double scale, WideLinearRoom<Real>, View<Real, 2> dx, Write write_x,
+                     View<Wide<Real>, 2> dw, Write write_w);
+};
+
+inline constinit KernelSlot<WideLinearKernels> wide_linear_slot{"wide_linear"};
+
+namespace detail {
+
+/// E rounded up to 16 bytes of bf16, so that every piece begins where tensor cores can load from.
+constexpr Index piece_columns(Index E) {
+    return (E + 7) / 8 * 8;
+}
+
+template <class T>
+View<T, 2> view_where_defined(const Tensor<T>& tensor) {
+    return tensor.defined() ? tensor.template view<2>() : View<T, 2>();
+}
+
+/// Of one call.
+template <class Real>
+struct WideLinearMemory {
+    static WideLinearMemory forward(Context& context, Index T, Index D, Index E) {
+        if (context.target() != Device::cuda) return {};
+        const Index P = piece_columns(E);
+        return {context.make<Real>({3 * P, D}), {}, context.make<Wide<Real>>({T, 3 * P})};
+    }
+    static WideLinearMemory backward(Context& context, Index T, Index D, Index E, bool dx, bool dw) {
+        if (context.target() != Device::cuda) return {};
+        const Index P = piece_columns(E);
+        return {dx ? context.make<Real>({3 * P, D}) : Tensor<Real>(), context.make<Real>({T, 4 * P}),
+                dw ? context.make<Wide<Real>>({3 * P, D}) : Tensor<Wide<Real>>()};
+    }
+    WideLinearRoom<Real> room() const {
+        return {view_where_defined(w), view_where_defined(dy), view_where_defined(sum)};
+    }
+
+    Tensor<Real> w, dy;
+    Tensor<Wide<Real>> sum;
+};
+
+/// What the backward of wide_linear holds.
+template <class Real>
+struct WideLinearBackward {
+    Stream stream;
+    Tensor<Real> x;  // only when w needs a gradient
+    Var<Wide<Real>> w;
+    double scale;
+    std::shared_ptr<Gradient<Wide<Real>>> dy;
+    std::shared_ptr<Gradient<Real>> dx;
+
+    void operator()() const {
+        const auto memory = WideLinearMemory<Real>::backward(stream.context(), dy->shape()[0], w.extent(1),
+                                                             w.extent(0), dx != nullptr, w.needs_gradient());
+        const auto into_x = dx ? dx->target() : GradientTarget<Real>();
+        const auto into_w = w.needs_gradient() ? w.gradient()->target() : GradientTarget<Wide<Real>>();
+        wide_linear_slot.get<Real>(stream.device())
+            .backward(stream, view_where_defined(x), w.template view<2>(), dy->tensor().template view<2>(),
+                      scale, memory.room(), view_where_defined(into_x.tensor), into_x.write,
+                      view_where_defined(into_w.tensor), into_w.write);
+    }
+};
+
+/// x [T, D], w [E, D] -> s x w^T [T, E].
+template <class Real>
+Var<Wide<Real>> wide_product(Tape& tape, const Var<Real>& x, const Var<Wide<Real>>& w, double scale) {
+    if (x.shape().rank() != 2 || w.shape().rank() != 2 || x.extent(1) != w.extent(1)) {
+        throw Error{ErrorCode::shape, "wide_linear", "x [T, D] and w [E, D]",
+                    format("x {}, w {}", x.shape().text(), w.shape().text())};
+    }
+    const Index T = x.extent(0), D = x.extent(1), E = w.extent(0);
+    auto y = tape.output<Wide<Real>>({T, E}, x.needs_gradient() || w.needs_gradient());
+    wide_linear_slot.get<Real>(tape.device())
+        .forward(tape.stream(), x.template view<2>(), w.template view<2>(), scale,
+                 WideLinearMemory<Real>::forward(tape.context(), T, D, E).room(),
+                 y.value().template view<2>());
+    if (!y.needs_gradient()) return y;
+    tape.record(y.gradient(),
+                WideLinearBackward<Real>{tape.stream(), w.needs_gradient() ? x.value() : Tensor<Real>(), w,
+                                         scale, y.gradient(), x.gradient()});
+    return y;
+}
+
+}  // namespace detail
+
+/// x [T, D], w [E, D] -> [T, E].
+template <class Real>
+Var<Wide<Real>> wide_linear(Tape& tape, const Var<Real>& x, const std::type_identity_t<Var<Wide<Real>>>& w) {
+    if constexpr (!std::is_same_v<Real, Wide<Real>>) {
+        return detail::wide_product(tape, x, w, 1);
+    } else {
+        if constexpr (std::is_same_v<Real, Wide<bf16>>) {
+            if (const auto* narrow = before_cast<bf16>(x)) return detail::wide_product(tape, *narrow, w, 1);
+        }
+        return linear(tape, x, w);
+    }
+}
+
+/// lora_linear in the same way:   y = x w^T + (s x A^T) B^T   with both products of x from the narrow numbers. Where x is
+/// dropped, drop(x) is made from a wide x.
+template <class Real>
+Var<Real> wide_lora_linear(Tape& tape, const Var<Real>& x, const std::type_identity_t<Var<Real>>& w,
+                           const LoraWeights<Real>& lora, const Segments& segments) {
+    if constexpr (std::is_same_v<Real, Wide<bf16>>) {
+        const auto* narrow = before_cast<bf16>(x);
+        if (narrow && active_dropout(tape, lora.dropout, segments, x.extent(0)).rate == 0) {
+            const auto u = detail::wide_product(tape, *narrow, lora.A, lora.scale);
+            return add(tape, detail::wide_product(tape, *narrow, w, 1), linear(tape, u, lora.B));
+        }
+    }
+    return lora_linear(tape, x, w, lora, segments);
+}
+
+}  // namespace moegrad

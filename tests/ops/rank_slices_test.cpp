@@ -1,0 +1,116 @@
+#include <moegrad/core/device_step.hpp>
+#include <moegrad/cpu/combine.hpp>
+#include <moegrad/cpu/grouped_linear.hpp>
+#include <moegrad/ops/grouped_lora.hpp>
+#include <moegrad/ops/rank_slices.hpp>
+
+#include "support/grouped_reference.hpp"
+
+#include <array>
+#include <string>
+
+using namespace moegrad;
+
+namespace {
+
+/// Rows of eight experts about the 32 of a stage and the 64 of a tile, one expert without any, and three tokens without a row.
+constexpr std::array<Index, 8> kCounts{65, 0, 1, 64, 63, 32, 31, 33};
+constexpr Index kExperts = kCounts.size(), kTokens = 65 + 0 + 1 + 64 + 63 + 32 + 31 + 33 + 3;
+
+/// [T, 1], T up to kTokens; the tokens of an expert are not neighbours.
+Tensor<std::int32_t> counted_experts(Index T) {
+    auto expert = Tensor<std::int32_t>::zeros({T, 1});
+    for (Index t = 0; t < T; ++t) {
+        Index left = t * 101 % kTokens;
+        std::int32_t e = 0;
+        while (e < kExperts && left >= kCounts[static_cast<std::size_t>(e)]) {
+            left -= kCounts[static_cast<std::size_t>(e++)];
+        }
+        expert.data()[t] = e < kExperts ? e : -1;
+    }
+    return expert;
+}
+
+/// x [T, D], A [E, R, D], B [E, O, R], one slot a token. Twice, so that the second gradient accumulates.
+struct CountedCase {
+    RowSource source;
+    Index O, R, D = 8;
+
+    template <class Real>
+    std::vector<Var<Real>> operator()(Tape& tape, const test::Inputs<Real>& in) const {
+        const auto plan = plan_of(tape, in[0].extent(0));
+        const LoraStack<Real> lora{in[1], in[2], 1.5, {}};
+        const auto once = [&] {
+            return test::add_slots<Real>(
+                tape, grouped_lora<Real>(tape, {}, in[0], plan, source, lora, Segments()), plan);
+        };
+        return std::vector{once(), once()};
+    }
+    auto rounded() const {
+        return [self = *this](Tape& tape, const test::Inputs<double>& in) {
+            const auto plan = self.plan_of(tape, in[0].extent(0));
+            const LoraStack<double> lora{in[1], in[2], 1.5, {}};
+            const Weight<double> none(Tensor<double>::zeros({kExperts, self.O, self.D}));
+            const auto once = [&] {
+                return test::add_slots<double>(
+                    tape, test::rounded_linear(tape, in[0], none, plan, self.source, &lora, Segments()),
+                    plan);
+            };
+            return std::vector{once(), once()};
+        };
+    }
+    std::vector<Shape> shapes(Index T) const { return {{T, D}, {kExperts, R, D}, {kExperts, O, R}}; }
+
+    static DispatchPlan plan_of(Tape& tape, Index T) {
+        return dispatch(tape, placed(counted_experts(T), tape.device()), kExperts);
+    }
+};
+
+void check(const CountedCase& one, Index T) {
+    CAPTURE(one.O);
+    CAPTURE(one.R);
+    test::check_op(
+        {&grouped_linear_slot}, [&](Index rows) { return one.shapes(rows); },
+        [&]<class Real>(Tape& tape, const test::Inputs<Real>& in) { return one(tape, in); },
+        {.rows = {}, .cuda_rows = {T}}, one.rounded());
+}
+
+}  // namespace
+
+TEST_CASE("rank_slices: the widest slices that leave a GPU 128 blocks") {
+    CHECK(rank_slice(8, 28672, 16) == 512);   // Mixtral's gate and up
+    CHECK(rank_slice(8, 4096, 16) == 256);    // its down
+    CHECK(rank_slice(128, 1536, 16) == 512);  // small experts
+    CHECK(rank_slice(8, 2048, 8) == 128);
+    CHECK(rank_slice(8, 2056, 8) == 128);
+    CHECK(rank_slice(8, 1920, 8) == 0);
+    CHECK(rank_slice(1, 16384, 8) == 128);
+    CHECK(rank_slice(256, 384, 8) == 256);
+    CHECK(rank_slice(256, 120, 8) == 0);
+    for (Index rank : {0, 4, 12, 32}) CHECK(rank_slice(8, 28672, rank) == 0);
+    CHECK(rank_slice(8, 28676, 16) == 0);
+    CHECK(rank_slice(0, 28672, 16) == 0);
+}
+
+TEST_CASE("rank_slices: room for the parts where a GPU of bf16 makes them, and nowhere else") {
+    Context cpu({.device = Device::cpu}), dry({.device = Device::dry, .plans = Device::cuda});
+    CHECK_FALSE(rank_parts<bf16>(cpu, 100, 8, 4096, 16).defined());
+    CHECK_FALSE(rank_parts<float>(dry, 100, 8, 4096, 16).defined());
+    CHECK_FALSE(rank_parts<bf16>(dry, 100, 8, 4096, 12).defined());
+    CHECK(rank_parts<bf16>(dry, 100, 8, 4096, 16).shape() == Shape{16, 1600});
+    CHECK(rank_parts<bf16>(dry, 100, 8, 4104, 16).shape() == Shape{17, 1600});
+}
+
+TEST_CASE("rank_slices: du and dB of slices of each width, for rows about the size of a stage") {
+    if (!has_cuda()) return;
+    const bool emulated = device_name().find("emulated") != std::string::npos;
+    for (const Index O : {2048, 2056, 4096, 4104, 8192, 8200, 8696}) {
+        for (const Index R : {8, 16}) {
+            const RowSource source = R == 8 ? RowSource::tokens : RowSource::rows;
+            if (!emulated) check({source, O, R}, kTokens);
+            if (emulated && O < 4096 && R == 8)
+                check({source, O, R}, 20);  // the two kernels that stand in for it
+        }
+    }
+    if (!emulated) check({RowSource::tokens, 4104, 16}, 1);
+}
