@@ -70,9 +70,8 @@ auto shapes(RowSource source, Index D, Index O, bool lora) {
     };
 }
 
-template <class Real>
-bool same_bits(const Real* a, const Real* b, Index n) {
-    return std::memcmp(a, b, static_cast<std::size_t>(n) * sizeof(Real)) == 0;
+bool same_bits(const float* a, const float* b, Index n) {
+    return std::memcmp(a, b, static_cast<std::size_t>(n) * sizeof(float)) == 0;
 }
 
 bool same_gradient(const Var<float>& a, const Var<float>& b) {
