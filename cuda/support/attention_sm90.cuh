@@ -69,9 +69,9 @@ __device__ __forceinline__ void product_over_head(float (&d)[Size], Address a, i
         const std::uint64_t x = operand(a + k / 4 * RowsA * 128 + a_row * 128 + k % 4 * 32);
         const std::uint64_t y = operand(b + k / 4 * RowsB * 128 + k % 4 * 32);
         if (k == 0) {
-            wgmma<Major::k>(d, x, y, 0);
+            wgmma<Major::k, 0>(d, x, y);
         } else {
-            wgmma<Major::k>(d, x, y);
+            wgmma<Major::k, 1>(d, x, y);
         }
     }
 }

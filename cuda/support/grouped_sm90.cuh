@@ -9,11 +9,33 @@
 #include <moegrad/cuda/support/device_language.cuh>
 #include <moegrad/cuda/support/grouped_finish.cuh>
 #include <moegrad/cuda/support/grouped_sm90_load.cuh>
-#include <moegrad/cuda/support/grouped_sm90_narrow.cuh>
 
 namespace moegrad::cuda::grouped {
 
 #if MOEGRAD_SM90A
+
+/// This warp has read the stage: both blocks of the pair may write it again.
+__device__ __forceinline__ void release(Address empty) {
+    if (threadIdx.x % 32 < 2) barrier_arrive_at(empty, threadIdx.x % 32);
+}
+
+/// d += a b over one stage, 16 deep at a time: Chunks of them, or `chunks` where that is 0.
+template <Major MajorB, int Chunks>
+__device__ __forceinline__ void multiply_stage(const Shared& shared, int stage, int group, int chunks,
+                                               float (&d)[kTileColumns / 2]) {
+    constexpr int kAdvanceB = MajorB == Major::k ? 32 : 16 * 128;
+    const std::uint64_t a = operand(shared.a(stage) + group * kBytesA / 2);
+    const std::uint64_t b = operand(shared.b(stage), MajorB == Major::k ? 0 : kDepth * 128);
+    wgmma_begin();
+    if constexpr (Chunks > 0) {
+#pragma unroll
+        for (int k = 0; k < Chunks; ++k) wgmma<MajorB>(d, advance(a, 32 * k), advance(b, kAdvanceB * k));
+    } else {
+#pragma unroll 1
+        for (int k = 0; k < chunks; ++k) wgmma<MajorB>(d, advance(a, 32 * k), advance(b, kAdvanceB * k));
+    }
+    wgmma_commit();
+}
 
 __device__ __forceinline__ std::uint32_t read_word(Address from) {
     std::uint32_t word;
@@ -35,10 +57,9 @@ __device__ __forceinline__ void store_piece(bf16* to, const uint4& piece, bool t
 
 /// 16 rows of 64 columns out of a stage, by a warp: a lane stores 16 bytes of rows lane/8, lane/8 + 4, ...
 struct RowCopy {
-    int rows;      // that are there, from this lane's first on
-    bool columns;  // whether the lane's are
-    Address
-        place;  // of its first 16 bytes; in every other row of the lane's, 4 further on, the swizzle flips one bit
+    int rows;       // that are there, from this lane's first on
+    bool columns;   // whether the lane's are
+    Address place;  // of its first 16 bytes; 4 rows further on the swizzle flips one bit
 
     __device__ __forceinline__ void copy(Address from, bf16* to, Index pitch) const {
 #pragma unroll
@@ -54,7 +75,7 @@ struct RowCopy {
 
 /// finish() of grouped_finish.cuh with z from the ring, 64 columns of gate and of up a stage: rows of 128 bytes, swizzled. A lane
 /// takes the words that belong to its d and leaves dz in their place and h behind them; then its warp copies whole rows.
-/// (Words turned by shuffles in registers took 5 of 30 instructions an element.)
+/// (With words turned by shuffles an element takes 30 instructions in place of 21.)
 template <int Size>
 __device__ __forceinline__ void finish_from_ring(const SwigluGradient& to, const Shared& shared, Ring& ring,
                                                  float (&d)[Size], int warp_row, const Tile& tile,
@@ -72,20 +93,25 @@ __device__ __forceinline__ void finish_from_ring(const SwigluGradient& to, const
     for (int step = 0; step < kStepsZ<SwigluGradient>; ++step, ring.next()) {
         const Address z = shared.a(ring.stage) + warp_row * 128;
         barrier_wait(shared.full(ring.stage), ring.phase);
+        std::uint32_t gate[16], up[16], y;  // all reads before the first write: their latencies overlap
+#pragma unroll
+        for (int i = 0; i < 16; ++i) {
+            const Address at = z + word[i % 8] + i / 8 * 1024;
+            gate[i] = read_word(at), up[i] = read_word(at + kBytesZ / 2);
+        }
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
             const int n = 4 * (8 * step + i % 8) + i / 8 * 2;
             const Address at = z + word[i % 8] + i / 8 * 1024;
-            std::uint32_t gate = read_word(at), up = read_word(at + kBytesZ / 2), y;
-            gradient_word(gate, up, d[n], d[n + 1], y);
-            write_word(at, gate), write_word(at + kBytesZ / 2, up), write_word(at + kBytesZ, y);
+            gradient_word(gate[i], up[i], d[n], d[n + 1], y);
+            write_word(at, gate[i]), write_word(at + kBytesZ / 2, up[i]), write_word(at + kBytesZ, y);
         }
+        async_fence();  // the copy engine writes this stage next
         __syncwarp();
         lines.columns = column + 64 * step < to.F;
         lines.copy(z, dz + 64 * step, to.dz_pitch);
         lines.copy(z + kBytesZ / 2, dz + to.F + 64 * step, to.dz_pitch);
         if (to.h != nullptr) lines.copy(z + kBytesZ, h + 64 * step, to.h_pitch);
-        async_fence();
         __syncwarp();
         release(shared.empty(ring.stage));
     }
@@ -98,22 +124,33 @@ __device__ void consume(const HopperProduct<To>& p, const Shared& shared, int ra
     Tile tile;
     Ring ring;
     for (int pair = blockIdx.x / 2; tiles.find(pair, rank, tile); pair += gridDim.x / 2) {
-        // One value for a warp, which the assembler sees only so: behind a branch that may diverge it waits for every product.
-        if (__any_sync(~0u, tile.narrow == kNarrowMost)) {
-            consume_narrow<MajorB, Gather, kNarrowMost>(p, shared, ring, tile, group);
-            continue;
+        float d[kTileColumns / 2];
+#pragma unroll
+        for (float& x : d) x = 0;
+        int last = -1;
+        for (int step = 0; step < p.steps; ++step, ring.next()) {
+            barrier_wait(shared.full(ring.stage), ring.phase);
+            if constexpr (Gather) async_fence();
+            multiply_stage<MajorB, 4>(shared, ring.stage, group, 4, d);
+            wgmma_wait<1>();
+            if (last >= 0) release(shared.empty(last));
+            last = ring.stage;
         }
-        if (__any_sync(~0u, tile.narrow == kNarrowLeast)) {
-            consume_narrow<MajorB, Gather, kNarrowLeast>(p, shared, ring, tile, group);
-            continue;
+        for (int step = 0; step < p.steps2; ++step, ring.next()) {
+            barrier_wait(shared.full(ring.stage), ring.phase);
+            multiply_stage<MajorB, 0>(shared, ring.stage, group, step + 1 < p.steps2 ? 4 : p.chunks2, d);
+            wgmma_wait<1>();
+            if (last >= 0) release(shared.empty(last));
+            last = ring.stage;
         }
-        WideSum<MajorB> sum;
-        sum_stages<Gather>(p, shared, ring, group, sum);
+        wgmma_wait<0>();
+        pin(d);
+        if (last >= 0) release(shared.empty(last));
         const int warp_row = 64 * group + 16 * warp, column = tile.column_tile * p.column_step;
         if constexpr (kStepsZ < To >> 0) {
-            finish_from_ring(p.to, shared, ring, sum.d, warp_row, tile, column);
+            finish_from_ring(p.to, shared, ring, d, warp_row, tile, column);
         } else if (tile.column_tile < p.column_tiles) {
-            finish<true>(p.to, sum.d, tile.row + warp_row + lane / 4, tile.row_end, column, p.distance);
+            finish<true>(p.to, d, tile.row + warp_row + lane / 4, tile.row_end, column, p.distance);
         }
     }
 }

@@ -17,7 +17,6 @@ inline constexpr int kTileColumns = 256;
 inline constexpr int kDepth = 64;
 inline constexpr int kStages = 4;
 inline constexpr int kBoxRows = 64;
-inline constexpr int kNarrowLeast = 64, kNarrowMost = 96;
 // Pairs above each other that go together through all columns: 16 tiles of rows stay in the L2 cache.
 inline constexpr int kRowGroup = 8;
 
@@ -52,13 +51,11 @@ struct HopperProduct {
 struct Tile {
     int expert, row, row_end, column_tile;
     bool above;  // the pair shares b; else a
-    int narrow;  // how many rows are summed, 64 or 96; 0: all 128 (grouped_sm90_sum.cuh)
 };
 
 /// Walks the list of pairs: those of expert 0, of expert 1, ... An expert's tiles of rows go in groups that stay in the L2
 /// cache through all columns. Where their count is odd the last one goes with the last group, columns two by two: alone it
-/// would read all of b again for 128 rows. The last tile, or the last pair, takes as few rows as it can: 850 rows are six tiles
-/// of 128 and one of 96.
+/// would read all of b again for 128 rows.
 class Tiles {
 public:
     __device__ Tiles(const std::int32_t* begin, int experts, int columns)
@@ -72,7 +69,6 @@ public:
             if (pair < first_ + pairs) {
                 place(pair - first_, rows, rank, tile);
                 tile.expert = expert_, tile.row = row + tile.row * kTileRows, tile.row_end = end;
-                shrink(row + rows / 2 * 2 * kTileRows, rank, tile);
                 return true;
             }
             first_ += pairs;
@@ -96,21 +92,6 @@ private:
         tile.above = at < wide;
         tile.row = tile.above ? 2 * (group * size + at % high) + rank : rows - 1;
         tile.column_tile = 2 * two + (tile.above ? at / high : rank);
-    }
-
-    /// `paired`: the end of the tiles that have one beside them. Below 3/4 of the last pair's rows both blocks take half of them.
-    __device__ static void shrink(int paired, int rank, Tile& tile) {
-        tile.narrow = 0;
-        int rows = tile.row_end - tile.row;
-        if (tile.above) {
-            const int first = tile.row - rank * kTileRows;
-            if (paired - first > 2 * kTileRows || tile.row_end - first > 2 * kNarrowMost) return;
-            if (paired < tile.row_end) return;
-            rows = (tile.row_end - first + 1) / 2;
-            tile.row = first + rank * rows;
-            if (rank == 0) tile.row_end = first + rows;
-        }
-        if (rows <= kNarrowMost) tile.narrow = rows <= kNarrowLeast ? kNarrowLeast : kNarrowMost;
     }
 
     const std::int32_t* begin_;

@@ -50,44 +50,26 @@ __device__ __forceinline__ void pin(float (&d)[Size]) {
     for (int i = 0; i < Size; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
-/// a: k-major where nothing else is said. keep 0: d = a b, else d += a b.
-template <Major MajorB, Major MajorA = Major::k>
-__device__ __forceinline__ void wgmma(float (&d)[32], std::uint64_t a, std::uint64_t b, int keep = 1) {
+/// a: k-major. Keep 0: d = a b, 1: d += a b.
+
+template <Major MajorB, int Keep = 1>
+__device__ __forceinline__ void wgmma(float (&d)[32], std::uint64_t a, std::uint64_t b) {
     asm volatile(
         "{\n.reg .pred keep;\nsetp.ne.b32 keep, %34, 0;\n"
         "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
         "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
         "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-        "}, %32, %33, keep, 1, 1, %36, %35;\n}\n"
+        "}, %32, %33, keep, 1, 1, 0, %35;\n}\n"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
           "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]),
           "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]),
           "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]),
           "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
-        : "l"(a), "l"(b), "r"(keep), "n"(static_cast<int>(MajorB)), "n"(static_cast<int>(MajorA)));
+        : "l"(a), "l"(b), "n"(Keep), "n"(static_cast<int>(MajorB)));
 }
 
-template <Major MajorB, Major MajorA = Major::k>
-__device__ __forceinline__ void wgmma(float (&d)[48], std::uint64_t a, std::uint64_t b, int keep = 1) {
-    asm volatile(
-        "{\n.reg .pred keep;\nsetp.ne.b32 keep, %50, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n96k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
-        "}, %48, %49, keep, 1, 1, %52, %51;\n}\n"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-          "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]),
-          "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]),
-          "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]),
-          "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]),
-          "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]), "+f"(d[42]),
-          "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47])
-        : "l"(a), "l"(b), "r"(keep), "n"(static_cast<int>(MajorB)), "n"(static_cast<int>(MajorA)));
-}
-
-template <Major MajorB>
-__device__ __forceinline__ void wgmma(float (&d)[64], std::uint64_t a, std::uint64_t b, int keep = 1) {
+template <Major MajorB, int Keep = 1>
+__device__ __forceinline__ void wgmma(float (&d)[64], std::uint64_t a, std::uint64_t b) {
     asm volatile(
         "{\n.reg .pred keep;\nsetp.ne.b32 keep, %66, 0;\n"
         "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
@@ -105,11 +87,11 @@ __device__ __forceinline__ void wgmma(float (&d)[64], std::uint64_t a, std::uint
           "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]), "+f"(d[49]),
           "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), "+f"(d[56]),
           "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
-        : "l"(a), "l"(b), "r"(keep), "n"(static_cast<int>(MajorB)));
+        : "l"(a), "l"(b), "n"(Keep), "n"(static_cast<int>(MajorB)));
 }
 
-template <Major MajorB>
-__device__ __forceinline__ void wgmma(float (&d)[128], std::uint64_t a, std::uint64_t b, int keep = 1) {
+template <Major MajorB, int Keep = 1>
+__device__ __forceinline__ void wgmma(float (&d)[128], std::uint64_t a, std::uint64_t b) {
     asm volatile(
         "{\n.reg .pred keep;\nsetp.ne.b32 keep, %130, 0;\n"
         "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
@@ -141,7 +123,7 @@ __device__ __forceinline__ void wgmma(float (&d)[128], std::uint64_t a, std::uin
           "+f"(d[113]), "+f"(d[114]), "+f"(d[115]), "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]),
           "+f"(d[120]), "+f"(d[121]), "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]),
           "+f"(d[127])
-        : "l"(a), "l"(b), "r"(keep), "n"(static_cast<int>(MajorB)));
+        : "l"(a), "l"(b), "n"(Keep), "n"(static_cast<int>(MajorB)));
 }
 
 /// a from registers.

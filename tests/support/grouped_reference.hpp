@@ -14,8 +14,8 @@ namespace moegrad::test {
 
 inline constexpr Index kRoutedSlots = 2, kRoutedExperts = 4;
 
-/// Tokens whose experts fill a GPU's tiles of 128 rows in part: 20 to 60, 42 to 127, 58 to 173, 74 to 219 and 105 to 313 rows an
-/// expert are narrow tiles alone, behind pairs of whole ones, and as pairs.
+/// Tokens whose experts fill a GPU's tiles of 128 rows, and pairs of them, in part: 20 to 60, 42 to 127, 58 to 173, 74 to 219 and
+/// 105 to 313 rows an expert.
 inline const std::vector<Index> kPartlyFilledTiles{90, 190, 260, 330, 470};
 
 /// A GPU with matrix units, not the emulated one.

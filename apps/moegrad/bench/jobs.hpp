@@ -7,10 +7,13 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
 #include <moegrad/core/context.hpp>
+#include <moegrad/core/philox.hpp>
 
 #include "spread.hpp"
 
@@ -65,7 +68,8 @@ struct Turns {
     Clock::time_point until = Clock::time_point::max();  // no round begins later, but for the first few
 };
 
-/// A peer that fails says so and leaves the list: failed(job, reason).
+/// Every round has an order of its own: a job runs hot behind a large product and cool behind a copy, where the card has a limit of
+/// power. A peer that fails says so and leaves the list: failed(job, reason).
 template <class Failed>
 void time_in_turns(Device device, std::vector<Job>& jobs, const Turns& turns, const Failed& failed) {
     constexpr int kMost = 400, kFew = 3;
@@ -86,9 +90,13 @@ void time_in_turns(Device device, std::vector<Job>& jobs, const Turns& turns, co
         const double once = job.before || gone(job) ? turns.least : measured(job, 2);
         repeats.push_back(static_cast<int>(std::clamp(std::ceil(turns.least / once), 1.0, double{kMost})));
     }
+    std::vector<std::size_t> order(jobs.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    Random random(0);
     for (int round = 0; round < turns.rounds; ++round) {
         if (round >= kFew && Turns::Clock::now() > turns.until) break;
-        for (std::size_t i = 0; i < jobs.size(); ++i) {
+        shuffle(std::span<std::size_t>(order), random);
+        for (const std::size_t i : order) {
             if (gone(jobs[i])) continue;
             const double seconds = measured(jobs[i], repeats[i]);
             if (!gone(jobs[i])) jobs[i].seconds.push_back(seconds);
