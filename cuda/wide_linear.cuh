@@ -6,8 +6,8 @@
 //     dx  one product of [dy0 | dy0 | dy1] with [w0; w1; w0]: what is left out is below 2^-16 of a term; rounded once, and
 //         once more with every further addition
 //     dw  one product of [dy0 | dy1 | dy2] with x, the three sums added in float
-// A piece has E' columns, zeros beyond E. An infinite w or dy is its own first piece, the others are 0. An infinite x, which
-// meets pieces of either sign or 0, gives NaN.
+// A piece has E' columns, zeros beyond E. An infinite w or dy, or one above the largest bf16, has an infinite first piece, the
+// others are 0. An infinite x, which meets pieces of either sign or 0, gives NaN.
 
 #include <moegrad/cuda/support/products.cuh>
 #include <moegrad/cuda/support/seats.cuh>

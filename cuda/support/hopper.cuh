@@ -51,7 +51,8 @@ __device__ __forceinline__ void barrier_arrive(Address barrier) {
 }
 
 /// Arrives on the barrier at the same place in block `rank` of the cluster. Orders nothing that this thread wrote
-/// (.release.cluster would cost a fence over the whole GPU): for slots that were only read.
+/// (.release.cluster would cost a fence over the whole GPU): for slots that were only read, or written before async_fence and
+/// __syncwarp.
 __device__ __forceinline__ void barrier_arrive_at(Address barrier, int rank) {
     asm volatile(
         "{\n"

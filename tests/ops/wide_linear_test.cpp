@@ -2,6 +2,8 @@
 
 #include "support/bits.hpp"
 
+#include <algorithm>
+
 using namespace moegrad;
 
 namespace {
@@ -215,6 +217,24 @@ TEST_CASE("wide_linear: a deferred cast stays unmade, also under an adapter, unt
     lora.dropout = {0.5, 1};
     wide_lora_linear(tape, wide, w, lora, segments);
     CHECK(tape.size() == 7);  // the cast, and lora_linear
+}
+
+TEST_CASE("wide_linear: a dry run sees all the memory that a CPU takes") {
+    const auto reach = [](Device device) {
+        const Index T = 512, D = 1024, E = 8;
+        Context context({.device = device, .threads = 1});
+        const auto x = context.make<bf16>({T, D});
+        const auto w = context.make<float>({E, D});
+        if (device == Device::cpu)
+            std::fill_n(x.data(), x.size(), bf16(0.5f)), std::fill_n(w.data(), w.size(), 0.25f);
+        Tape tape(context);
+        const auto y = wide_linear(tape, cast_on_read<float>(tape, tape.input(x)), tape.input(w));
+        const auto dy = y.gradient()->target().tensor;
+        if (device == Device::cpu) std::fill_n(dy.data(), dy.size(), 1.0f);
+        tape.backward();
+        return context.arena().reach();
+    };
+    CHECK(reach(Device::cpu) == reach(Device::dry));
 }
 
 TEST_CASE("wide_linear: shapes that do not fit are an error that names both") {

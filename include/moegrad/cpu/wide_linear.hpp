@@ -9,13 +9,6 @@
 namespace moegrad::cpu::wide_linear {
 namespace {
 
-template <class Real>
-Tensor<Wide<Real>> widened(Stream stream, View<const Real, 2> x) {
-    auto wide = stream.context().make<Wide<Real>>({x.extent(0), x.extent(1)});
-    cast_slot.get<Real>(Device::cpu).widen(stream, x, wide.template view<2>(), Write::overwrite);
-    return wide;
-}
-
 /// y = s y, to the bit where s is 1.
 template <class Real>
 void scale_rows(Stream stream, View<Real, 2> y, double scale) {
@@ -26,30 +19,27 @@ void scale_rows(Stream stream, View<Real, 2> y, double scale) {
 
 template <class Real>
 void forward(Stream stream, View<const Real, 2> x, View<const Wide<Real>, 2> w, double scale,
-             WideLinearRoom<Real>, View<Wide<Real>, 2> y) {
-    const Tensor<Wide<Real>> wide = widened(stream, x);
-    multiply_rows<Wide<Real>>(stream, wide.template view<2>(), w, y, Write::overwrite);
+             WideLinearRoom<Real> room, View<Wide<Real>, 2> y) {
+    cast_slot.get<Real>(Device::cpu).widen(stream, x, room.wide, Write::overwrite);
+    multiply_rows<Wide<Real>>(stream, room.wide, w, y, Write::overwrite);
     scale_rows(stream, y, scale);
 }
 
 template <class Real>
 void backward(Stream stream, View<const Real, 2> x, View<const Wide<Real>, 2> w, View<const Wide<Real>, 2> dy,
-              double scale, WideLinearRoom<Real>, View<Real, 2> dx, Write write_x, View<Wide<Real>, 2> dw,
-              Write write_w) {
+              double scale, WideLinearRoom<Real> room, View<Real, 2> dx, Write write_x,
+              View<Wide<Real>, 2> dw, Write write_w) {
     using W = Wide<Real>;
-    const Tensor<W> scaled = stream.context().make<W>({dy.extent(0), dy.extent(1)});
-    for_rows(stream, dy.extent(0), dy.extent(1), [&, to = scaled.template view<2>()](Index t) {
-        for (Index e = 0; e < dy.extent(1); ++e) to(t, e) = W(scale) * dy(t, e);
+    for_rows(stream, dy.extent(0), dy.extent(1), [&](Index t) {
+        for (Index e = 0; e < dy.extent(1); ++e) room.scaled(t, e) = W(scale) * dy(t, e);
     });
-    const View<const W, 2> g = scaled.template view<2>();
     if (dw.data != nullptr) {
-        const Tensor<W> wide = widened(stream, x);
-        multiply_weight<W>(stream, g, wide.template view<2>(), x.extent(0), dw, write_w);
+        cast_slot.get<Real>(Device::cpu).widen(stream, x, room.wide, Write::overwrite);
+        multiply_weight<W>(stream, room.scaled, room.wide, x.extent(0), dw, write_w);
     }
     if (dx.data != nullptr) {
-        const Tensor<W> wide = stream.context().make<W>({dx.extent(0), dx.extent(1)});
-        multiply_back<W>(stream, g, w, wide.template view<2>(), Write::overwrite);
-        cast_slot.get<Real>(Device::cpu).narrow(stream, wide.template view<2>(), dx, write_x);
+        multiply_back<W>(stream, room.scaled, w, room.wide, Write::overwrite);
+        cast_slot.get<Real>(Device::cpu).narrow(stream, room.wide, dx, write_x);
     }
 }
 

@@ -14,12 +14,15 @@
 
 namespace moegrad {
 
-/// Where a GPU puts the narrow pieces that sum up to a wide number, E' = piece_columns(E). The CPU takes none of it.
+/// What a call needs besides. A GPU puts the narrow pieces there that sum up to a wide number, E' = piece_columns(E); the CPU wide
+/// copies.
 template <class Real>
 struct WideLinearRoom {
-    View<Real, 2> w;          // [3 E', D]  pieces of w, one below the other
-    View<Real, 2> dy;         // [T, 4 E']  pieces of dy, side by side
-    View<Wide<Real>, 2> sum;  // [T, 3 E'] forward, [3 E', D] backward: one product a piece
+    View<Real, 2> w;             // [3 E', D]  pieces of w, one below the other
+    View<Real, 2> dy;            // [T, 4 E']  pieces of dy, side by side
+    View<Wide<Real>, 2> sum;     // [T, 3 E'] forward, [3 E', D] backward: one product a piece
+    View<Wide<Real>, 2> wide;    // [T, D]  x, then dx
+    View<Wide<Real>, 2> scaled;  // [T, E]  s dy
 };
 
 /// There is nothing for types that are their own wide one.
@@ -51,22 +54,25 @@ View<T, 2> view_where_defined(const Tensor<T>& tensor) {
 template <class Real>
 struct WideLinearMemory {
     static WideLinearMemory forward(Context& context, Index T, Index D, Index E) {
-        if (context.target() != Device::cuda) return {};
+        if (context.target() != Device::cuda) return {.wide = context.make<Wide<Real>>({T, D})};
         const Index P = piece_columns(E);
-        return {context.make<Real>({3 * P, D}), {}, context.make<Wide<Real>>({T, 3 * P})};
+        return {.w = context.make<Real>({3 * P, D}), .sum = context.make<Wide<Real>>({T, 3 * P})};
     }
     static WideLinearMemory backward(Context& context, Index T, Index D, Index E, bool dx, bool dw) {
-        if (context.target() != Device::cuda) return {};
+        if (context.target() != Device::cuda)
+            return {.wide = context.make<Wide<Real>>({T, D}), .scaled = context.make<Wide<Real>>({T, E})};
         const Index P = piece_columns(E);
-        return {dx ? context.make<Real>({3 * P, D}) : Tensor<Real>(), context.make<Real>({T, 4 * P}),
-                dw ? context.make<Wide<Real>>({3 * P, D}) : Tensor<Wide<Real>>()};
+        return {.w = dx ? context.make<Real>({3 * P, D}) : Tensor<Real>(),
+                .dy = context.make<Real>({T, 4 * P}),
+                .sum = dw ? context.make<Wide<Real>>({3 * P, D}) : Tensor<Wide<Real>>()};
     }
     WideLinearRoom<Real> room() const {
-        return {view_where_defined(w), view_where_defined(dy), view_where_defined(sum)};
+        return {view_where_defined(w), view_where_defined(dy), view_where_defined(sum),
+                view_where_defined(wide), view_where_defined(scaled)};
     }
 
-    Tensor<Real> w, dy;
-    Tensor<Wide<Real>> sum;
+    Tensor<Real> w = {}, dy = {};
+    Tensor<Wide<Real>> sum = {}, wide = {}, scaled = {};
 };
 
 /// What the backward of wide_linear holds.
