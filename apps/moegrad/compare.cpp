@@ -3,6 +3,7 @@
 #include "compare_toml.hpp"
 #include "compare_verb.hpp"
 #include "run_flags.hpp"
+#include "share_jobs.hpp"
 #include "verbs.hpp"
 
 using namespace moegrad;
@@ -12,6 +13,7 @@ namespace {
 struct CompareFlags {
     std::string file, out, device;
     int threads = 0;
+    JobFlags jobs;
 };
 
 void add_compare(CLI::App& app) {
@@ -24,6 +26,7 @@ void add_compare(CLI::App& app) {
     verb->add_option("--device", flags->device, "cpu or cuda: train.device of every run")
         ->check(CLI::IsMember({"cpu", "cuda"}));
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
+    add_job_flags(*verb, flags->jobs);
     verb->callback([=] {
         CompareSuite suite = read_compare_toml(flags->file);
         if (flags->out.empty() && !moegrad::detail::is_plain_name(suite.name)) {
@@ -32,11 +35,13 @@ void add_compare(CLI::App& app) {
         }
         suite.output = flags->out.empty() ? "runs/" + suite.name : flags->out;
         for (CompareSpec& spec : suite.tasks) {
-            spec.threads = flags->threads;
+            spec.threads = threads_of(flags->jobs, flags->threads);
             if (!flags->device.empty())
                 spec.base.device = flags->device == "cuda" ? Device::cuda : Device::cpu;
             settle_number(spec.base);
         }
+        place_tasks(suite);
+        if (share_runs("compare", flags->jobs, suite.output, suite.tasks)) return;
         compare_and_print(suite);
     });
 }

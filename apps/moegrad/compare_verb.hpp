@@ -1,5 +1,5 @@
 #pragma once
-// What `compare` and `demo` share: the live line, the run, the printed table.
+// What `compare`, `reproduce` and `demo` share: the live line, the run, the printed table.
 
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -71,8 +71,9 @@ private:
     long fifth_ = 0;
 };
 
-/// Runs the comparison and prints what came of it.
-inline CompareResult compare_and_print(const CompareSpec& spec) {
+/// work<Real>() with the numbers that the comparison trains in.
+template <class Work>
+auto with_numbers(const CompareSpec& spec, Work work) {
     const bool narrow = spec.base.dtype == Number::bfloat16 && spec.base.device == Device::cuda;
     if (spec.base.dtype != Number::float32 && !narrow) {
         throw Error{ErrorCode::config, "base.model.dtype", "float32, or bfloat16 on a GPU",
@@ -80,10 +81,15 @@ inline CompareResult compare_and_print(const CompareSpec& spec) {
     }
     if (spec.base.device == Device::cuda) require_cuda("train.device");
 #ifdef MOEGRAD_HAVE_CUDA
-    const auto result = narrow ? run_compare<bf16>(spec, LiveLine()) : run_compare<float>(spec, LiveLine());
-#else
-    const auto result = run_compare<float>(spec, LiveLine());
+    if (narrow) return work.template operator()<bf16>();
 #endif
+    return work.template operator()<float>();
+}
+
+/// Runs the comparison and prints what came of it.
+inline CompareResult compare_and_print(const CompareSpec& spec) {
+    const CompareResult result =
+        with_numbers(spec, [&]<class Real>() { return run_compare<Real>(spec, LiveLine()); });
     std::printf("\n%s\n%s\n%s", compare_table(result).c_str(), compare_text(result).c_str(),
                 compare_speeds(result).c_str());
     std::printf("compare.json, compare.csv and a folder per run in %s\nreport: %s\n", spec.output.c_str(),
@@ -91,13 +97,17 @@ inline CompareResult compare_and_print(const CompareSpec& spec) {
     return result;
 }
 
-/// Every task after the other, then what they say together.
-inline std::vector<CompareResult> compare_and_print(CompareSuite& suite) {
-    std::vector<CompareResult> results;
+/// Gives every task its folder and checks all of them, before the first runs.
+inline void place_tasks(CompareSuite& suite) {
     for (CompareSpec& task : suite.tasks) {
         task.output = suite.tasks.size() == 1 ? suite.output : suite.output + "/" + task.task;
-        check_compare(task);  // all of them before the first runs
+        check_compare(task);
     }
+}
+
+/// Every task after the other, then what they say together.
+inline std::vector<CompareResult> compare_and_print(const CompareSuite& suite) {
+    std::vector<CompareResult> results;
     for (const CompareSpec& task : suite.tasks) {
         if (suite.tasks.size() > 1) std::printf("\n== %s\n", task.task.c_str());
         results.push_back(compare_and_print(task));

@@ -24,6 +24,7 @@ struct DemoFlags {
 CompareSpec demo_spec(const DemoFlags& flags) {
     CompareSpec spec =
         read_compare_toml(flags.recipe.empty() ? shipped("recipes/demo.toml") : flags.recipe).tasks.front();
+    write_demo_world(flags.out + "/world");
     use_demo_world(spec, flags.out + "/world");
     spec.name = "demo";
     spec.base.model = flags.model.empty() ? shipped("tiny-mixtral") : flags.model;

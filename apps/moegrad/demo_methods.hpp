@@ -58,6 +58,7 @@ inline void run_demo_methods(const std::string& out, int threads, std::uint64_t 
     for (const char* base : {"tiny-mixtral", "tiny-llama"}) {
         const std::string half = std::string(base) == "tiny-mixtral" ? "mixtral" : "llama";
         CompareSpec spec = read_compare_toml(shipped("recipes/demo-methods-" + half + ".toml")).tasks.front();
+        write_demo_world(out + "/world");
         use_demo_world(spec, out + "/world");
         spec.base.model = shipped(base);
         for (std::uint64_t& one : spec.seeds) one += seed;

@@ -9,8 +9,8 @@
 
 namespace moegrad {
 
-/// Writes the files into `folder` and points the comparison at them.
-inline void use_demo_world(CompareSpec& spec, const std::string& folder) {
+/// Its files, into `folder`.
+inline void write_demo_world(const std::string& folder) {
     constexpr Index heldout = 400;
     const World source{WorldOptions{}};
     const QuestionOptions options;
@@ -18,6 +18,10 @@ inline void use_demo_world(CompareSpec& spec, const std::string& folder) {
     write_file_atomically(folder + "/heldout.jsonl", world_heldout_lines(source, heldout));
     write_file_atomically(folder + "/train.jsonl", world_sample_lines(source, options));
     write_file_atomically(folder + "/questions.jsonl", world_question_lines(source, options));
+}
+
+/// Points the comparison at the files in `folder`.
+inline void use_demo_world(CompareSpec& spec, const std::string& folder) {
     spec.task = "world";
     spec.base.train_data = folder + "/train.jsonl";
     spec.questions = folder + "/questions.jsonl";

@@ -8,6 +8,7 @@
 #include "compare_verb.hpp"
 #include "demo_world.hpp"
 #include "run_flags.hpp"
+#include "share_jobs.hpp"
 #include "shipped.hpp"
 #include "verbs.hpp"
 
@@ -19,6 +20,7 @@ struct ReproduceFlags {
     std::vector<std::string> ids;
     std::string out = "runs/reproduce", model, device, claims, tasks;
     int threads = 0;
+    JobFlags jobs;
     Index steps = 0;
     bool all = false, quick = false;
 };
@@ -46,6 +48,7 @@ CompareSuite suite_of(const ReproduceFlags& flags, const std::string& recipe) {
     for (CompareSpec& spec : suite.tasks) {
         const bool own_data = spec.questions.empty() && spec.texts.empty();
         if (spec.task == "world" && own_data) {
+            if (flags.tasks.empty() && !flags.jobs.is_share()) write_demo_world(flags.out + "/world");
             flags.tasks.empty() ? use_demo_world(spec, flags.out + "/world")
                                 : use_task_world(spec, flags.tasks);
         }
@@ -58,7 +61,7 @@ CompareSuite suite_of(const ReproduceFlags& flags, const std::string& recipe) {
         if (own_data) spec.base.model = shipped(name);
         if (!flags.model.empty()) spec.base.model = flags.model;
         if (flags.steps > 0) spec.base.steps = flags.steps;
-        spec.threads = flags.threads;
+        spec.threads = threads_of(flags.jobs, flags.threads);
         if (!flags.device.empty()) spec.base.device = flags.device == "cuda" ? Device::cuda : Device::cpu;
         if (flags.quick) {
             spec.base.steps = std::max<Index>(1, spec.base.steps / 20);
@@ -79,24 +82,42 @@ void list_claims(const std::vector<Claim>& claims) {
     fmt::print("moegrad reproduce ID [ID ..], or --all\n");
 }
 
-void run_reproduce(const ReproduceFlags& flags) {
-    const std::vector<Claim> known =
-        read_claims(flags.claims.empty() ? shipped("claims.toml") : flags.claims);
-    const std::vector<Claim> asked = asked_claims(flags, known);
-    if (asked.empty()) return list_claims(known);
-    std::map<std::string, std::vector<CompareResult>> done;
-    for (const Claim& claim : asked) {
-        if (done.contains(claim.recipe)) continue;
-        CompareSuite suite = suite_of(flags, claim.recipe);
-        done[claim.recipe] = compare_and_print(suite);
-    }
+/// done: the tasks of each recipe.
+void judge_and_print(const ReproduceFlags& flags, const std::vector<Claim>& asked,
+                     const std::map<std::string, std::vector<CompareResult>>& done) {
     std::vector<ClaimResult> results;
     for (const Claim& claim : asked) results.push_back(measure_claim(claim, done.at(claim.recipe)));
     judge_claims(asked, results);
     fmt::print("\n== claims, {} judged together (Holm)\n", asked.size());
     for (std::size_t i = 0; i < asked.size(); ++i) fmt::print("{}", claim_text(asked[i], results[i]));
+    const bool timed = std::any_of(asked.begin(), asked.end(),
+                                   [](const Claim& claim) { return claim.metric.ends_with("_seconds"); });
+    if (timed && flags.jobs.jobs > 1)
+        fmt::print(
+            "--jobs: times are of runs beside each other; claims about seconds need runs of one process\n");
     if (flags.quick)
         fmt::print("--quick: the runs are too short to mean anything; they show that the path works\n");
+}
+
+void run_reproduce(const ReproduceFlags& flags) {
+    const std::vector<Claim> known =
+        read_claims(flags.claims.empty() ? shipped("claims.toml") : flags.claims);
+    const std::vector<Claim> asked = asked_claims(flags, known);
+    if (asked.empty()) return list_claims(known);
+    std::map<std::string, CompareSuite> suites;  // by recipe
+    std::vector<CompareSpec> tasks;
+    for (const Claim& claim : asked) {
+        if (suites.contains(claim.recipe)) continue;
+        CompareSuite& suite = suites[claim.recipe] = suite_of(flags, claim.recipe);
+        place_tasks(suite);
+        tasks.insert(tasks.end(), suite.tasks.begin(), suite.tasks.end());
+    }
+    if (share_runs("reproduce", flags.jobs, flags.out, tasks)) return;
+    std::map<std::string, std::vector<CompareResult>> done;
+    for (const Claim& claim : asked) {
+        if (!done.contains(claim.recipe)) done[claim.recipe] = compare_and_print(suites.at(claim.recipe));
+    }
+    judge_and_print(flags, asked, done);
 }
 
 void add_reproduce(CLI::App& app) {
@@ -113,6 +134,7 @@ void add_reproduce(CLI::App& app) {
     verb->add_option("--claims", flags->claims, "another file than models/claims.toml");
     verb->add_option("--device", flags->device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
     verb->add_option("--threads", flags->threads, "0: MOEGRAD_THREADS, else all cores");
+    add_job_flags(*verb, flags->jobs);
     verb->add_flag("--quick", flags->quick, "a twentieth of the steps and 60 questions: to see that it runs");
     verb->callback([=] { run_reproduce(*flags); });
 }

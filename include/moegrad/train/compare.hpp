@@ -9,15 +9,18 @@
 #include <moegrad/data/document_samples.hpp>
 #include <moegrad/train/compare_files.hpp>
 #include <moegrad/train/compare_lens.hpp>
+#include <moegrad/train/compare_load.hpp>
 #include <moegrad/train/compare_questions.hpp>
 #include <moegrad/train/compare_rates.hpp>
-#include <moegrad/train/load_search.hpp>
+#include <moegrad/train/compare_share.hpp>
+#include <moegrad/train/compare_startable.hpp>
 #include <moegrad/train/run.hpp>
 
 namespace moegrad {
 
 /// What a comparison says while it goes. step, tick: lines that the next one replaces; ticks are for terminals only.
-enum class CompareNews { begin, step, tick, done };
+/// whole: a run of a share (run_compare_share) that is done, now or before.
+enum class CompareNews { begin, step, tick, done, whole };
 
 /// watch(news, label, text): label is "adamoe, seed 0".
 template <class Real, class Watch>
@@ -28,24 +31,15 @@ public:
           watch_(std::move(watch)),
           inputs_(inputs_fingerprint(spec)),
           tokenizer_(load_tokenizer(spec.base.model)),
-          questions_(spec) {}
+          questions_(spec) {
+        const ModelConfig config = load_model_config(spec.base.model);
+        if (config.is_mixture()) slots_ = config.num_experts_per_tok;
+    }
 
     CompareResult run() {
-        std::filesystem::create_directories(spec_.output);
-        CompareResult result;
-        result.name = spec_.name;
-        result.task = spec_.task;
-        result.model = spec_.base.model;
-        result.seeds = spec_.seeds;
-        if (!spec_.note.empty()) result.notes.push_back(spec_.note);
-        if (spec_.questions.empty()) result.metrics = document_metrics();
-        result.facts = read_task_facts(spec_.questions);
-        for (const CompareArm& arm : spec_.arms) require_startable(arm);
+        require_startable<Real>(spec_, tokenizer_);
+        CompareResult result = nothing_yet();
         ask_base(result);
-        for (const CompareArm& arm : spec_.arms) {
-            const RunConfig config = run_config_of(spec_, trained_arm(spec_, arm), spec_.seeds.front(), 1);
-            result.arms.push_back({arm.name, config.adapter.method_name(), arm.control, {}});
-        }
         for (const std::uint64_t seed : spec_.seeds)
             for (std::size_t i = 0; i < spec_.arms.size(); ++i) add_run(i, seed, result);
         if (!rates_.empty())
@@ -56,31 +50,34 @@ public:
         return result;
     }
 
-private:
-    /// A mistake in the last arm must not wait until the others have trained.
-    void require_startable(const CompareArm& arm) {
-        try {
-            RunConfig config = run_config_of(spec_, trained_arm(spec_, arm), spec_.seeds.front(), 1);
-            const auto layers = static_cast<std::size_t>(load_model_config(config.model).num_hidden_layers);
-            const std::vector<ExpertList> some(layers, ExpertList{0});
-            if (!trained_arm(spec_, arm).picks_of.empty())
-                add_router_option(config, "picked=" + expert_lists_text(some));
-            if (config.dtype != spec_.base.dtype || config.device != spec_.base.device) {
-                throw Error{ErrorCode::config, "model.dtype and train.device",
-                            "those of the base for every arm",
-                            format("{} on {}", moegrad::name(config.dtype), moegrad::name(config.device))};
+    /// The runs of `arms`, which need no other arm, and nothing else.
+    void run_share(const ArmGroup& arms) {
+        CompareResult result = nothing_yet();
+        for (const std::uint64_t seed : spec_.seeds) {
+            for (const std::size_t i : arms) {
+                add_run(i, seed, result);
+                watch_(CompareNews::whole, run_label(spec_.arms[i], seed), kRunDone);
             }
-            const auto model = make_model<Real>(load_model_config(config.model));
-            attach(*model, config.adapter_for(model->config()));
-            if (!arm.of.empty()) return try_change(*model, parse_change(arm.change, arm.place));
-            if (const std::string data = detail::data_settings(config); data != readable_) {
-                load_text_data(config, tokenizer_);
-                readable_ = data;
-            }
-        } catch (const Error& error) {
-            throw Error{error.code, format("arm \"{}\" ({}): {}", arm.name, arm.place, error.place),
-                        error.expected, error.got, error.hint};
         }
+    }
+
+private:
+    /// What is known of the comparison before its first run.
+    CompareResult nothing_yet() const {
+        std::filesystem::create_directories(spec_.output);
+        CompareResult result;
+        result.name = spec_.name;
+        result.task = spec_.task;
+        result.model = spec_.base.model;
+        result.seeds = spec_.seeds;
+        if (!spec_.note.empty()) result.notes.push_back(spec_.note);
+        if (spec_.questions.empty()) result.metrics = document_metrics();
+        result.facts = read_task_facts(spec_.questions);
+        for (const CompareArm& arm : spec_.arms) {
+            const RunConfig config = run_config_of(spec_, trained_arm(spec_, arm), spec_.seeds.front(), 1);
+            result.arms.push_back({arm.name, config.adapter.method_name(), arm.control, {}});
+        }
+        return result;
     }
 
     /// Questions for the model as it is, and the assay.
@@ -89,7 +86,6 @@ private:
         const Device device = spec_.base.device;
         Context context({.device = device, .threads = spec_.threads});
         auto model = load_model<Real>(spec_.base.model, device, spec_.base.quantise);
-        if (model->config().is_mixture()) slots_ = model->config().num_experts_per_tok;
         if (!RunMark::is_done(folder, inputs_)) {
             RunMark::remove(folder);
             watch_(CompareNews::begin, label, "questions to the base model, before any training");
@@ -111,7 +107,7 @@ private:
         const std::string folder = run_folder_name(spec_.arms[i], seed);
         auto& runs = result.arms[i].runs;
         runs.push_back(read_compared_run(spec_.output, folder, seed));
-        if (runs.back().ids == result.base.runs.front().ids) return;
+        if (result.base.runs.empty() || runs.back().ids == result.base.runs.front().ids) return;
         throw Error{ErrorCode::state, spec_.output + "/" + folder, "the questions of the base", "other ones",
                     "delete this folder and base/ there, and start again"};
     }
@@ -119,8 +115,18 @@ private:
     /// Of an arm that trains, with what earlier arms showed.
     RunConfig config_for(const CompareArm& arm, std::uint64_t seed, CompareResult& result) {
         RunConfig config = run_config_of(spec_, arm, seed, setting_for(arm, seed, result));
-        if (!arm.picks_of.empty()) add_router_option(config, picked_for(arm, seed));
+        if (!arm.picks_of.empty()) add_router_option(config, picked_for<Real>(spec_, arm, seed, tokenizer_));
         return config;
+    }
+
+    /// What a control is set to for its load.
+    double setting_for(const CompareArm& arm, std::uint64_t seed, CompareResult& result) {
+        if (!arm.at_a_load()) return 0;
+        const WantedLoad wanted = wanted_load(spec_, arm, seed, result.arms, slots_);
+        if (!wanted.note.empty()) add_note(result, wanted.note);
+        return setting_at<Real>(
+            spec_, arm, seed, wanted.load, tokenizer_, inputs_,
+            [&](const std::string& line) { watch_(CompareNews::done, run_label(arm, seed), line); });
     }
 
     /// The rate of the grid that suits the arm; it has it from here on.
@@ -144,7 +150,7 @@ private:
     void run_arm(const CompareArm& arm, std::uint64_t seed, CompareResult& result) {
         if (!arm.of.empty()) return ask_changed(arm, seed);
         const RunConfig config = config_for(arm, seed, result);
-        const std::string label = format("{}, seed {}", arm.name, seed);
+        const std::string label = run_label(arm, seed);
         const std::string fingerprint = run_fingerprint(config, inputs_);
         if (is_done_before(config.output, fingerprint, label)) return;
         const RunSummary summary = run_training<Real>(
@@ -167,7 +173,7 @@ private:
     void ask_changed(const CompareArm& arm, std::uint64_t seed) {
         const RunConfig trained = run_config_of(spec_, trained_arm(spec_, arm), seed, 1);
         const std::string folder = spec_.output + "/" + run_folder_name(arm, seed);
-        const std::string label = format("{}, seed {}", arm.name, seed);
+        const std::string label = run_label(arm, seed);
         Fingerprint print;
         print.add(RunMark::fingerprint_in(RunMark::path(trained.output)));
         print.add(arm.change);
@@ -196,71 +202,6 @@ private:
         say_score(label, ask(context, *model, config.output, label, trainable));
     }
 
-    /// "picked=..": of the run of arm.picks_of with this seed.
-    std::string picked_for(const CompareArm& arm, std::uint64_t seed) const {
-        const auto other = std::find_if(spec_.arms.begin(), spec_.arms.end(),
-                                        [&](const CompareArm& one) { return one.name == arm.picks_of; });
-        const RunConfig config = run_config_of(spec_, *other, seed, 1);
-        return lens_on<Real>(config, tokenizer_, config.output + "/adapter")
-            .option(arm.picks, LensMetric::counts);
-    }
-
-    /// What a control is set to for the load of arm.load_of. A search is kept in the run's folder.
-    double setting_for(const CompareArm& arm, std::uint64_t seed, CompareResult& result) {
-        if (!arm.at_a_load()) return 0;
-        const double load = load_for(arm, seed, result);
-        CompareArm plain = arm;
-        plain.load = 0;
-        plain.load_of.clear();
-        RunConfig config = run_config_of(spec_, plain, seed, 0);
-        config.rate.peak = RunConfig().rate.peak;  // nothing trains
-        const LoadOption* option = load_option(config.adapter);
-        if (option == nullptr) return load;
-        const std::string path = config.output + "/load.json",
-                          fingerprint = run_fingerprint(config, inputs_ + format(" load {}", load));
-        if (RunMark::has_fingerprint(path, fingerprint)) {
-            const Json kept = parse_json_file(path);
-            return JsonRef(kept, path, ErrorCode::format).at("setting").number(0, 1);
-        }
-        const FoundLoad found =
-            search_load<Real>(config, tokenizer_, *option, load, [&](RunConfig& tried, double value) {
-                add_router_option(tried, format("{}={}", option->option, value));
-            });
-        Json json = Json::object();
-        json.add("fingerprint", fingerprint);
-        json.add("setting", found.setting);
-        json.add("load", found.load);
-        std::filesystem::create_directories(config.output);
-        write_file_atomically(path, write_json(json) + "\n");
-        watch_(CompareNews::done, format("{}, seed {}", arm.name, seed),
-               format("{} {:.4f}: load {:.3f} before training, {:.3f} of {}", option->option, found.setting,
-                      found.load, load, arm.load_of.empty() ? "the recipe" : arm.load_of));
-        return found.setting;
-    }
-
-    /// arm.load; or what arm.load_of showed on the questions, as far as a top-k router can have it.
-    double load_for(const CompareArm& arm, std::uint64_t seed, CompareResult& result) const {
-        if (arm.load > 0) return arm.load;
-        for (const ComparedArm& other : result.arms) {
-            if (other.name != arm.load_of || other.runs.empty()) continue;
-            const auto found = other.runs.back().measures.find("load");
-            if (found == other.runs.back().measures.end()) break;
-            const Index k = run_config_of(spec_, arm, seed, 1).adapter.top_k;
-            const LoadOption* option = load_option(run_config_of(spec_, arm, seed, 1).adapter);
-            const bool open = option != nullptr && option->rises;  // no top_k bounds it
-            const double wanted = found->second.value, most = static_cast<double>(k > 0 ? k : slots_);
-            const double load = open ? std::max(wanted, 1.0) : std::clamp(wanted, 1.0, most);
-            if (load != wanted) {
-                add_note(result,
-                         format("{} has load {} with seed {}, not the {:.3f} of {}: out of its reach.",
-                                arm.name, load, seed, wanted, arm.load_of));
-            }
-            return load;
-        }
-        throw Error{ErrorCode::config, arm.place, "load_of naming an arm with routers",
-                    "\"" + arm.load_of + "\""};
-    }
-
     static void add_note(CompareResult& result, const std::string& note) {
         if (std::find(result.notes.begin(), result.notes.end(), note) == result.notes.end())
             result.notes.push_back(note);
@@ -283,7 +224,7 @@ private:
 
     CompareSpec spec_;  // arms get the rates that suit them
     Watch watch_;
-    std::string inputs_, readable_, rates_;  // readable_: settings whose data was read without an error
+    std::string inputs_, rates_;
     Tokenizer tokenizer_;
     CompareQuestions questions_;
     Index slots_ = 2;  // of the checkpoint; of Mo-LoRA on a dense one
@@ -294,6 +235,14 @@ template <class Real, class Watch>
 CompareResult run_compare(const CompareSpec& spec, Watch watch) {
     check_compare(spec);
     return Comparison<Real, Watch>(spec, std::move(watch)).run();
+}
+
+/// One group of arm_groups(spec.arms): its rates are settled and its runs done, so that run_compare finds them. The base
+/// is not asked and no file of the comparison is written; processes with other groups may run beside this one.
+template <class Real, class Watch>
+void run_compare_share(const CompareSpec& spec, const ArmGroup& arms, Watch watch) {
+    check_compare(spec);
+    Comparison<Real, Watch>(spec, std::move(watch)).run_share(arms);
 }
 
 }  // namespace moegrad
