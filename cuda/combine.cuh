@@ -60,32 +60,57 @@ void forward(Stream stream, View<const Real, 2> h, View<const Wide<Real>, 2> wei
     forward_by<Element<Real>>(stream, h, weight, slot_row, passthrough, x, y);
 }
 
+/// Slots of a token that are read side by side: their latencies overlap.
+inline constexpr int kSlotsAtOnce = 4;
+
+/// What a lane knows of some slots of token t.
+struct SlotRows {
+    Index row[kSlotsAtOnce];  // -1: none
+    float weight[kSlotsAtOnce], dot[kSlotsAtOnce] = {};
+
+    __device__ SlotRows(View<const float, 2> weights, View<const std::int32_t, 2> slot_row, Index t,
+                        Index first) {
+#pragma unroll
+        for (int i = 0; i < kSlotsAtOnce; ++i) {
+            const bool there = first + i < slot_row.extent(1);
+            row[i] = there ? slot_row(t, first + i) : -1;
+            weight[i] = there ? weights(t, first + i) : 0.0f;
+        }
+    }
+};
+
 template <class Piece, class Real>
 void backward_slots_by(Stream stream, View<const Real, 2> h, View<const float, 2> weight,
                        View<const std::int32_t, 2> slot_row, View<const Real, 2> dy, View<Real, 2> dh,
                        Write write_rows, View<float, 2> dweight, Write write_weight) {
     const Index D = dy.extent(1), K = slot_row.extent(1);
+    const bool rows = dh.data != nullptr, weights = dweight.data != nullptr;
     warps("combine: gradient", cuda_stream(stream), dy.extent(0), [=] __device__(Index t, int lane) {
-        for (Index k = 0; k < K; ++k) {
-            const Index row = slot_row(t, k);
-            const float w = weight(t, k);
-            float dot = 0;
-            for (Index d = lane * Piece::kSize; row >= 0 && d < D; d += kWarp * Piece::kSize) {
+        for (Index first = 0; first < K; first += kSlotsAtOnce) {
+            SlotRows slots(weight, slot_row, t, first);
+            for (Index d = lane * Piece::kSize; d < D; d += kWarp * Piece::kSize) {
                 const auto piece = Piece::load(dy.row(t) + d);
-                if (dweight.data != nullptr) {
-                    const auto other = Piece::load(h.row(row) + d);
+                Piece other[kSlotsAtOnce];
 #pragma unroll
-                    for (int i = 0; i < Piece::kSize; ++i) dot = fmaf(piece.value[i], other.value[i], dot);
-                }
-                if (dh.data != nullptr) {
+                for (int i = 0; i < kSlotsAtOnce; ++i)
+                    if (weights && slots.row[i] >= 0) other[i] = Piece::load(h.row(slots.row[i]) + d);
+#pragma unroll
+                for (int i = 0; i < kSlotsAtOnce; ++i) {
+                    if (slots.row[i] < 0) continue;
                     Piece scaled;
 #pragma unroll
-                    for (int i = 0; i < Piece::kSize; ++i) scaled.value[i] = w * piece.value[i];
-                    scaled.put(dh.row(row) + d, write_rows);
+                    for (int j = 0; j < Piece::kSize; ++j) {
+                        scaled.value[j] = slots.weight[i] * piece.value[j];
+                        if (weights) slots.dot[i] = fmaf(piece.value[j], other[i].value[j], slots.dot[i]);
+                    }
+                    if (rows) scaled.put(dh.row(slots.row[i]) + d, write_rows);
                 }
             }
-            dot = warp_sum(dot);
-            if (lane == 0 && dweight.data != nullptr) put(dweight(t, k), dot, write_weight);
+#pragma unroll
+            for (int i = 0; i < kSlotsAtOnce; ++i) {
+                const float dot = warp_sum(slots.dot[i]);
+                if (lane == 0 && weights && first + i < K) put(dweight(t, first + i), dot, write_weight);
+            }
         }
     });
 }

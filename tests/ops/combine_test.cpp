@@ -15,10 +15,10 @@ namespace {
 constexpr Index kSlots = 3, kExperts = 4;
 
 /// Slots with true experts, nulls and unused ones; every fourth token has no expert at all.
-Tensor<std::int32_t> some_experts(Index T) {
-    auto expert = Tensor<std::int32_t>::zeros({T, kSlots});
+Tensor<std::int32_t> some_experts(Index T, Index K = kSlots) {
+    auto expert = Tensor<std::int32_t>::zeros({T, K});
     for (Index t = 0; t < T; ++t) {
-        for (Index k = 0; k < kSlots; ++k) {
+        for (Index k = 0; k < K; ++k) {
             expert.matrix().row(t)[k] =
                 static_cast<std::int32_t>(t % 4 == 3 ? -1 - k : (5 * t + 3 * k) % 6 - 2);
         }
@@ -26,13 +26,13 @@ Tensor<std::int32_t> some_experts(Index T) {
     return expert;
 }
 
-DispatchPlan plan_of(Tape& tape, Index T) {
-    return dispatch(tape, placed(some_experts(T), tape.device()), kExperts);
+DispatchPlan plan_of(Tape& tape, Index T, Index K = kSlots) {
+    return dispatch(tape, placed(some_experts(T, K), tape.device()), kExperts);
 }
 
 // Twice, so that the second gradient accumulates.
 const auto plain = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
-    const auto plan = plan_of(tape, in[1].extent(0));
+    const auto plan = plan_of(tape, in[1].extent(0), in[1].extent(1));
     return std::vector{combine<Real>(tape, in[0], in[1], plan), combine<Real>(tape, in[0], in[1], plan)};
 };
 
@@ -57,6 +57,13 @@ TEST_CASE("combine: gradients and float against double") {
                            return std::vector{Shape{T * kSlots, D}, Shape{T, kSlots}, Shape{T}, Shape{T, D}};
                        },
                        with_passthrough, {.cuda_rows = {300}});
+    }
+    for (Index K : {4, 9}) {  // a GPU reads four slots at once
+        test::check_op({&combine_slot},
+                       [&](Index T) {
+                           return std::vector{Shape{T * K, 24}, Shape{T, K}};
+                       },
+                       plain, {.cuda_rows = {50}});
     }
     test::check_complex_step(with_passthrough,
                              {test::random_tensor({7 * kSlots, 5}, 1), test::random_tensor({7, kSlots}, 2),
