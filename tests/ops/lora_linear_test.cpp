@@ -5,6 +5,7 @@
 #include <moegrad/ops/lora_linear.hpp>
 
 #include "support/bits.hpp"
+#include "support/grouped_reference.hpp"
 
 using namespace moegrad;
 
@@ -21,22 +22,26 @@ auto op_with(double rate) {
         return std::vector{lora_linear<Real>(tape, in[0], in[1], lora, segments)};
     };
 }
-/// In double with the roundings of bf16: drop(x), u and du after their scale, the low-rank terms of y and dx, and what a
-/// mask leaves of du A.
+/// In double with the roundings of bf16: drop(x), u and du after their scale; what a mask leaves of du A; of y and dx both
+/// products, where they are not one (cuda/support/low_rank.cuh).
 auto rounded_op(double rate) {
     return [rate](Tape& tape, const test::Inputs<double>& in) {
         const test::Dropping dropping(tape);
         const Index R = in[2].extent(0);
+        const bool apart = !test::one_contraction({in[0].extent(1), in[1].extent(0), R});
         auto scale = Tensor<double>::zeros({R, R});
         for (Index r = 0; r < R; ++r) scale.data()[r * R + r] = 0.75;
         const Var<double> x = in[0];
-        const auto kept = test::rounded_gradient(tape, x);
+        const auto part = apart || rate > 0 ? test::rounded_gradient(tape, x) : x;
+        const auto kept = apart || rate > 0 ? test::rounded_gradient(tape, x) : x;
         const auto segments = Segments::of_lengths({x.extent(0)});
         const auto dropped = rate == 0 ? kept : test::rounded(tape, dropout(tape, kept, segments, {rate, 4}));
         const auto v =
             linear(tape, test::rounded_gradient(tape, linear(tape, dropped, in[2])), Var<double>(scale));
         const Var<double> u(test::rounded(v.value()), v.gradient());
-        return std::vector{add(tape, linear(tape, x, in[1]), test::rounded(tape, linear(tape, u, in[3])))};
+        const auto base = linear(tape, part, in[1]), low = linear(tape, u, in[3]);
+        return std::vector{apart ? add(tape, test::rounded(tape, base), test::rounded(tape, low))
+                                 : add(tape, base, low)};
     };
 }
 auto shapes(Index D, Index O, Index R) {

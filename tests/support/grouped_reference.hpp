@@ -10,6 +10,9 @@
 
 #include "support/op_check.hpp"
 
+#include <algorithm>
+#include <initializer_list>
+
 namespace moegrad::test {
 
 inline constexpr Index kRoutedSlots = 2, kRoutedExperts = 4;
@@ -21,6 +24,12 @@ inline const std::vector<Index> kPartlyFilledTiles{90, 190, 260, 330, 470};
 /// A GPU with matrix units, not the emulated one.
 inline bool has_tensor_cores() {
     return has_cuda() && device_name().find("emulated") == std::string::npos;
+}
+
+/// Whether a Linear with a low-rank term is one sum (cuda/support/low_rank.cuh); extents: all that rows of bf16 have.
+inline bool one_contraction(std::initializer_list<Index> extents) {
+    return has_tensor_cores() &&
+           std::all_of(extents.begin(), extents.end(), [](Index n) { return n % 8 == 0; });
 }
 
 /// All slots used, or some null and unused; expert 2 never gets a row.

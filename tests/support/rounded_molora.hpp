@@ -1,12 +1,12 @@
 #pragma once
-// molora_linear and its backward by hand, in double with the roundings of bf16: drop(x), u and weight u, du, the low-rank
-// terms of y and dx, and where the input is dropped what each mask leaves of du A.
+// molora_linear and its backward by hand, in double with the roundings of bf16: drop(x), u and weight u, du; of y and dx both
+// products, where they are not one (cuda/support/low_rank.cuh); and where the input is dropped what each mask leaves of du A.
 
 #include <vector>
 
 #include <moegrad/ops/molora_linear.hpp>
 
-#include "support/op_check.hpp"
+#include "support/grouped_reference.hpp"
 
 namespace moegrad::test {
 
@@ -16,6 +16,9 @@ struct RoundedMolora {
     Tensor<std::int32_t> expert;
     double rate;
     Index T = x.extent(0), D = x.extent(1), O = w.extent(0), R = A.extent(1), K = weight.extent(1);
+    bool apart = !one_contraction({D, O, A.extent(0) * R});
+
+    static double stored(bool rounds, double value) { return rounds ? round_to_bf16(value) : value; }
 
     double kept(Index t, Index e, Index d) const {
         if (rate == 0) return 1;
@@ -47,8 +50,9 @@ struct RoundedMolora {
             }
         });
         for (Index i = 0; i < T * O; ++i) {
-            y.data()[i] = round_to_bf16(y.data()[i]);
-            for (Index d = 0; d < D; ++d) y.data()[i] += x.data()[i / O * D + d] * w.data()[i % O * D + d];
+            double base = 0;
+            for (Index d = 0; d < D; ++d) base += x.data()[i / O * D + d] * w.data()[i % O * D + d];
+            y.data()[i] = stored(apart, y.data()[i]) + stored(apart, base);
         }
         return y;
     }
@@ -78,11 +82,13 @@ struct RoundedMolora {
             }
         });
         for (Index i = 0; i < T * D; ++i) {
-            dx.data()[i] = round_to_bf16(dx.data()[i]);
+            double base = 0;
             for (Index o = 0; o < O; ++o) {
-                dx.data()[i] += dy.data()[i / D * O + o] * w.data()[o * D + i % D];
+                base += dy.data()[i / D * O + o] * w.data()[o * D + i % D];
                 dw.data()[o * D + i % D] += dy.data()[i / D * O + o] * x.data()[i];
             }
+            const bool rounds = apart || rate > 0;
+            dx.data()[i] = stored(rounds, dx.data()[i]) + stored(rounds, base);
         }
     }
 };
