@@ -2,7 +2,8 @@
 # sanitizer.sh [TEST_OPS] [SECONDS] [DOCTEST ARGUMENTS ...]: the four tools of compute-sanitizer over the tests of the ops on a GPU, all
 # within SECONDS (900). TEST_OPS: build/cuda/tests/test_ops (`./moegrad test --cuda` builds it). Fails on any report, on a test that
 # fails and on a part that does not come to its end; logs go to sanitizer/ in the current folder.
-#   The cases are cut into PARTS ranges (40), of which JOBS run at once (the processors, at most 16), the slowest tool first.
+#   The cases are cut into PARTS ranges (40), of which JOBS run at once (the processors, at most 16), the slowest tool first. Nothing else
+#   should use the GPU: beside a training two of the tools took nine minutes and the other two did not end.
 #   -tc='attention*' as a further argument runs some cases; TOOLS="racecheck" runs one tool; COMPUTE_SANITIZER names the program.
 # Sizes: MOEGRAD_TEST_ROWS caps the larger row counts of check_op at 64; cases that are written by hand keep theirs.
 # initcheck: step memory is filled with 0xFF before each use, which counts as initialised: there it finds nothing, and a NaN in a result
