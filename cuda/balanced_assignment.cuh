@@ -1,10 +1,13 @@
 #pragma once
-// CUDA kernel of ops/balanced_assignment.hpp: the auction of cpu/balanced_assignment.hpp in one block, warps for experts,
-// then threads for tokens. Values are differences and sums of two numbers, so no bit is another than the CPU's. A score that
-// is not finite, which the CPU refuses, sets status()->not_finite; the rounds end all the same.
+// CUDA kernel of ops/balanced_assignment.hpp: the auction of cpu/balanced_assignment.hpp in one block. A round:
+//     threads for tokens   what every token is worth to every expert, as orders [E, T]
+//     warps for experts    what each bids on (select_team.cuh)
+//     threads for tokens   who gets it
+// Values are differences and sums of two numbers, so no bit is another than the CPU's. A score that is not finite, which the
+// CPU refuses, sets status()->not_finite; the rounds end all the same.
 
 #include <moegrad/cuda/support/seats.cuh>
-#include <moegrad/cuda/support/select.cuh>
+#include <moegrad/cuda/support/select_team.cuh>
 #include <moegrad/cuda/support/step_scalars.cuh>
 #include <moegrad/ops/balanced_assignment.hpp>
 
@@ -18,7 +21,9 @@ struct Auction {
     View<const std::uint8_t, 1> valid;
     View<std::int32_t, 2> holder;  // [T, 1]
     View<float, 1> price;
-    View<std::int32_t, 2> expert;  // [3, E]
+    View<std::int32_t, 2> expert;  // [4, E]
+    View<std::int32_t, 2>
+        orders;  // [E, T]: score_order of score - price; 0 for what the expert cannot bid on
 
     __device__ Index tokens() const { return score.extent(0); }
     __device__ Index experts() const { return score.extent(1); }
@@ -28,32 +33,50 @@ struct Auction {
     __device__ std::int32_t& level(Index e) const { return expert(1, e); }
     __device__ std::int32_t& last(Index e) const { return expert(2, e); }
 
-    /// 0 for what expert e cannot bid on.
+    /// Tokens that expert e holds.
+    __device__ std::int32_t& held(Index e) const { return expert(3, e); }
+
     __device__ std::uint32_t order(Index t, Index e) const {
-        return valid(t) != 0 && holder(t, 0) != e ? score_order(score(t, e) - price(t)) : 0;
+        return static_cast<std::uint32_t>(orders(e, t));
     }
     __device__ bool bids(Index t, Index e) const {
         const std::uint32_t mine = missing(e) > 0 ? order(t, e) : 0;
         return mine != 0 && Cut{static_cast<std::uint32_t>(level(e)), last(e)}.takes(mine, t);
     }
 
-    /// By one warp.
-    __device__ void bid(Index e, Index N, int lane) const {
-        int held = 0, others = 0;
-        for (Index t = lane; t < tokens(); t += kWarp) {
-            if (valid(t) == 0) continue;
-            held += holder(t, 0) == e;
-            others += holder(t, 0) != e;
+    /// By the block.
+    __device__ void value_tokens() const {
+        for (Index e = threadIdx.x; e < experts(); e += kAuctionThreads) held(e) = 0;
+        __syncthreads();
+        for (Index t = threadIdx.x; t < tokens(); t += kAuctionThreads) {
+            const std::int32_t owner = holder(t, 0);
+            const bool there = valid(t) != 0;
+            if (there && owner >= 0) atomicAdd(&held(owner), 1);
+            for (Index e = 0; e < experts(); ++e) {
+                const bool open = there && owner != e;
+                orders(e, t) = open ? static_cast<std::int32_t>(score_order(score(t, e) - price(t))) : 0;
+            }
         }
-        const Index wanted = balanced_quota(N, experts(), e) - lanes_sum(held);
-        const bool all = wanted >= lanes_sum(others);
-        Cut cut;
-        if (wanted > 0)
-            cut = select_best(lane, tokens(), wanted + 1, [this, e](Index t) { return order(t, e); });
-        if (lane != 0) return;
-        missing(e) = static_cast<std::int32_t>(wanted);
-        level(e) = static_cast<std::int32_t>(cut.order);
-        last(e) = static_cast<std::int32_t>(all ? cut.last : cut.last - 1);
+        __syncthreads();
+    }
+
+    /// By the block, a team of warps an expert, as many experts at a time as there are teams. N: valid tokens.
+    __device__ void bid(Index N) const {
+        const SelectTeam team(experts());
+        for (Index first = 0; first < experts(); first += team.count) {
+            const Index e = first + team.place;
+            const bool busy = team.place < team.count && e < experts();
+            const Index wanted = busy ? balanced_quota(N, experts(), e) - held(e) : 0,
+                        others = busy ? N - held(e) : 0;
+            const Index rank = wanted > 0 ? min(wanted + 1, others) : 0;
+            const Cut cut = select_best(team, tokens(), rank, [this, e](Index t) { return order(t, e); });
+            if (busy && team.lane == 0) {
+                missing(e) = static_cast<std::int32_t>(wanted);
+                level(e) = static_cast<std::int32_t>(cut.order);
+                last(e) = static_cast<std::int32_t>(wanted >= others ? cut.last : cut.last - 1);
+            }
+            __syncthreads();
+        }
     }
 
     /// By one thread; whether somebody holds the token afterwards.
@@ -133,8 +156,8 @@ __global__ void __launch_bounds__(kAuctionThreads) auction_kernel(Auction auctio
     const Index N = start(auction, not_finite, step);
     // A round more than there are bids: it only counts what is missing.
     for (Index round = 0; round <= kAuctionRounds; ++round) {
-        for (Index e = warp; e < auction.experts(); e += kSelectWarps) auction.bid(e, N, lane);
-        __syncthreads();
+        auction.value_tokens();
+        auction.bid(N);
         if (round == kAuctionRounds) break;
         int held = 0;
         for (Index t = threadIdx.x; t < auction.tokens(); t += kAuctionThreads)
@@ -146,7 +169,7 @@ __global__ void __launch_bounds__(kAuctionThreads) auction_kernel(Auction auctio
 
 inline void assign(Stream stream, View<const float, 2> score, View<const std::uint8_t, 1> valid,
                    View<std::int32_t, 2> choice, AuctionRoom<float> room) {
-    const Auction auction{score, valid, choice, room.price, room.expert};
+    const Auction auction{score, valid, choice, room.price, room.expert, room.order};
     launch("balanced_assignment", auction_kernel, dim3(1), dim3(kAuctionThreads), 0, cuda_stream(stream),
            auction, &status()->not_finite);
 }

@@ -35,7 +35,8 @@ MOEGRAD_HD constexpr Real auction_step(Real smallest, Real largest) {
 template <class Real>
 struct AuctionRoom {
     View<Real, 1> price;           // [T]
-    View<std::int32_t, 2> expert;  // [3, E]
+    View<std::int32_t, 2> expert;  // [4, E]
+    View<std::int32_t, 2> order;   // [E, T]
 };
 
 template <class Real>
@@ -58,10 +59,10 @@ Tensor<std::int32_t> balanced_assignment(Tape& tape, const Tensor<Real>& score, 
     return recorded_choice(tape, "balanced_assignment", {T, 1}, [&](const Tensor<std::int32_t>& choice) {
         if (T == 0) return;
         const auto price = tape.make<Real>({T});
-        const auto expert = tape.make<std::int32_t>({3, E});
+        const auto expert = tape.make<std::int32_t>({4, E}), order = tape.make<std::int32_t>({E, T});
         balanced_assignment_slot.get<Real>(tape.device())
             .assign(tape.stream(), score.template view<2>(), segments.valid.view<1>(), choice.view<2>(),
-                    {price.template view<1>(), expert.view<2>()});
+                    {price.template view<1>(), expert.view<2>(), order.view<2>()});
     });
 }
 
