@@ -58,6 +58,20 @@ __device__ __forceinline__ int bin_of(const int* bins, int lane, int& r) {
     return __shfl_sync(0xffffffffu, bin, owner);
 }
 
+/// The index of the rank-th of those whose order is `wanted`, by a warp.
+template <class Order>
+__device__ __forceinline__ Index index_of(int lane, Index n, std::uint32_t wanted, int rank, Order order) {
+    for (Index first = 0; first < n; first += kWarp) {
+        const bool equal = first + lane < n && order(first + lane) == wanted;
+        const unsigned found = __ballot_sync(0xffffffffu, equal);
+        const unsigned it =
+            __ballot_sync(0xffffffffu, equal && __popc(found & ((1u << lane) - 1)) == rank - 1);
+        if (it != 0) return first + __ffs(static_cast<int>(it)) - 1;
+        rank -= __popc(found);
+    }
+    return -1;
+}
+
 /// The cut that takes the r best of order(0) .. order(n - 1); 0: not among them. All lanes get it; r above what there is
 /// takes all. order: Index -> std::uint32_t.
 template <class Order>
@@ -82,16 +96,7 @@ __device__ __forceinline__ Cut select_best(int lane, Index n, Index wanted, Orde
         prefix |= static_cast<std::uint32_t>(bin_of(bins, lane, r)) << shift;
         __syncwarp();
     }
-    Index last = -1;  // of the r-th equal one
-    for (Index first = 0; first < n && last < 0; first += kWarp) {
-        const bool equal = first + lane < n && order(first + lane) == prefix;
-        const unsigned found = __ballot_sync(0xffffffffu, equal);
-        const int before = __popc(found & ((1u << lane) - 1));
-        const unsigned it = __ballot_sync(0xffffffffu, equal && before == r - 1);
-        if (it != 0) last = first + __ffs(static_cast<int>(it)) - 1;
-        r -= __popc(found);
-    }
-    return {prefix, last};
+    return {prefix, index_of(lane, n, prefix, r, order)};
 }
 
 }  // namespace

@@ -53,20 +53,6 @@ __device__ __forceinline__ void range_of(const SelectTeam& team, Index n, Order 
     }
 }
 
-/// The index of the rank-th of those that are `order`, by a warp.
-template <class Order>
-__device__ __forceinline__ Index index_of(int lane, Index n, std::uint32_t wanted, int rank, Order order) {
-    for (Index first = 0; first < n; first += kWarp) {
-        const bool equal = first + lane < n && order(first + lane) == wanted;
-        const unsigned found = __ballot_sync(0xffffffffu, equal);
-        const unsigned it =
-            __ballot_sync(0xffffffffu, equal && __popc(found & ((1u << lane) - 1)) == rank - 1);
-        if (it != 0) return first + __ffs(static_cast<int>(it)) - 1;
-        rank -= __popc(found);
-    }
-    return -1;
-}
-
 /// The cut that takes the `rank` best of order(0) .. order(n - 1), of which there are that many; all threads of the team get
 /// it. rank 0: nothing. By the whole block.
 template <class Order>

@@ -130,9 +130,8 @@ private:
                     const auto part = rank_parts<Real>(context_, N_, B.extent(0), O, R);
                     grouped_linear_slot.get<Real>(device_).rank_gradients(
                         stream_, dy.template view<2>(), B.template view<3>(), u_.template view<2>(),
-                        DispatchView(plan_), 2,
-                        part.defined() ? part.template view<2>() : View<Wide<Real>, 2>(),
-                        du_.template view<2>(), B.gradient()->tensor().template view<3>(), Write::overwrite);
+                        DispatchView(plan_), 2, view_or_none<2>(part), du_.template view<2>(),
+                        B.gradient()->tensor().template view<3>(), Write::overwrite);
                 }};
     }
 

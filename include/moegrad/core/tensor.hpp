@@ -188,4 +188,10 @@ private:
     Index pitch_ = 0;
 };
 
+/// Of a tensor that may be missing; then empty.
+template <int Rank, class T>
+View<T, Rank> view_or_none(const Tensor<T>& tensor) {
+    return tensor.defined() ? tensor.template view<Rank>() : View<T, Rank>();
+}
+
 }  // namespace moegrad

@@ -51,11 +51,6 @@ void check_combine(const Var<Real>& h, const Var<Wide<Real>>& weight, const Disp
     }
 }
 
-template <int Rank, class T>
-View<T, Rank> view_or_none(const Tensor<T>& tensor) {
-    return tensor.defined() ? tensor.template view<Rank>() : View<T, Rank>();
-}
-
 /// Gradients of h and of the weights.
 template <class Real>
 void record_combine_rows(Tape& tape, const Var<Real>& h, const Var<Wide<Real>>& weight,

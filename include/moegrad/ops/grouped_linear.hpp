@@ -169,8 +169,8 @@ struct GroupedLinear {
             rank_parts<Real>(stream.context(), plan.bound, plan.experts, B.extent(1), B.extent(2));
         auto dB = B.gradient()->target();
         kernels->rank_gradients(stream, from, factor, u.template view<2>(), DispatchView(plan), scale,
-                                part.defined() ? part.template view<2>() : View<Wide<Real>, 2>(),
-                                du.template view<2>(), dB.tensor.template view<3>(), dB.write);
+                                view_or_none<2>(part), du.template view<2>(), dB.tensor.template view<3>(),
+                                dB.write);
         return du;
     }
 

@@ -45,11 +45,6 @@ constexpr Index piece_columns(Index E) {
     return (E + 7) / 8 * 8;
 }
 
-template <class T>
-View<T, 2> view_where_defined(const Tensor<T>& tensor) {
-    return tensor.defined() ? tensor.template view<2>() : View<T, 2>();
-}
-
 /// Of one call.
 template <class Real>
 struct WideLinearMemory {
@@ -67,8 +62,8 @@ struct WideLinearMemory {
                 .sum = dw ? context.make<Wide<Real>>({3 * P, D}) : Tensor<Wide<Real>>()};
     }
     WideLinearRoom<Real> room() const {
-        return {view_where_defined(w), view_where_defined(dy), view_where_defined(sum),
-                view_where_defined(wide), view_where_defined(scaled)};
+        return {view_or_none<2>(w), view_or_none<2>(dy), view_or_none<2>(sum), view_or_none<2>(wide),
+                view_or_none<2>(scaled)};
     }
 
     Tensor<Real> w = {}, dy = {};
@@ -91,9 +86,9 @@ struct WideLinearBackward {
         const auto into_x = dx ? dx->target() : GradientTarget<Real>();
         const auto into_w = w.needs_gradient() ? w.gradient()->target() : GradientTarget<Wide<Real>>();
         wide_linear_slot.get<Real>(stream.device())
-            .backward(stream, view_where_defined(x), w.template view<2>(), dy->tensor().template view<2>(),
-                      scale, memory.room(), view_where_defined(into_x.tensor), into_x.write,
-                      view_where_defined(into_w.tensor), into_w.write);
+            .backward(stream, view_or_none<2>(x), w.template view<2>(), dy->tensor().template view<2>(),
+                      scale, memory.room(), view_or_none<2>(into_x.tensor), into_x.write,
+                      view_or_none<2>(into_w.tensor), into_w.write);
     }
 };
 
