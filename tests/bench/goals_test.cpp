@@ -82,6 +82,22 @@ TEST_CASE("bench: the worst method is the one furthest above its own FLOPs") {
     CHECK(job_cells(jobs[1], jobs).back() == "+10.0 %");
 }
 
+TEST_CASE("bench: what FLOPs say is the line through plain top-1, top-2 and top-8") {
+    const std::vector<Job> jobs{timed("part", "top-1", 6, 0, {4, 4, 4}),
+                                timed("part", "top-2", 10, 0, {5, 5, 5}),
+                                timed("part", "top-8", 34, 0, {17, 17, 17}),
+                                timed("part", "top-2 beside less", 10, 0, {10, 10, 10}),
+                                timed("part", "less", 8, 0, {9, 9, 9}),  // half way to top-1: nothing beyond
+                                timed("part", "top-2 beside more", 10, 0, {5, 5, 5}),
+                                timed("part", "more", 22, 0, {12.1, 12.1, 12.1})};  // half way to top-8: 11
+    CHECK(job_cells(jobs[4], jobs).back() == "+0.0 %");
+    CHECK(job_cells(jobs[6], jobs).back() == "+10.0 %");
+    const auto figure = figure_of(goal(Kind::worst_extra, "", "top-2"), jobs);
+    REQUIRE(figure.has_value());
+    CHECK(figure->value.value == doctest::Approx(0.1));
+    CHECK(figure->note == "more");
+}
+
 TEST_CASE("bench: verdicts, where high and where low is good") {
     const Goal high = goal(Kind::faster, "", "");
     CHECK(verdict(high, 0.99) == "missed");

@@ -72,6 +72,7 @@ private:
     bool tiny() const { return session_.tiny(); }
     Index side() const { return tiny() ? 128 : 8192; }
     static constexpr LayerShape kTiny{64, 32, 48, 8, 4};
+    static constexpr double kLeastLayer = 100e-3;  // several runs of a layer, so that the clock settles
 
     void ceilings() {
         Context context({.device = session_.device()});
@@ -134,7 +135,7 @@ private:
         session_.add_peer(
             jobs, "experts", names::kTorchGateUp, *find_named(jobs, names::kGateUp),
             layer("grouped", shape, 2, session_.write_routing("experts", experts.choice()), {}));
-        session_.measure(std::move(jobs));
+        session_.measure(std::move(jobs), 40e-3);
     }
 
     void block(const char* part, LayerShape shape, Index slots) {
@@ -156,7 +157,7 @@ private:
         add("PyTorch frozen, forward", "block", 0, false);
         add("PyTorch frozen, forward and backward", "block", 0, true);
         add("the same products, dense", "dense", 0, true);
-        session_.measure(std::move(jobs), 20e-3);
+        session_.measure(std::move(jobs), kLeastLayer);
     }
 
     void attention() {
@@ -190,7 +191,7 @@ private:
         const NullJobs<Real> nulls(context, tiny() ? kTiny : LayerShape{.T = 4096}, 1.66);
         auto jobs = ceilings.jobs("adamoe");
         append(jobs, nulls.jobs("adamoe"));
-        session_.measure(std::move(jobs), 20e-3);
+        session_.measure(std::move(jobs), kLeastLayer);
     }
 
     static const Job* find_named(const std::vector<Job>& jobs, std::string_view what) {

@@ -59,8 +59,8 @@ inline double share_of_ceiling(const Job& job, const std::vector<Job>& jobs) {
 
 /// What the time of a method is above what its FLOPs say, or a job's share of its ceiling.
 inline std::string share_text(const Job& job, const std::vector<Job>& jobs) {
-    if (const Job* beside = find_job(jobs, job.part, "top-2 beside " + job.what))
-        return format("{:+.1f} %", 100 * compared(Kind::worst_extra, job, *beside).value);
+    if (const Job* beside = find_job(jobs, job.part, names::kBeside + job.what))
+        return format("{:+.1f} %", 100 * beyond_flops(job, *beside, jobs).value);
     const double share = share_of_ceiling(job, jobs);
     return share < 0 ? std::string() : format("{:.3f}", share);
 }

@@ -24,6 +24,7 @@ public:
                   [this] { beside_peer(names::kLlama, names::kTorchLlama, llama_step(tiny()), rank_of(8)); });
         });
         session_.attempt("methods", [this] {
+            piece("methods", names::kTwo, [this] { plain_routers(); });
             for (const MethodCase& one : method_cases()) piece("methods", one.name, [&] { method(one); });
         });
     }
@@ -116,6 +117,16 @@ private:
         time_steps("nf4", {{"dense", dense, rank_of(8)}, {"NF4", narrow, rank_of(8)}}, kLeast);
     }
 
+    /// What FLOPs cost: the same step with one, two and all eight experts a token.
+    void plain_routers() {
+        const StepShape shape = method_step(tiny());
+        time_steps("methods",
+                   {{names::kTwo, shape, {}},
+                    {names::kOne, shape, {{"router.top_k", "1"}}},
+                    {names::kEight, shape, {{"router.top_k", "8"}}}},
+                   kLeastMethod);
+    }
+
     /// Each method has a top-2 of its own in its turns, with LoRA on the same Linears.
     void method(const MethodCase& one) {
         const StepShape shape = method_step(tiny());
@@ -125,7 +136,7 @@ private:
         for (const auto& setting : one.more)
             if (setting.first == "adapter.target") same.push_back(setting);
         const std::string what = one.name;
-        time_steps("methods", {{"top-2 beside " + what, shape, same}, {what, own, settings_of(one)}},
+        time_steps("methods", {{names::kBeside + what, shape, same}, {what, own, settings_of(one)}},
                    kLeastMethod);
     }
 
