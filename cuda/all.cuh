@@ -31,6 +31,7 @@
 #include <moegrad/cuda/group_limit.cuh>
 #include <moegrad/cuda/grouped_linear.cuh>
 #include <moegrad/cuda/hash_choice.cuh>
+#include <moegrad/cuda/jitter.cuh>
 #include <moegrad/cuda/linear.cuh>
 #include <moegrad/cuda/linear_cross_entropy.cuh>
 #include <moegrad/cuda/local_balance.cuh>

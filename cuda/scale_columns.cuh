@@ -33,19 +33,33 @@ void apply(Stream stream, View<const Real, 2> x, View<const float, 1> l, View<co
                       : apply_groups<1>(cuda_stream(stream), x, l, n, y, write);
 }
 
+/// part[b, o]: the sum over kScaleColumnsRows rows, in order.
+template <int N, class Real>
+void sum_rows(cudaStream_t stream, View<const Real, 2> x, View<const Real, 2> dy, View<float, 2> part) {
+    const Index T = x.extent(0);
+    groups<N>(
+        "scale_columns dl", stream, part.extent(0), x.extent(1), nullptr, [=] __device__(Index b, Index o) {
+            const Index end = min(T, (b + 1) * kScaleColumnsRows);
+            auto sum = Values<float, N>::all(0);
+#pragma unroll 4
+            for (Index t = b * kScaleColumnsRows; t < end; ++t) {
+                const auto a = Values<Real, N>::load(dy.row(t) + o), c = Values<Real, N>::load(x.row(t) + o);
+#pragma unroll
+                for (int i = 0; i < N; ++i) sum[i] += a[i] * c[i];
+            }
+            sum.store(part.row(b) + o);
+        });
+}
+
 template <class Real>
 void backward_scale(Stream stream, View<const Real, 2> x, View<const Real, 2> dy, View<const float, 1> n,
                     View<float, 1> dl, Write write, View<float, 2> part) {
-    const Index T = x.extent(0), O = x.extent(1), parts = part.extent(0);
-    elements("scale_columns dl", cuda_stream(stream), parts * O, [=] __device__(Index i) {
-        const Index b = i / O, o = i - b * O, end = min(T, (b + 1) * kScaleColumnsRows);
+    all_aligned(x, dy) ? sum_rows<kPack<Real>>(cuda_stream(stream), x, dy, part)
+                       : sum_rows<1>(cuda_stream(stream), x, dy, part);
+    elements("scale_columns dl", cuda_stream(stream), x.extent(1), [=] __device__(Index o) {
         float sum = 0;
-        for (Index t = b * kScaleColumnsRows; t < end; ++t) sum += wide(dy(t, o)) * wide(x(t, o));
-        part(b, o) = sum;
-    });
-    elements("scale_columns dl", cuda_stream(stream), O, [=] __device__(Index o) {
-        float sum = 0;
-        for (Index b = 0; b < parts; ++b) sum += part(b, o);
+#pragma unroll 8
+        for (Index b = 0; b < part.extent(0); ++b) sum += part(b, o);
         put(dl(o), quotient(sum, n.data, o), write);
     });
 }

@@ -30,6 +30,7 @@
 #include <moegrad/cpu/group_limit.hpp>
 #include <moegrad/cpu/grouped_linear.hpp>
 #include <moegrad/cpu/hash_choice.hpp>
+#include <moegrad/cpu/jitter.hpp>
 #include <moegrad/cpu/linear.hpp>
 #include <moegrad/cpu/linear_cross_entropy.hpp>
 #include <moegrad/cpu/local_balance.hpp>

@@ -12,9 +12,10 @@ namespace {
 
 template <class Real>
 void norms(Stream stream, View<const Real, 2> w, View<const Real, 2> A, View<const Real, 2> B, double scale,
-           View<Real, 2> p, View<Real, 2> g, View<Real, 1> n) {
+           LoraNormRoom<Real> room, View<Real, 1> n) {
     const Index D = w.extent(1), R = A.extent(0);
     const Real s = Real(scale);
+    const View<Real, 2> p = room.p, g = room.g;
     multiply_rows(stream, w, A, p, Write::overwrite);
     multiply_rows(stream, A, A, g, Write::overwrite);
     for_rows(stream, w.extent(0), D + R * R, [&](Index o) {

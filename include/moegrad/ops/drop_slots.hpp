@@ -80,7 +80,7 @@ KeptSlots drop_slots(Tape& tape, const Tensor<std::int32_t>& choice, const Tenso
     }
     const KeptSlots kept{tape.make<std::int32_t>(choice.shape()), tape.make<std::int32_t>(choice.shape())};
     drop_slots_slot.get<Real>(tape.device())
-        .drop(tape.stream(), {segments.sample.view<1>(), segments.position.view<1>()}, key, rate,
+        .drop(tape.stream(), token_keys(segments), key, rate,
               {choice.view<2>(), expert.view<2>(), kept.choice.view<2>(), kept.expert.view<2>()});
     return kept;
 }
@@ -99,7 +99,7 @@ Tensor<std::int32_t> thin_slots(Tape& tape, const Tensor<std::int32_t>& expert, 
     }
     return recorded_choice(tape, "thin_slots", w.shape(), [&](const Tensor<std::int32_t>& left) {
         drop_slots_slot.get<Real>(tape.device())
-            .thin(tape.stream(), {segments.sample.view<1>(), segments.position.view<1>()}, key, thinning,
+            .thin(tape.stream(), token_keys(segments), key, thinning,
                   w.template view<2>(), expert.view<2>(), left.view<2>());
     });
 }

@@ -70,10 +70,12 @@ inline Dropout active_dropout(const Tape& tape, const Dropout& dropout, const Se
     return dropout;
 }
 
+inline TokenKeys token_keys(const Segments& segments) {
+    return {segments.sample.view<1>(), segments.position.view<1>()};
+}
 /// Empty views when the dropout is off: its kernels do not look at them.
 inline TokenKeys token_keys(const Dropout& active, const Segments& segments) {
-    if (active.rate == 0) return {};
-    return {segments.sample.view<1>(), segments.position.view<1>()};
+    return active.rate == 0 ? TokenKeys{} : token_keys(segments);
 }
 
 template <class Real>

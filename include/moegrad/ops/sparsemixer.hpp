@@ -132,7 +132,7 @@ SparsemixerSlots<Real> sparsemixer(Tape& tape, const Var<Real>& z, const Segment
     const auto batch = [&](const Tensor<std::int32_t>& choice) -> SparsemixerBatch<Real> {
         return {z.template view<2>(),
                 choice.view<2>(),
-                {segments.sample.view<1>(), segments.position.view<1>()},
+                token_keys(segments),
                 key,
                 options};
     };

@@ -1,9 +1,9 @@
 #pragma once
 // Jitter of a router's input, in training:   x[t,d] u[t,d],   u uniform in (1 - amount, 1 + amount)
-// Only the router sees it; the experts get x. Draws are those of ops/noise.hpp.      Switch Transformers, Fedus et al. 2021.
+// Only the router sees it; the experts get x. Switch Transformers, Fedus et al. 2021.
 
-#include <moegrad/ops/multiply.hpp>
-#include <moegrad/ops/noise.hpp>
+#include <moegrad/ops/cast.hpp>
+#include <moegrad/ops/jitter.hpp>
 #include <moegrad/routing/router.hpp>
 
 namespace moegrad {
@@ -14,9 +14,11 @@ Var<Real> jittered(Tape& tape, const RouteInput<Real>& input, double amount, std
     const DrawKey key = DrawKey::of(tape, seed, input.module);
     const double low = 1 - amount, high = 1 + amount;
     if (!(low < high) || !key.by_step) return input.x;
-    const Var<Real> factor(
-        noise<Real>(tape, input.segments, input.x.extent(1), NoiseRange::between(low, high), key));
-    return multiply(tape, factor, input.x);
+    if constexpr (std::is_same_v<Real, Wide<bf16>>) {
+        if (const auto* narrow = before_cast<bf16>(input.x))
+            return moegrad::jitter(tape, *narrow, input.segments, amount, key);
+    }
+    return moegrad::jitter(tape, input.x, input.segments, amount, key);
 }
 
 /// Throws for an amount that could turn an input round.
