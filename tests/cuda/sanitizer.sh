@@ -14,7 +14,7 @@ shift $(($# < 2 ? $# : 2))
 sanitizer=${COMPUTE_SANITIZER:-$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)}
 [ -x "$program" ] || { echo "no program $program: ./moegrad test --cuda builds it" >&2; exit 2; }
 [ -x "$sanitizer" ] || { echo "no compute-sanitizer in PATH, /usr/local/cuda/bin or COMPUTE_SANITIZER" >&2; exit 2; }
-export MOEGRAD_TEST_ROWS=${MOEGRAD_TEST_ROWS:-64} CUDA_MODULE_LOADING=EAGER
+export MOEGRAD_TEST_ROWS=${MOEGRAD_TEST_ROWS:-64} CUDA_MODULE_LOADING=${CUDA_MODULE_LOADING:-EAGER}
 logs=sanitizer tools=${TOOLS:-racecheck memcheck initcheck synccheck} parts=${PARTS:-40}
 processors=$(nproc)
 jobs=${JOBS:-$((processors < 16 ? processors : 16))}
