@@ -40,6 +40,36 @@ TEST_CASE("report: a comparison has every section, its numbers and its statement
     CHECK(page.size() < (std::size_t{1} << 20));
 }
 
+TEST_CASE("report: the Pareto front is made of the arms that no other beats at its compute or less") {
+    report::ReportData data;
+    const auto arm = [&](const char* name, double load, double acc) {
+        report::Arm one;
+        one.name = name;
+        one.measures["load"] = {load, load, load};
+        if (acc > 0) one.measures["acc"] = {acc, acc, acc};
+        data.arms.push_back(one);
+    };
+    arm("full", 2, 0.9);
+    arm("beaten", 1.5, 0.6);
+    arm("cheap", 1, 0.5);
+    arm("half", 1.4, 0.7);
+    arm("equal", 1.4, 0.7);
+    arm("dear", 3, 0.9);
+    arm("not asked", 0.5, 0);
+    CHECK(report::detail::pareto_front(data, false) == std::vector<std::size_t>{2, 3, 0});
+    CHECK(report_test::count(report::detail::scatter(data), "class=\"front\"") == 2);
+}
+
+TEST_CASE("report: arms can stand side by side") {
+    const Folder folder;
+    report_test::write_comparison(folder);
+    write_report(folder.path());
+    const std::string page = folder.read("report.html");
+    CHECK(report_test::count(page, "data-arm=\"all\"") == 1);  // of routing
+    CHECK(report_test::count(page, "<div class=\"panels\" data-group=\"routing\">") == 1);
+    CHECK(contains(page, "<select id=\"beside\">"));
+}
+
 TEST_CASE("report: the page needs nothing from outside") {
     const Folder folder;
     report_test::write_comparison(folder);

@@ -5,11 +5,13 @@
 // A section whose files are not there says so in one line.
 
 #include <moegrad/report/compute_section.hpp>
+#include <moegrad/report/groups_section.hpp>
 #include <moegrad/report/head_section.hpp>
 #include <moegrad/report/items_section.hpp>
 #include <moegrad/report/script.hpp>
 #include <moegrad/report/settings_section.hpp>
 #include <moegrad/report/style.hpp>
+#include <moegrad/report/text_script.hpp>
 #include <moegrad/report/text_section.hpp>
 #include <moegrad/report/training_section.hpp>
 
@@ -43,7 +45,7 @@ inline std::string document(const Page& page, const ReportData& data) {
                            kVersion, escape(page.csv_folder));
     out +=
         "<script type=\"application/json\" id=\"data\">" + for_script(write_json(page.data)) + "</script>\n";
-    return out + "<script>" + kChartScript + kTextScript + "</script>\n</body></html>\n";
+    return out + "<script>" + kChartScript + kTextScript + kItemsScript + "</script>\n</body></html>\n";
 }
 
 }  // namespace detail

@@ -7,8 +7,8 @@
 
 namespace moegrad::report {
 
-/// Tabs that choose one arm within a section; without script every panel is shown.
-inline std::string arm_tabs(const ReportData& data, const std::string& group) {
+/// Tabs that choose one arm within a section, or with `beside` all of them next to each other; without script every panel is shown.
+inline std::string arm_tabs(const ReportData& data, const std::string& group, bool beside = false) {
     if (data.arms.size() < 2) return "";
     std::string out = "<div class=\"tabs\" role=\"tablist\" aria-label=\"arm\" data-tabs=\"" + group + "\">";
     for (std::size_t i = 0; i < data.arms.size(); ++i) {
@@ -17,6 +17,10 @@ inline std::string arm_tabs(const ReportData& data, const std::string& group) {
             "class=\"swatch {}\"></span>{}</button>",
             i == 0 ? "true" : "false", i, arm_class(data, i), escape(data.arms[i].name));
     }
+    if (beside)
+        out +=
+            "<button type=\"button\" role=\"tab\" aria-selected=\"false\" data-arm=\"all\">side by "
+            "side</button>";
     return out + "</div>\n";
 }
 
@@ -249,9 +253,9 @@ inline void add_routing_section(Page& page, const ReportData& data) {
         return;
     }
     const RoutingFiles files = add_routing_files(page, data);
-    std::string html = arm_tabs(data, "routing");
+    std::string html = arm_tabs(data, "routing", true) + "<div class=\"panels\" data-group=\"routing\">\n";
     for (std::size_t i = 0; i < data.arms.size(); ++i) html += routing_panel(page, data, i, files);
-    page.add("routing", "Routing", html);
+    page.add("routing", "Routing", html + "</div>\n");
 }
 
 }  // namespace moegrad::report

@@ -107,6 +107,7 @@ text.x,.cell text{text-anchor:middle}
 .line{fill:none;stroke:var(--c);stroke-width:2;vector-effect:non-scaling-stroke;stroke-linejoin:round;stroke-linecap:round}
 .line.control{stroke-dasharray:5 4;stroke-linecap:butt}
 .band{fill:var(--c);opacity:.13;stroke:none}
+.front{stroke:var(--soft);stroke-width:1.5;stroke-dasharray:5 4}
 .whisker{stroke:var(--c);stroke-width:2;stroke-linecap:round}
 .dot{fill:var(--c);stroke:var(--c);stroke-width:2}
 .dot.control{fill:var(--paper)}
@@ -157,10 +158,13 @@ button:disabled{opacity:.4;cursor:default}
 .off{display:none}
 .js .tabpanel .armname{display:none}
 .tabpanel+.tabpanel{margin-top:2rem}
+.beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1rem 2rem}
+.js .beside .armname{display:block}.beside .tabpanel{margin-top:0;min-width:0}.beside .grid-heat{grid-template-columns:minmax(0,1fr)}
 .textbar{display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;align-items:center}
 label{font-size:.9rem;color:var(--soft)}
 .reader{display:grid;grid-template-columns:1fr;gap:1rem 2.5rem}
 .passage{font-size:1.12rem;line-height:2;margin:0 0 .9rem;max-width:44rem;white-space:pre-wrap}
+.pair{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:0 1.5rem}.pair h4{margin:0 0 .4rem}
 .t{background:var(--b);color:var(--f);padding:.16em 0;box-decoration-break:clone;-webkit-box-decoration-break:clone;
 border-right:1px solid var(--paper)}
 .fact{text-decoration:underline;text-decoration-thickness:2px;text-underline-offset:.22em}

@@ -217,6 +217,22 @@ inline std::size_t add_token_data(Page& page, const ReportData& data, double mos
     return count;
 }
 
+/// What the colours are of, which arm stands beside, and the key.
+inline std::string text_bar(const ReportData& data, double most) {
+    std::string html =
+        "<div class=\"textbar\"><label>colour by <select id=\"layer\"><option value=\"-1\">mean over "
+        "layers</option></select></label>";
+    if (data.arms.size() > 1) {
+        html += "<label>beside <select id=\"beside\"><option value=\"\">none</option>";
+        for (std::size_t i = 0; i < data.arms.size(); ++i) {
+            if (run_with_tokens(data.arms[i]))
+                html += moegrad::format("<option value=\"{}\">{}</option>", i, escape(data.arms[i].name));
+        }
+        html += "</select></label>";
+    }
+    return html + scale_key('s', "0", moegrad::format("{} experts", brief(most)), kTextLevels) + "</div>\n";
+}
+
 }  // namespace detail
 
 inline void add_text_section(Page& page, const ReportData& data) {
@@ -239,11 +255,7 @@ inline void add_text_section(Page& page, const ReportData& data) {
         "<p>Each token is coloured by how many true experts it used; <span class=\"fact\">facts are "
         "underlined</span>. Point at a token, or focus the text and use the arrow keys.</p>\n";
     html += arm_tabs(data, "text");
-    html +=
-        "<div class=\"textbar\"><label>colour by <select id=\"layer\"><option value=\"-1\">mean over "
-        "layers</option>"
-        "</select></label>" +
-        scale_key('s', "0", moegrad::format("{} experts", brief(most)), kTextLevels) + "</div>\n";
+    html += detail::text_bar(data, most);
     html +=
         "<p id=\"says\" class=\"verdict\">" + escape(detail::fact_sentence(*found, run.tokens)) + "</p>\n";
     html +=
