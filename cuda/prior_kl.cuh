@@ -9,10 +9,6 @@
 namespace moegrad::cuda::prior_kl {
 namespace {
 
-__device__ __forceinline__ bool counts(View<const std::uint8_t, 1> valid, Index t) {
-    return valid.data == nullptr || valid(t) != 0;
-}
-
 __device__ __forceinline__ float log_sum_exp(const Team& team, Index columns, const float* z) {
     const float shift = row_max(team, columns, z);
     return shift + moegrad::log(row_sum(team, columns, [=](Index e) { return moegrad::exp(z[e] - shift); }));
@@ -30,7 +26,7 @@ inline void forward(Stream stream, View<const float, 2> z, View<const float, 2> 
                     View<const std::uint8_t, 1> valid, View<float, 1> value, View<float, 1> lse) {
     const Index E = z.extent(1);
     teams("prior_kl", cuda_stream(stream), z.extent(0), E, [=] __device__(Index t, Team team) {
-        const Index columns = counts(valid, t) ? E : 0;  // rows of padding are not read
+        const Index columns = is_valid(valid, t) ? E : 0;  // rows of padding are not read
         const float mine = log_sum_exp(team, columns, z.row(t));
         const float other = log_sum_exp(team, columns, label.row(t));
         const float sum = row_sum(team, columns, [=](Index e) {
@@ -40,8 +36,8 @@ inline void forward(Stream stream, View<const float, 2> z, View<const float, 2> 
             return p * (log_p - log_q);
         });
         if (!team.leads()) return;
-        lse(t) = counts(valid, t) ? mine : 0;
-        value(t) = counts(valid, t) ? sum : 0;
+        lse(t) = is_valid(valid, t) ? mine : 0;
+        value(t) = is_valid(valid, t) ? sum : 0;
     });
 }
 
@@ -50,7 +46,7 @@ inline void backward(Stream stream, View<const float, 2> z, View<const float, 2>
                      View<const float, 1> dvalue, View<float, 2> dz, Write write) {
     const Index E = z.extent(1);
     teams("prior_kl backward", cuda_stream(stream), z.extent(0), E, [=] __device__(Index t, Team team) {
-        const bool in_loss = counts(valid, t);
+        const bool in_loss = is_valid(valid, t);
         const float other = log_sum_exp(team, in_loss ? E : 0, label.row(t));
         for (Index e = team.lane; e < E; e += team.size) {
             float log_p = 0, log_q = 0, p = 0;

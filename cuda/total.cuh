@@ -16,11 +16,10 @@ template <class Number>
 __global__ void __launch_bounds__(kSumThreads)
     sum_kernel(View<const Number, 1> value, View<const std::uint8_t, 1> valid, Index length,
                View<double, 1> into, Write write) {
-    const bool all = valid.size() == 0;
     const Index begin = blockIdx.x * length, end = min(value.extent(0), begin + length);
     double sum = 0;
     for (Index i = begin + threadIdx.x; i < end; i += kSumThreads)
-        if (all || valid(i) != 0) sum += static_cast<double>(value(i));
+        if (is_valid(valid, i)) sum += static_cast<double>(value(i));
     sum = block_sum(sum);
     if (threadIdx.x > 0) return;
     into(blockIdx.x) = write == Write::overwrite ? sum : into(blockIdx.x) + sum;

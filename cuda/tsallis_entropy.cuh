@@ -8,16 +8,12 @@
 namespace moegrad::cuda::tsallis_entropy {
 namespace {
 
-__device__ __forceinline__ bool counts(View<const std::uint8_t, 1> valid, Index t) {
-    return valid.data == nullptr || valid(t) != 0;
-}
-
 inline void forward(Stream stream, View<const float, 2> p, View<const std::uint8_t, 1> valid,
                     View<float, 1> h, TsallisOptions options) {
     const Index E = p.extent(1);
     const TsallisTerms<double> terms(options, E);
     teams("tsallis_entropy", cuda_stream(stream), p.extent(0), E, [=] __device__(Index t, Team team) {
-        const Index columns = counts(valid, t) ? E : 0;
+        const Index columns = is_valid(valid, t) ? E : 0;
         double sum = 0;
         for (Index e = team.lane; e < columns; e += team.size) {
             sum += terms.term(static_cast<double>(p(t, e)));
@@ -32,7 +28,7 @@ inline void backward(Stream stream, View<const float, 2> p, View<const std::uint
     const Index E = p.extent(1);
     const TsallisTerms<double> terms(options, E);
     const auto body = [=] __device__(Index t, Team team) {
-        const bool in = counts(valid, t);
+        const bool in = is_valid(valid, t);
         for (Index e = team.lane; e < E; e += team.size) {
             const float slope = in ? static_cast<float>(terms.slope(static_cast<double>(p(t, e)))) : 0;
             put(dp(t, e), in ? dh(t) * slope : 0, write);

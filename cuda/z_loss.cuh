@@ -9,20 +9,16 @@
 namespace moegrad::cuda::z_loss {
 namespace {
 
-__device__ __forceinline__ bool counts(View<const std::uint8_t, 1> valid, Index t) {
-    return valid.data == nullptr || valid(t) != 0;
-}
-
 inline void forward(Stream stream, View<const float, 2> z, View<const std::uint8_t, 1> valid,
                     View<float, 1> value, View<float, 1> lse) {
     const Index E = z.extent(1);
     teams("z_loss", cuda_stream(stream), z.extent(0), E, [=] __device__(Index t, Team team) {
         const float* row = z.row(t);
-        const Index columns = counts(valid, t) ? E : 0;  // rows of padding are not read
+        const Index columns = is_valid(valid, t) ? E : 0;  // rows of padding are not read
         const float shift = row_max(team, columns, row);
         const float sum = row_sum(team, columns, [=](Index e) { return moegrad::exp(row[e] - shift); });
         if (!team.leads()) return;
-        lse(t) = counts(valid, t) ? shift + moegrad::log(sum) : 0;
+        lse(t) = is_valid(valid, t) ? shift + moegrad::log(sum) : 0;
         value(t) = lse(t) * lse(t);
     });
 }
@@ -31,7 +27,7 @@ inline void backward(Stream stream, View<const float, 2> z, View<const std::uint
                      View<const float, 1> lse, View<const float, 1> dvalue, View<float, 2> dz, Write write) {
     const Index E = z.extent(1);
     teams("z_loss backward", cuda_stream(stream), z.extent(0), E, [=] __device__(Index t, Team team) {
-        const bool in_loss = counts(valid, t);
+        const bool in_loss = is_valid(valid, t);
         const float factor = in_loss ? 2 * dvalue(t) * lse(t) : 0;
         for (Index e = team.lane; e < E; e += team.size) {
             put(dz(t, e), in_loss ? factor * moegrad::exp(z(t, e) - lse(t)) : 0, write);

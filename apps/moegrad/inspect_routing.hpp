@@ -72,8 +72,8 @@ void inspect_routing(const InspectRoutingFlags& flags) {
     const std::string folder = (path.has_filename() ? path : path.parent_path()).filename().string();
     write_analytics(flags.out, now, flags.name.empty() ? folder : flags.name, same);
     fmt::print(
-        "expert_counts.json, expert_transitions.json, token_to_expert.json, routers.csv and "
-        "coactivation.csv in {}\n",
+        "expert_counts.json, expert_transitions.json, token_to_expert.json, routers.csv, utilisation.csv, "
+        "experts_per_token.csv and coactivation.csv in {}\n",
         flags.out);
 }
 

@@ -2,7 +2,8 @@
 // The words of the CUDA language that a plain C++ compiler has not: how a kernel is launched and where its dynamic shared
 // memory lies. Kernels use these and never <<< >>> or `extern __shared__`, so that the emulator of the tests
 // (tests/cuda_emulated) can put a file of the same name in the place of this one and run them on the CPU.
-// Static shared arrays are plain `__shared__` declarations. No two blocks of a kernel may wait for each other.
+// Static shared arrays are plain `__shared__` declarations. No two blocks of a kernel may wait for each other
+// (but those of a cluster: cluster.cuh, which the emulator replaces too).
 
 #include <cuda_runtime.h>
 

@@ -158,6 +158,14 @@ __device__ __forceinline__ void cluster_sync() {
                      : "memory");
 }
 
+/// What lies in shared memory of block `rank` of the cluster where `mine` lies in this block's.
+template <class T>
+__device__ __forceinline__ T* in_block(T* mine, int rank) {
+    std::uint64_t there;
+    asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(mine), "r"(rank));
+    return reinterpret_cast<T*>(there);
+}
+
 template <int Registers>
 __device__ __forceinline__ void fewer_registers() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Registers));

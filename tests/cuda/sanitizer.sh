@@ -5,7 +5,8 @@
 #   The cases are cut into PARTS ranges (40), of which JOBS run at once (the processors, at most 16), the slowest tool first. Nothing else
 #   should use the GPU: beside a training two of the tools took nine minutes and the other two did not end.
 #   -tc='attention*' as a further argument runs some cases; TOOLS="racecheck" runs one tool; COMPUTE_SANITIZER names the program.
-# Sizes: MOEGRAD_TEST_ROWS caps the larger row counts of check_op at 64; cases that are written by hand keep theirs.
+# Sizes: MOEGRAD_TEST_ROWS caps the larger row counts of check_op at 64; cases that are written by hand keep theirs, or ask
+# rows_are_limited().
 # initcheck: step memory is filled with 0xFF before each use, which counts as initialised: there it finds nothing, and a NaN in a result
 # does (check_op). It watches what is allocated by itself: weights, moments, workspaces.
 set -uo pipefail

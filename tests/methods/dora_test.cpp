@@ -1,5 +1,6 @@
 // DoRA: identity at the start, the golden numbers of PEFT, what is held constant, and the rule of its dropout.
 
+#include "support/nf4_small.hpp"
 #include "support/routing_models.hpp"
 
 #include <moegrad/methods/dora.hpp>
@@ -43,16 +44,6 @@ struct DoraLinear {
     }
 };
 
-/// Every weight that may be NF4 is.
-void dora_quantise(Decoder<float>& model) {
-    for (auto* parameter : quantisable_parameters(model)) {
-        parameter->set_trainable(false);
-        Nf4Quantiser quantiser(parameter->shape());
-        quantiser.add(parameter->value().values());
-        parameter->set_quantised(quantiser.finish());
-    }
-}
-
 struct DoraOutcome {
     Tensor<double> y, dx;
 };
@@ -86,7 +77,7 @@ TEST_CASE("dora: step-0 exactness, to the bit in float and in double, with NF4 t
     const auto check = []<class Real>(Real, [[maybe_unused]] bool nf4) {
         auto base = test::tiny_llama<Real>(), model = test::tiny_llama<Real>();
         if constexpr (std::is_same_v<Real, float>) {
-            if (nf4) dora_quantise(base), dora_quantise(model);
+            if (nf4) test::quantise_weights(base), test::quantise_weights(model);
         }
         attach(model, dora_spec());
         const auto batch = test::random_tokens({5, 3}, 40, 2);

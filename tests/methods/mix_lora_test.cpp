@@ -23,20 +23,10 @@ AdapterSpec mix_lora_spec(const std::string& options = "", Index r = 3) {
 
 const auto mix_lora_batch = [] { return test::random_tokens({20, 9}, 40, 3); };
 
-ModelConfig mix_lora_llama2() {
-    auto config = family_defaults(ModelFamily::llama);
-    config.hidden_size = 4096;
-    config.intermediate_size = 11008;
-    config.num_hidden_layers = 32;
-    config.num_attention_heads = config.num_key_value_heads = 32;
-    config.head_dim = 128;
-    config.vocab_size = 64;
-    return config;
-}
 /// Of the names that have `part` and not `without`.
 Index mix_lora_count(const AdapterSpec& spec, const std::string& without = "nothing") {
     const Planning planning;
-    Llama<float> model(mix_lora_llama2());
+    Llama<float> model(test::llama_2_7b_layers());
     attach(model, spec);
     Index count = 0;
     for (auto* parameter : trainable_parameters(model)) {

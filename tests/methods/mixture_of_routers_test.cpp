@@ -73,6 +73,12 @@ Tensor<double> gradient_from_probability(AnyRouter<double>& all_chosen,
     return test::task_gradient(all_chosen, batch, dweight);
 }
 
+void check_choice(AnyRouter<double>& router, const std::string& key, const test::RouterBatch<double>& batch) {
+    const auto outcome = test::decide(router, batch);
+    CHECK(test::same_values(outcome.expert, test::golden_choice(key + ".expert")));
+    CHECK(test::largest_difference(outcome.weight, golden(key + ".weight")) <= 1e-12);
+}
+
 void check_gradients(AnyRouter<double>& router, const std::string& key, MixtureKind kind,
                      const Tensor<double>& dx) {
     CHECK(test::largest_difference(dx, golden(key + ".dx")) <= 1e-12);
@@ -125,9 +131,7 @@ TEST_CASE("MoR golden: the published vectors with all digits, and gradients from
         CAPTURE(key);
         const auto batch = test::batch_of(golden(key + ".x"));
         AnyRouter<double> router = golden_router(key, kind, 2);
-        const auto outcome = test::decide(router, batch);
-        CHECK(test::same_values(outcome.expert, test::golden_choice(key + ".expert")));
-        CHECK(test::largest_difference(outcome.weight, golden(key + ".weight")) <= 1e-12);
+        check_choice(router, key, batch);
         if (kind == MixtureKind::vote) continue;  // its P depends on K
         AnyRouter<double> all = golden_router(key, kind, 3);
         check_gradients(all, key, kind, gradient_from_probability(all, batch, golden(key + ".dprobability")));
@@ -140,9 +144,7 @@ TEST_CASE("MoR golden: J = 3, E = 6, weights and gradients from dL/dweight; of P
         CAPTURE(key);
         const auto batch = test::batch_of(golden(key + ".x"));
         AnyRouter<double> router = golden_router(key, kind, 2);
-        const auto outcome = test::decide(router, batch);
-        CHECK(test::same_values(outcome.expert, test::golden_choice(key + ".expert")));
-        CHECK(test::largest_difference(outcome.weight, golden(key + ".weight")) <= 1e-12);
+        check_choice(router, key, batch);
         check_gradients(router, key, kind, test::task_gradient(router, batch, golden(key + ".dweight")));
         if (kind == MixtureKind::vote) continue;
         AnyRouter<double> all = golden_router(key, kind, 6);

@@ -88,16 +88,9 @@ TEST_CASE("mola acceptance: two experts with top-2 are the dense mixture") {
 
 TEST_CASE("mola golden: shares of trainable parameters on Llama-2-7B, 2468 1.5 % and 8888 2.4 %") {
     // The result table of the paper as the reference has it (section 6); of 6,738,415,616 weights, routers left out.
-    auto config = family_defaults(ModelFamily::llama);
-    config.hidden_size = 4096;
-    config.intermediate_size = 11008;
-    config.num_hidden_layers = 32;
-    config.num_attention_heads = config.num_key_value_heads = 32;
-    config.head_dim = 128;
-    config.vocab_size = 64;
-    const auto share = [&](const std::vector<Index>& numbers) {
+    const auto share = [](const std::vector<Index>& numbers) {
         const Planning planning;
-        Llama<float> model(config);
+        Llama<float> model(test::llama_2_7b_layers());
         attach(model, mola_spec(numbers, 8));
         Index count = 0;
         for (auto* parameter : trainable_parameters(model)) {

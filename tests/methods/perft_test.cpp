@@ -169,6 +169,15 @@ TEST_CASE("perft: the start of the released code, A of deviation sqrt(2 / r) and
     }
 }
 
+TEST_CASE("perft: perft_d with N = 1 is perft_s to the bit") {
+    for (const std::string expert : {"lora", "adapter"}) {
+        CAPTURE(expert);
+        const auto one = perft_logits("perft_d", "experts=1, expert=" + expert, 0.2);
+        CHECK(test::largest_difference(one, perft_logits("perft_s", "expert=" + expert, 0.2)) == 0);
+        CHECK(test::largest_difference(one, perft_base_logits()) > 1e-3);
+    }
+}
+
 TEST_CASE("perft: one routed expert is perft_s, and of N = 2 with k' = 2 the weights sum to 1") {
     auto routed = test::tiny_mixtral<double>(4), alone = test::tiny_mixtral<double>(4);
     attach(routed, perft_spec("perft_r", "experts=1, top_k=1"));

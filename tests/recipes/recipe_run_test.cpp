@@ -57,6 +57,7 @@ RunConfig run_config(RunConfig config, bool mixture, const io_test::TemporaryFol
     config.quantise = Quantisation::none;
     std::string& options = config.adapter.options;
     if (options.starts_with("picked=")) options = "picked=0-1/0-1/0-1/0-1";
+    if (options.starts_with("block=")) options = "block=0/0/0/0";
     if (options.starts_with("tasks=")) options += ", default_task=1";  // the probe's tokens have no task
     config.adapter.lora.rank = std::min<Index>(config.adapter.lora.rank, 8);
     return config;

@@ -46,6 +46,14 @@ TEST_CASE("recipes: AdaMoE's experiments have the paper's numbers") {
     for (const auto* one : {&mixtral, &llama}) CHECK(one->adapter.null_weights == NullWeights::over_true);
 }
 
+TEST_CASE("recipes: the help of adapter.method names every method of the program") {
+    for (const ConfigField& field : config_fields()) {
+        if (std::string(field.key) != "adapter.method") continue;
+        const std::string help = std::string(field.help) + ",";
+        for (const std::string& name : method_names()) CHECK(help.find(" " + name + ",") != help.npos);
+    }
+}
+
 namespace {
 
 /// What attaching says to settings, or "".

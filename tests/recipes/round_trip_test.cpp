@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <moegrad/train/adapter_files.hpp>
+#include <moegrad/train/parameter_groups.hpp>
 #include <moegrad/train/penalty_coefficients.hpp>
 
 #include "io/support.hpp"
@@ -38,6 +39,9 @@ Lesson learn(const std::string& name, Device device) {
     move_to(*lesson.model, device);
     Trainer<float> trainer(context, *lesson.model, penalty_names(*lesson.model),
                            {.clip = config.clip, .micro_batch = 2, .seed = 3, .graphs = false});
+    std::vector<std::string> names;
+    for (const auto* parameter : trainer.parameters()) names.push_back(parameter->name());
+    trainer.set_rate_ratios(ParameterGroups::parse(config.rates).ratios(names));
     const auto coefficients = PenaltyCoefficients(config, *lesson.model).at(0);
     for (Index n = 0; n < 3; ++n) {
         const auto report = trainer.step(data, std::vector<std::int32_t>{0, 1, 2, 3}, 1e-2, coefficients);
@@ -75,7 +79,7 @@ TEST_CASE("recipes: trained, saved and read back, each computes the same bits") 
             CHECK(test::hash_of(trainable_parameters(*again.model)) ==
                   test::hash_of(trainable_parameters(*lesson.model)));
         } catch (const Error& error) {
-            FAIL_CHECK(error.what());
+            FAIL_CHECK(std::string(error.what()));
         }
     }
 }
@@ -91,7 +95,7 @@ TEST_CASE("recipes: a GPU learns what the CPU learns") {
             const auto want = learn(name, Device::cpu).losses, got = learn(name, Device::cuda).losses;
             for (std::size_t n = 0; n < want.size(); ++n) CHECK(std::abs(got[n] - want[n]) < 2e-4);
         } catch (const Error& error) {
-            FAIL_CHECK(error.what());
+            FAIL_CHECK(std::string(error.what()));
         }
     }
 }

@@ -36,8 +36,10 @@ inline RunConfig recipe(const std::string& name) {
     // Folders of adapters that somebody trained before: random ones stand for them.
     std::string& options = config.adapter.options;
     if (options.find("adapters=") != std::string::npos) options = "experts=2";
-    // Picked experts of 32 layers: those of the first two.
-    if (const std::size_t begin = options.find("picked="); begin != std::string::npos) {
+    // Listed experts of 32 layers: those of the first two.
+    for (const char* list : {"picked=", "block="}) {
+        const std::size_t begin = options.find(list);
+        if (begin == std::string::npos) continue;
         const std::size_t end = std::min(options.find(',', begin), options.size());
         const std::size_t second = options.find('/', options.find('/', begin) + 1);
         if (second < end) options.erase(second, end - second);

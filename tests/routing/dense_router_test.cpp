@@ -14,15 +14,11 @@ namespace {
 using Form = LocalBalanceOptions::Form;
 
 DenseRouter<double> dense_on_logits(Index E, std::optional<LocalBalanceOptions> local = {}) {
-    return {.gate = test::gate_of(test::unit_rows(0, E, E)), .local = local};
+    return {.gate = test::unit_gate(E), .local = local};
 }
 
 DenseRouter<double> dense_made(const std::string& options) {
-    RouterBuild<double> build;
-    build.experts = build.features = 4;
-    build.options = RouterOptions(options);
-    build.gate = test::gate_of(test::unit_rows(0, 4, 4));
-    return DenseRouter<double>::make(std::move(build));
+    return DenseRouter<double>::make(test::build_on_logits(4, options));
 }
 
 }  // namespace
@@ -48,8 +44,8 @@ TEST_CASE("dense golden: localized balancing, the paper's form and the code's (m
 TEST_CASE("dense: weights are the softmax, and top-k with k = E and raw weights to the bit") {
     const auto batch = test::random_batch<double>(6, {9, 4}, 1);
     AnyRouter<double> dense = dense_on_logits(6);
-    AnyRouter<double> all = TopKRouter<double>{
-        .gate = test::gate_of(test::unit_rows(0, 6, 6)), .k = 6, .weights = TopKWeights::raw};
+    AnyRouter<double> all =
+        TopKRouter<double>{.gate = test::unit_gate(6), .k = 6, .weights = TopKWeights::raw};
     const auto got = test::decide_and_learn(dense, batch), want = test::decide_and_learn(all, batch);
     CHECK(test::same_values(got.expert, want.expert));
     CHECK(test::same_values(got.weight, want.weight));

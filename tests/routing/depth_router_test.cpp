@@ -1,11 +1,43 @@
 // The penalty of the router of Mixture-of-Depths. What it chooses is tested with the layer (tests/methods).
 
 #include <moegrad/routing/depth_router.hpp>
+#include <moegrad/testing/router_scope.hpp>
 #include "support/routing_golden.hpp"
 
 #include <doctest/doctest.h>
 
 using namespace moegrad;
+
+namespace {
+
+struct DepthEntry {
+    static constexpr WeightSum sum = WeightSum::at_most_one;  // not asked: see the test
+    static std::string name() { return "mod"; }
+    static Index most_slots(const RouterSize&) { return 1; }
+    template <class Real>
+    static AnyRouter<Real> make(const RouterSize& size, std::uint64_t seed, const PenaltySettings&) {
+        return DepthRouter<Real>{detail::random_gate<Real>("gate", 1, size, GateTraining::full, seed, 0),
+                                 0.4};
+    }
+};
+
+}  // namespace
+
+// Not `contract`, nor `edges` that asks it: a weight is a logit, which may be negative and sums to nothing; nor
+// `relabelling`: there is one expert.
+TEST_CASE("mod: keeps what the conformance suite asks of a sequence, threads, padding and gradients") {
+    const auto router = test::router_case<DepthEntry>();
+    test::Report report;
+    test::check_gradient(router, report);
+    test::check_threads(router, report);
+    Random random(37);
+    for (std::uint64_t seed = 500; seed < 600; ++seed) {
+        test::check_split(router, random, seed, report);
+        test::check_padding(router, random, seed, report);
+    }
+    INFO(report.text());
+    CHECK(report.passed());
+}
 
 TEST_CASE("mod golden: the penalty is the cross entropy of sigmoid(r) against membership") {
     // torch.nn.functional.binary_cross_entropy_with_logits of the logits

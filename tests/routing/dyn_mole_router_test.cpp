@@ -13,15 +13,9 @@ namespace {
 /// Logits are the features.
 DynMoleRouter<double> dyn_mole_on_logits(Index E) {
     DynMoleRouter<double> router;
-    router.gate = test::gate_of(test::unit_rows(0, E, E));
+    router.gate = test::unit_gate(E);
     router.penalties.scope = BalanceOptions::Scope::micro;
     return router;
-}
-
-template <class R>
-test::Outcome<double> dyn_mole_decided(R router, const test::RouterBatch<double>& batch) {
-    AnyRouter<double> any = std::move(router);
-    return test::decide(any, batch);
 }
 
 test::RouterBatch<double> dyn_mole_rows() {
@@ -50,7 +44,7 @@ using DynMoleExperts = std::vector<std::int32_t>;
 }  // namespace
 
 TEST_CASE("dyn_mole golden: h, kept experts and sums of weights, four columns") {
-    const auto got = dyn_mole_decided(dyn_mole_on_logits(4), dyn_mole_rows());
+    const auto got = test::decided(dyn_mole_on_logits(4), dyn_mole_rows());
     const double h[] = {.895446, .999704, .677228, .209377}, sums[] = {.731059, 1, .880797, .976691};
     const DynMoleExperts kept[] = {{0, 1}, {0, 1, 2, 3}, {0, 1}, {0, 1}};
     const double p[] = {.455054, .276004, .25, .25, .643914, .236883, .930370, .046320};
@@ -64,37 +58,37 @@ TEST_CASE("dyn_mole golden: h, kept experts and sums of weights, four columns") 
 }
 
 TEST_CASE("dyn_mole golden: eight columns, where the expert that crosses top_p is dropped") {
-    const auto got = dyn_mole_decided(dyn_mole_on_logits(8), dyn_mole_wide_row());
+    const auto got = test::decided(dyn_mole_on_logits(8), dyn_mole_wide_row());
     CHECK(std::abs(got.traces.at(0).data()[0] - .782070) < 1e-6);
     CHECK(dyn_mole_token(got, 0).experts == DynMoleExperts{0, 1, 2});
     CHECK(std::abs(dyn_mole_token(got, 0).sum - .723128) < 1e-6);
     auto crossing = dyn_mole_on_logits(8);
     crossing.prefix.crossing = true;
-    const auto with = dyn_mole_token(dyn_mole_decided(std::move(crossing), dyn_mole_wide_row()), 0);
+    const auto with = dyn_mole_token(test::decided(std::move(crossing), dyn_mole_wide_row()), 0);
     CHECK(with.experts == DynMoleExperts{0, 1, 2, 3});
     CHECK(std::abs(with.sum - .941051) < 1e-6);
 }
 
 TEST_CASE("dyn_mole: a token on the threshold stays sparse") {
     auto on = dyn_mole_on_logits(4), below = dyn_mole_on_logits(4);
-    const double h = dyn_mole_decided(dyn_mole_on_logits(4), dyn_mole_rows()).traces.at(0).data()[2];
+    const double h = test::decided(dyn_mole_on_logits(4), dyn_mole_rows()).traces.at(0).data()[2];
     on.threshold = h;
     below.threshold = std::nextafter(h, 0);
-    CHECK(dyn_mole_token(dyn_mole_decided(std::move(on), dyn_mole_rows()), 2).experts.size() == 2);
-    CHECK(dyn_mole_token(dyn_mole_decided(std::move(below), dyn_mole_rows()), 2).experts.size() == 4);
+    CHECK(dyn_mole_token(test::decided(std::move(on), dyn_mole_rows()), 2).experts.size() == 2);
+    CHECK(dyn_mole_token(test::decided(std::move(below), dyn_mole_rows()), 2).experts.size() == 4);
 }
 
 TEST_CASE("dyn_mole: the other reading's switches: raw entropy, renormalised weights") {
     auto raw = dyn_mole_on_logits(4);
     raw.uncertainty.normalize = false;  // 0.9 against a maximum of 1.294494
-    const auto got = dyn_mole_decided(std::move(raw), dyn_mole_rows());
+    const auto got = test::decided(std::move(raw), dyn_mole_rows());
     CHECK(std::abs(got.traces.at(0).data()[1] - .999704 * 1.294494) < 2e-6);
     CHECK(dyn_mole_token(got, 0).experts.size() == 4);  // 1.159 > 0.9
     CHECK(dyn_mole_token(got, 2).experts.size() == 2);  // 0.877
     auto scaled = dyn_mole_on_logits(4);
     scaled.renormalize = true;
-    const auto want = dyn_mole_decided(dyn_mole_on_logits(4), dyn_mole_rows());
-    const auto one = dyn_mole_decided(std::move(scaled), dyn_mole_rows());
+    const auto want = test::decided(dyn_mole_on_logits(4), dyn_mole_rows());
+    const auto one = test::decided(std::move(scaled), dyn_mole_rows());
     CHECK(test::same_values(one.expert, want.expert));
     for (Index t = 0; t < 4; ++t) CHECK(std::abs(dyn_mole_token(one, t).sum - 1) < 1e-15);
 }
@@ -131,7 +125,7 @@ TEST_CASE(
     never.threshold = 1.01;
     always.threshold = -1;
     TopPRouter<double> part;
-    part.gate = test::gate_of(test::unit_rows(0, 6, 6));
+    part.gate = test::unit_gate(6);
     part.prefix = never.prefix;
     part.weights = SlotWeights::raw;
     AnyRouter<double> a = std::move(never), b = std::move(part), c = std::move(always);
@@ -147,15 +141,15 @@ TEST_CASE(
 
 TEST_CASE("dyn_mole: ties go to the lowest index; an untrained router sends every token everywhere") {
     const auto three = test::batch_of(Tensor<double>::from({2, 4}, {0, 0, 0, -60, -60, 0, 0, 0}));
-    const auto got = dyn_mole_decided(dyn_mole_on_logits(4), three);
+    const auto got = test::decided(dyn_mole_on_logits(4), three);
     CHECK(std::abs(got.traces.at(0).data()[0] - .803) < 5e-4);
     CHECK(dyn_mole_token(got, 0).experts == DynMoleExperts{0, 1});
     CHECK(dyn_mole_token(got, 1).experts == DynMoleExperts{1, 2});
     auto untrained = test::random_batch<double>(8, {20}, 1);
     for (double& x : untrained.x.values()) x *= 0.01;
-    CHECK(dyn_mole_decided(dyn_mole_on_logits(8), untrained).stats.load() == 8);
+    CHECK(test::decided(dyn_mole_on_logits(8), untrained).stats.load() == 8);
     const auto sure = test::batch_of(Tensor<double>::from({1, 4}, {200, 0, 0, 0}));
-    const auto one_hot = dyn_mole_decided(dyn_mole_on_logits(4), sure);
+    const auto one_hot = test::decided(dyn_mole_on_logits(4), sure);
     CHECK(one_hot.traces.at(0).data()[0] < 0);
     CHECK(one_hot.traces.at(0).data()[0] > -1e-3);
 }
@@ -179,10 +173,8 @@ TEST_CASE(
 
 TEST_CASE("dyn_mole: options are read; router.aux replaces the soft balance") {
     const auto make = [](const std::string& options, BalanceLoss balance) {
-        RouterBuild<double> build{
-            .path = "r", .experts = 4, .features = 4, .options = RouterOptions(options)};
+        auto build = test::build_on_logits(4, options);
         build.penalties.balance = balance;
-        build.gate = test::gate_of(test::unit_rows(0, 4, 4));
         return DynMoleRouter<double>::make(std::move(build));
     };
     const auto usual = make("", BalanceLoss::by_method);

@@ -13,7 +13,7 @@ namespace {
 /// Logits are the features themselves.
 ExpertChoiceRouter<double> expert_choice_on_logits(Index E, double capacity, ChoiceGroup group) {
     ExpertChoiceRouter<double> router;
-    router.gate = test::gate_of(test::unit_rows(0, E, E));
+    router.gate = test::unit_gate(E);
     router.capacity = capacity;
     router.group = group;
     router.check();

@@ -10,14 +10,7 @@ namespace {
 
 /// Logits are the features themselves.
 GShardRouter<double> gshard_router(Index E, const std::string& options, std::uint64_t seed = 3) {
-    return GShardRouter<double>::make({.path = "layer.router",
-                                       .experts = E,
-                                       .features = E,
-                                       .top_k = std::min<Index>(2, E),
-                                       .seed = seed,
-                                       .gate = test::gate_of(test::unit_rows(0, E, E)),
-                                       .penalties = {.balance = BalanceLoss::by_method},
-                                       .options = RouterOptions(options)});
+    return GShardRouter<double>::make(test::build_on_logits(E, options, std::min<Index>(2, E), seed));
 }
 test::Outcome<double> gshard(const std::string& options, const test::RouterBatch<double>& batch,
                              std::uint64_t seed = 3) {
@@ -25,16 +18,12 @@ test::Outcome<double> gshard(const std::string& options, const test::RouterBatch
     return test::decide(router, batch);
 }
 
-const Tensor<double> kGShardZ =
-    Tensor<double>::from({6, 4}, {1.2,  -0.3, 0.4, 0,   0.1, 0.9, -0.2, 0.8, 2, 0,   1.9,  -1,
-                                  -0.5, 0.2,  0.3, 0.1, 0.7, 0.6, -0.4, 0.5, 0, 0.1, -0.1, 1.5});
-
 }  // namespace
 
 TEST_CASE("gshard golden: choice, weights, balance loss and its gradient, by PyTorch") {
     // torch, float64: softmax, topk, g / (sum g + 1e-9), E^2 mean(density proxy) with density of the first choices.
     AnyRouter<double> router = gshard_router(4, "policy=all");
-    const auto batch = test::batch_of(kGShardZ);
+    const auto batch = test::batch_of(test::capacity_logits());
     const auto got = test::decide(router, batch);
     const std::vector<std::int32_t> choice{0, 2, 1, 3, 0, 2, 2, 1, 0, 1, 3, 1};
     const std::vector<double> g{0.689974480188026, 0.310025518450204, 0.524979186738384, 0.475020811850977,
@@ -67,7 +56,7 @@ TEST_CASE("gshard: uniform probabilities cost 1, one expert for all E") {
 TEST_CASE("gshard: policies for the second expert; the first one's weight stays what it was") {
     const auto batch = test::random_batch<double>(5, {3000}, 1);
     const auto all = gshard("policy=all", batch);
-    AnyRouter<double> top = TopKRouter<double>{.gate = test::gate_of(test::unit_rows(0, 5, 5)), .k = 2};
+    AnyRouter<double> top = TopKRouter<double>{.gate = test::unit_gate(5), .k = 2};
     const auto want = test::decide(top, batch);
     CHECK(test::same_values(all.expert, want.expert));
     CHECK(test::same_values(all.weight, want.weight));

@@ -1,6 +1,7 @@
 // gw_moe: the acceptance list of methods.md 17, by its letters. Expected numbers are PyTorch's autograd over the equations
-// (methods.md has no golden vectors). (i), a routed scaling factor, has no place here: no base that is read has one, and
-// what multiplies Routing.weight multiplies these weights too.
+// (methods.md has no golden vectors). Shared experts (f) and a routed scaling factor (i) have no place here: no base that
+// is read has either. What multiplies Routing.weight multiplies these weights too, and (f) below is the half that applies.
+// (e) and (j): gw_slots_test.cpp.
 
 #include "support/routing_layers.hpp"
 
@@ -22,7 +23,7 @@ Tensor<double> gw_logits() {
     return Tensor<double>::from({4, 4}, {2, 1, 0, -1, .1, 0, -.1, .05, -.3, .4, .2, .1, 5, 0, 1, 0});
 }
 GwRouter<double> gw_on_logits(Index E, Index k, const UncertainOptions& uncertain) {
-    return {.gate = test::gate_of(test::unit_rows(0, E, E)), .k = k, .uncertain = uncertain};
+    return {.gate = test::unit_gate(E), .k = k, .uncertain = uncertain};
 }
 
 template <class Router>
@@ -94,8 +95,7 @@ TEST_CASE("gw_moe: (a) above ln E and outside training it is top-k, to the bit")
         const Index E = 2 + static_cast<Index>(seed % 9), k = 1 + static_cast<Index>(seed) % E;
         const auto batch = test::random_batch<double>(E, {5, 8}, seed);
         for (TopKWeights weights : {TopKWeights::renormalized, TopKWeights::raw}) {
-            const TopKRouter<double> plain{
-                .gate = test::gate_of(test::unit_rows(0, E, E)), .k = k, .weights = weights};
+            const TopKRouter<double> plain{.gate = test::unit_gate(E), .k = k, .weights = weights};
             auto router = gw_on_logits(E, k, {.threshold = std::log(static_cast<double>(E)) + 1e-9});
             router.weights = weights;
             const auto training = gw_trained(plain, batch), got = gw_trained(router, batch);
@@ -130,7 +130,7 @@ TEST_CASE(
     "gw_moe: (b) a threshold of -infinity is the dense mixture; 0 is not, for a sure token is below it") {
     const auto batch = test::random_batch<double>(5, {9}, 1);
     const auto got = gw_trained(gw_on_logits(5, 2, {.threshold = -kGwInfinity}), batch);
-    AnyRouter<double> dense = DenseRouter<double>{.gate = test::gate_of(test::unit_rows(0, 5, 5))};
+    AnyRouter<double> dense = DenseRouter<double>{.gate = test::unit_gate(5)};
     const auto want = test::decide(dense, batch);
     for (Index t = 0; t < 9; ++t) {
         REQUIRE(gw_sent(got, t));
@@ -197,28 +197,6 @@ TEST_CASE("gw_moe: (d) a checkpointed segment broadcasts the tokens that it broa
 }
 
 TEST_CASE(
-    "gw_moe: (e) padding is never sent to anyone and takes no slot; (j) slots count per sequence, -1: all") {
-    auto batch = test::random_batch<double>(4, {6, 1, 5}, 6);
-    for (double& value : batch.x.values()) value *= 0.01;  // all uncertain
-    batch.segments.valid.data()[0] = batch.segments.valid.data()[2] = batch.segments.valid.data()[8] = 0;
-    const std::vector<Index> sent_by_slots[] = {
-        {}, {1, 6, 7}, {1, 3, 6, 7, 9}, {1, 3, 4, 5, 6, 7, 9, 10, 11}};
-    for (Index slots : {0, 1, 2, -1}) {
-        CAPTURE(slots);
-        const auto got = gw_trained(gw_on_logits(4, 2, {.threshold = 1, .slots = slots}), batch);
-        const auto& want = sent_by_slots[slots < 0 ? 3 : slots];
-        for (Index t = 0; t < 12; ++t) {
-            const bool expected = std::find(want.begin(), want.end(), t) != want.end();
-            CHECK(gw_sent(got, t) == expected);
-            CHECK(got.traces.at(0).data()[t] == (expected ? 1 : 0));
-            const bool valid = batch.segments.valid.data()[t] != 0;
-            CHECK((gw_experts(got, t)[0] >= 0) == valid);
-            if (valid && !expected) CHECK(got.expert.matrix()(t, 1) >= 0);  // top-k, not the code's top-1
-        }
-    }
-}
-
-TEST_CASE(
     "gw_moe: (f) a layer is the sum over what was routed and nothing else: every expert of a sent token "
     "runs") {
     auto layer = test::random_layer<double>(4, 4, 3, 7);
@@ -276,11 +254,7 @@ TEST_CASE("gw_moe: a quantile sends that share of a micro-batch") {
 
 TEST_CASE("gw_moe: options") {
     const auto made = [](const std::string& options) {
-        RouterBuild<double> build;
-        build.experts = build.features = 8;
-        build.options = RouterOptions(options);
-        build.gate = test::gate_of(test::unit_rows(0, 8, 8));
-        return GwRouter<double>::make(std::move(build));
+        return GwRouter<double>::make(test::build_on_logits(8, options));
     };
     CHECK(made("").uncertain.threshold == doctest::Approx(0.77 * std::log(8.0)));
     CHECK(made("").uncertain.slots == -1);

@@ -9,11 +9,7 @@ using namespace moegrad;
 namespace {
 
 HashRouter<double> hash_router(Index E, const std::string& options = "") {
-    return HashRouter<double>::make({.path = "layer.router",
-                                     .experts = E,
-                                     .features = 4,
-                                     .gate = test::gate_of(test::unit_rows(0, E, E)),
-                                     .options = RouterOptions(options)});
+    return HashRouter<double>::make(test::build_on_logits(E, options));
 }
 
 std::vector<std::int32_t> hash_experts(HashRouter<double> router, const std::vector<std::int32_t>& ids,

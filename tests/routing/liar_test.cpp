@@ -16,7 +16,10 @@ struct Liar {
 
     Index slots() const { return honest.slots(); }
     Index experts() const { return honest.experts(); }
-    RouterScope scope() const { return RouterScope::token; }
+    RouterScope scope() const {
+        if constexpr (requires { Lie::scope; }) return Lie::scope;
+        return RouterScope::token;
+    }
     std::vector<Parameter<Real>*> parameters() { return honest.parameters(); }
 
     Routing<Real> route(Tape& tape, const RouteInput<Real>& input) {
@@ -63,6 +66,10 @@ struct SubtractsTheBatchMean {
         }
         input.x = Var<Real>(x, input.x.gradient());
     }
+};
+
+struct LooksAcrossSamples : SubtractsTheBatchMean {
+    static constexpr RouterScope scope = RouterScope::sequence;
 };
 
 struct LooksAtTheRowNumber {
@@ -171,6 +178,13 @@ struct SwallowsNaN {
     }
 };
 
+struct CountsExpertsBackwards {
+    template <class Real>
+    static void after(Tape&, Routing<Real>& routing, const RouteInput<Real>&) {
+        for (auto& e : routing.expert.values()) e = e >= 0 && e < 5 ? 4 - e : e;  // relabelling has 5 experts
+    }
+};
+
 template <class Lie>
 test::Report told() {
     return test::check_router(test::router_case<LiarEntry<Lie>>(), 20);
@@ -196,6 +210,14 @@ TEST_CASE("liar: depends on the batch and declares token scope") {
     must_fail<SubtractsTheBatchMean>("split");
     must_fail<SubtractsTheBatchMean>("duplicates");
     must_fail<LooksAtTheRowNumber>("permutation");
+}
+
+TEST_CASE("liar: looks across samples and declares sequence scope") {
+    must_fail<LooksAcrossSamples>("split");
+}
+
+TEST_CASE("liar: the numbers of its experts mean something") {
+    must_fail<CountsExpertsBackwards>("relabelling");
 }
 
 TEST_CASE("liar: a wrong gradient") {

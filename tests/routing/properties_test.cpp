@@ -70,10 +70,9 @@ TEST_CASE("properties: a whole number added to every logit changes no bit of cho
 TEST_CASE("properties: no gradient to what was not chosen, to the bit; raw weights reach every logit") {
     for (std::uint64_t seed = 0; seed < 300; ++seed) {
         const Index C = 6, K = 1 + static_cast<Index>(seed % 4);
-        AnyRouter<double> renormalized =
-            TopKRouter<double>{.gate = test::gate_of(test::unit_rows(0, C, C)), .k = K};
-        AnyRouter<double> raw = TopKRouter<double>{
-            .gate = test::gate_of(test::unit_rows(0, C, C)), .k = K, .weights = TopKWeights::raw};
+        AnyRouter<double> renormalized = TopKRouter<double>{.gate = test::unit_gate(C), .k = K};
+        AnyRouter<double> raw =
+            TopKRouter<double>{.gate = test::unit_gate(C), .k = K, .weights = TopKWeights::raw};
         AnyRouter<double> nulls = test::null_router_on_logits(4, 2, K);
         const auto batch = test::random_batch<double>(C, {4}, seed);
         const auto dweight = test::random_batch<double>(K, {4}, seed + 1).x;
@@ -111,8 +110,7 @@ TEST_CASE("properties: frozen weights hold no gradient") {
 TEST_CASE("properties: K = E is the dense mixture") {
     for (std::uint64_t seed = 0; seed < 300; ++seed) {
         const Index E = 1 + static_cast<Index>(seed % 7);
-        AnyRouter<double> router =
-            TopKRouter<double>{.gate = test::gate_of(test::unit_rows(0, E, E)), .k = E};
+        AnyRouter<double> router = TopKRouter<double>{.gate = test::unit_gate(E), .k = E};
         const auto batch = test::random_batch<double>(E, {3}, seed);
         const auto outcome = test::decide(router, batch);
         for (Index t = 0; t < 3; ++t) {
@@ -172,8 +170,7 @@ TEST_CASE("properties: top-k vectors of an independent autograd, renormalised an
         const std::string key = weights == TopKWeights::raw ? "topk_raw" : "topk_renormalised";
         const auto batch = test::batch_of(test::golden(key + ".logits"));
         const Index C = batch.x.extent(1);
-        AnyRouter<double> router =
-            TopKRouter<double>{.gate = test::gate_of(test::unit_rows(0, C, C)), .k = 2, .weights = weights};
+        AnyRouter<double> router = TopKRouter<double>{.gate = test::unit_gate(C), .k = 2, .weights = weights};
         const auto outcome = test::decide(router, batch);
         CHECK(test::same_values(outcome.expert, test::golden_choice(key + ".expert")));
         CHECK(test::largest_difference(outcome.weight, test::golden(key + ".weight")) <= 1e-14);

@@ -12,41 +12,29 @@ namespace {
 
 RatioRouter<double> ratio_on_logits(Index E, Index k, double threshold) {
     RatioRouter<double> router;
-    router.gate = test::gate_of(test::unit_rows(0, E, E));
+    router.gate = test::unit_gate(E);
     router.k = k;
     router.threshold = threshold;
     router.check();
     return router;
 }
 
-template <class R>
-test::Outcome<double> ratio_decided(R router, const test::RouterBatch<double>& batch) {
-    AnyRouter<double> any = std::move(router);
-    return test::decide(any, batch);
-}
-
-Tensor<double> ratio_softmax(const Tensor<double>& z) {
-    Tape tape(test::routing_context());
-    return test::copy_of(softmax(tape, Var<double>(z)).value());
-}
-
 }  // namespace
 
 TEST_CASE("ratio: 0 is top-K and above 1 top-1, to the bit; between them p_k / p_1 decides") {
     const auto batch = test::random_batch<double>(6, {60}, 2);
-    const auto p = ratio_softmax(batch.x);
+    const auto p = test::softmax_of(batch.x);
     for (Index K : {1, 2, 4}) {
         const auto top = [&](Index k) {
-            return ratio_decided(TopKRouter<double>{.gate = test::gate_of(test::unit_rows(0, 6, 6)), .k = k},
-                                 batch);
+            return test::decided(TopKRouter<double>{.gate = test::unit_gate(6), .k = k}, batch);
         };
-        const auto all = ratio_decided(ratio_on_logits(6, K, 0), batch), want = top(K), one = top(1);
+        const auto all = test::decided(ratio_on_logits(6, K, 0), batch), want = top(K), one = top(1);
         CHECK(test::same_values(all.expert, want.expert));
         CHECK(test::same_values(all.weight, want.weight));
-        const auto alone = ratio_decided(ratio_on_logits(6, K, 1.5), batch);
+        const auto alone = test::decided(ratio_on_logits(6, K, 1.5), batch);
         double load = static_cast<double>(K);
         for (double threshold : {0.0, 0.3, 0.6, 1.5}) {
-            const auto got = ratio_decided(ratio_on_logits(6, K, threshold), batch);
+            const auto got = test::decided(ratio_on_logits(6, K, threshold), batch);
             CHECK(got.stats.load() <= load);
             load = got.stats.load();
             for (Index t = 0; t < 60; ++t) {

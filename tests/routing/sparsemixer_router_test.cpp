@@ -12,13 +12,7 @@ namespace {
 
 /// Logits are the features themselves.
 SparsemixerRouter<double> sparsemixer_router(Index E, Index k, const std::string& options) {
-    return SparsemixerRouter<double>::make({.path = "layer.router",
-                                            .experts = E,
-                                            .features = E,
-                                            .top_k = k,
-                                            .seed = 3,
-                                            .gate = test::gate_of(test::unit_rows(0, E, E)),
-                                            .options = RouterOptions(options)});
+    return SparsemixerRouter<double>::make(test::build_on_logits(E, options, k));
 }
 
 }  // namespace
@@ -37,7 +31,7 @@ TEST_CASE("sparsemixer: where no logit is near another it is top-k with weights 
     const auto batch =
         test::batch_of(Tensor<double>::from({3, 4}, {1, 5, 3, 2, -1, -9, -4, -2, 0.5, 0.1, 3, 8}));
     AnyRouter<double> mixer = sparsemixer_router(4, 2, "");
-    AnyRouter<double> top = TopKRouter<double>{.gate = test::gate_of(test::unit_rows(0, 4, 4)), .k = 2};
+    AnyRouter<double> top = TopKRouter<double>{.gate = test::unit_gate(4), .k = 2};
     CHECK(test::same_values(test::decide(mixer, batch).expert, test::decide(top, batch).expert));
     const auto learned = test::decide_and_learn(mixer, batch);
     for (double w : learned.weight.values()) CHECK(w == 1);

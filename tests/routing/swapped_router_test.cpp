@@ -39,7 +39,7 @@ struct SwappedEntry {
 /// Whose logits are its input.
 SwappedRouter<double> swapped_on_logits(Index E, Index K, double tau) {
     SwappedRouter<double> router;
-    router.gate = test::gate_of(test::unit_rows(0, E, E));
+    router.gate = test::unit_gate(E);
     router.k = K;
     router.tau = tau;
     router.check();
@@ -101,7 +101,7 @@ TEST_CASE("swap: uncertain tokens get the experts that follow in rank, the other
 TEST_CASE("swap: above the largest entropy the plain router to the bit, from 0 on every token is swapped") {
     const auto batch = test::random_batch<double>(5, {30, 9}, 4);
     AnyRouter<double> none = swapped_on_logits(5, 2, 1.01), all = swapped_on_logits(5, 2, 0);
-    AnyRouter<double> plain = TopKRouter<double>{.gate = test::gate_of(test::unit_rows(0, 5, 5)), .k = 2};
+    AnyRouter<double> plain = TopKRouter<double>{.gate = test::unit_gate(5), .k = 2};
     const auto want = test::decide(plain, batch), same = test::decide(none, batch),
                other = test::decide(all, batch);
     CHECK(std::ranges::equal(same.expert.values(), want.expert.values()));

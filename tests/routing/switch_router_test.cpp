@@ -10,26 +10,15 @@ namespace {
 
 /// Logits are the features themselves.
 SwitchRouter<double> switch_router(Index E, const std::string& options, Index top_k = 2) {
-    return SwitchRouter<double>::make({.path = "layer.router",
-                                       .experts = E,
-                                       .features = E,
-                                       .top_k = top_k,
-                                       .seed = 3,
-                                       .gate = test::gate_of(test::unit_rows(0, E, E)),
-                                       .penalties = {.balance = BalanceLoss::by_method},
-                                       .options = RouterOptions(options)});
+    return SwitchRouter<double>::make(test::build_on_logits(E, options, top_k));
 }
-
-const Tensor<double> kSwitchZ =
-    Tensor<double>::from({6, 4}, {1.2,  -0.3, 0.4, 0,   0.1, 0.9, -0.2, 0.8, 2, 0,   1.9,  -1,
-                                  -0.5, 0.2,  0.3, 0.1, 0.7, 0.6, -0.4, 0.5, 0, 0.1, -0.1, 1.5});
 
 }  // namespace
 
 TEST_CASE("switch golden: weights and their gradient over all logits, by PyTorch") {
     // torch, float64: softmax, gather at the argmax; autograd. The balance loss is gshard's.
     AnyRouter<double> router = switch_router(4, "jitter=0");
-    const auto batch = test::batch_of(kSwitchZ);
+    const auto batch = test::batch_of(test::capacity_logits());
     const auto got = test::decide(router, batch);
     const std::vector<double> w{0.50667459257895,  0.372157073620556, 0.478478109735119,
                                 0.315169372778026, 0.327178103875486, 0.598220780577675};

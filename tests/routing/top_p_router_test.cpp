@@ -22,17 +22,6 @@ TopPRouter<double> top_p_on_logits(Index E, TopPOptions prefix, SlotWeights weig
     return router;
 }
 
-template <class R>
-test::Outcome<double> top_p_decided(R router, const test::RouterBatch<double>& batch) {
-    AnyRouter<double> any = std::move(router);
-    return test::decide(any, batch);
-}
-
-Tensor<double> top_p_softmax(const Tensor<double>& z) {
-    Tape tape(test::routing_context());
-    return test::copy_of(softmax(tape, Var<double>(z)).value());
-}
-
 /// methods.md 13 and 4: four columns.
 Tensor<double> top_p_golden_logits() {
     return Tensor<double>::from({3, 4}, {1, .5, 0, -.5, 2, 1, 0, -1, 4, 1, 0, -1});
@@ -50,11 +39,11 @@ void check_top_p_experts(const Tensor<std::int32_t>& got, const std::vector<std:
 
 TEST_CASE("top_p golden: Dynamic MoE's prefixes with p = 0.8, raw weights") {
     const auto batch = test::batch_of(top_p_golden_logits());
-    const auto got = top_p_decided(top_p_on_logits(4, {.p = 0.8}, SlotWeights::raw), batch);
+    const auto got = test::decided(top_p_on_logits(4, {.p = 0.8}, SlotWeights::raw), batch);
     check_top_p_experts(got.expert, {0, 1, 2, -1, 0, 1, -1, -1, 0, -1, -1, -1});
     const std::vector<double> p{.455054, .276004, .167405, 0, .643914, .236883, 0, 0, .930370, 0, 0, 0};
     for (std::size_t i = 0; i < p.size(); ++i) CHECK(std::abs(got.weight.values()[i] - p[i]) < 1e-6);
-    const auto ours = top_p_decided(top_p_on_logits(4, {.p = 0.8}), batch);
+    const auto ours = test::decided(top_p_on_logits(4, {.p = 0.8}), batch);
     CHECK(test::same_values(ours.expert, got.expert));
     for (Index t = 0; t < 3; ++t) {
         double sum = 0, of_raw = 0;
@@ -95,8 +84,8 @@ TEST_CASE("top_p golden: the dynamic loss and its gradient, with PyTorch in doub
 
 TEST_CASE("top_p: p = 1 is the dense softmax, to the bit; p = 0 is top-1; at_most is top-K") {
     const auto batch = test::random_batch<double>(7, {40}, 1);
-    const auto p = top_p_softmax(batch.x);
-    const auto dense = top_p_decided(top_p_on_logits(7, {.p = 1}, SlotWeights::raw), batch);
+    const auto p = test::softmax_of(batch.x);
+    const auto dense = test::decided(top_p_on_logits(7, {.p = 1}, SlotWeights::raw), batch);
     for (Index t = 0; t < 40; ++t) {
         for (Index k = 0; k < 7; ++k) {
             CHECK(dense.weight.matrix()(t, k) == p.matrix()(t, dense.expert.matrix()(t, k)));
@@ -105,13 +94,13 @@ TEST_CASE("top_p: p = 1 is the dense softmax, to the bit; p = 0 is top-1; at_mos
     }
     CHECK(dense.stats.load() == 7);
     for (Index K : {1, 2, 3, 7}) {
-        TopKRouter<double> plain{.gate = test::gate_of(test::unit_rows(0, 7, 7)), .k = K};
-        const auto want = top_p_decided(std::move(plain), batch);
-        const auto cut = top_p_decided(top_p_on_logits(7, {.p = 1, .at_most = K}), batch);
+        TopKRouter<double> plain{.gate = test::unit_gate(7), .k = K};
+        const auto want = test::decided(std::move(plain), batch);
+        const auto cut = test::decided(top_p_on_logits(7, {.p = 1, .at_most = K}), batch);
         CHECK(test::same_values(cut.expert, want.expert));
         CHECK(test::same_values(cut.weight, want.weight));
     }
-    const auto first = top_p_decided(top_p_on_logits(7, {.p = 0}), batch);
+    const auto first = test::decided(top_p_on_logits(7, {.p = 0}), batch);
     for (Index t = 0; t < 40; ++t) {
         CHECK(first.expert.matrix()(t, 0) == dense.expert.matrix()(t, 0));
         CHECK(first.weight.matrix()(t, 0) == 1);
@@ -121,7 +110,7 @@ TEST_CASE("top_p: p = 1 is the dense softmax, to the bit; p = 0 is top-1; at_mos
 
 TEST_CASE("top_p: raw weights send every logit its share of the gradient (1a), the mask constant") {
     const auto batch = test::batch_of(top_p_golden_logits());
-    const auto p = top_p_softmax(batch.x);
+    const auto p = test::softmax_of(batch.x);
     AnyRouter<double> router = top_p_on_logits(4, {.p = 0.8}, SlotWeights::raw);
     const auto choice = test::decide(router, batch).expert;
     const auto g = test::random_batch<double>(4, {3}, 5).x;
@@ -176,24 +165,20 @@ TEST_CASE("top_p null: p = 0.8 takes {0, 1}, {0, null}, {null, null}: a token ca
     CHECK(dz.matrix()(0, 0) != 0);
     // e^0 over e^1 + e^0 for token 1: the identity takes what the null slots hold.
     const auto all =
-        top_p_decided(top_p_on_logits(2, prefix, SlotWeights::over_all, 2, NullMap::identity), batch);
+        test::decided(top_p_on_logits(2, prefix, SlotWeights::over_all, 2, NullMap::identity), batch);
     check_top_p_experts(all.expert, want);
     CHECK(all.passthrough.data()[0] == 0);
     CHECK(std::abs(all.passthrough.data()[1] - .268941) < 1e-6);
     CHECK(std::abs(all.weight.matrix()(1, 0) - .731059) < 1e-6);
     CHECK(std::abs(all.passthrough.data()[2] - 1) < 1e-15);
-    const auto raw = top_p_decided(top_p_on_logits(2, prefix, SlotWeights::raw, 2, NullMap::identity), batch);
+    const auto raw = test::decided(top_p_on_logits(2, prefix, SlotWeights::raw, 2, NullMap::identity), batch);
     CHECK(std::abs(raw.weight.matrix()(1, 0) - .643914) < 1e-6);
     CHECK(std::abs(raw.passthrough.data()[2] - .880797) < 1e-6);
 }
 
 TEST_CASE("top_p: options are read, and refused where they say nothing") {
     const auto make = [](const std::string& options) {
-        RouterBuild<double> build{
-            .path = "r", .experts = 4, .features = 4, .options = RouterOptions(options)};
-        build.penalties.balance = BalanceLoss::by_method;
-        build.gate = test::gate_of(test::unit_rows(0, 4, 4));
-        return TopPRouter<double>::make(std::move(build));
+        return TopPRouter<double>::make(test::build_on_logits(4, options));
     };
     const auto usual = make("");
     CHECK(usual.prefix.p == 0.4);

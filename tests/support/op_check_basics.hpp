@@ -105,11 +105,17 @@ struct OpCheckOptions {
     std::vector<Index> cuda_rows = {};  // more row counts, on a GPU only
 };
 
-/// Row counts above MOEGRAD_TEST_ROWS become it: for tools under which a kernel takes its time (tests/cuda/sanitizer.sh).
+/// MOEGRAD_TEST_ROWS: for tools under which a kernel takes its time (tests/cuda/sanitizer.sh).
+inline const char* const most_rows = std::getenv("MOEGRAD_TEST_ROWS");
+/// Cases that are written by hand leave something out then.
+inline bool rows_are_limited() {
+    return most_rows != nullptr;
+}
+/// Row counts above MOEGRAD_TEST_ROWS become it.
 inline std::set<Index> limited_rows(const std::vector<Index>& rows) {
-    static const char* const most = std::getenv("MOEGRAD_TEST_ROWS");
     std::set<Index> limited;
-    for (Index count : rows) limited.insert(most ? std::min<Index>(count, std::atoll(most)) : count);
+    for (Index count : rows)
+        limited.insert(most_rows ? std::min<Index>(count, std::atoll(most_rows)) : count);
     return limited;
 }
 

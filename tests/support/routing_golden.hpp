@@ -32,6 +32,11 @@ Tensor<T> read_golden(const std::string& name) {
 inline Tensor<double> golden(const std::string& name) {
     return detail::read_golden<double>(name);
 }
+/// Logits of six tokens over four experts, for the golden numbers of switch and gshard.
+inline Tensor<double> capacity_logits() {
+    return Tensor<double>::from({6, 4}, {1.2,  -0.3, 0.4, 0,   0.1, 0.9, -0.2, 0.8, 2, 0,   1.9,  -1,
+                                         -0.5, 0.2,  0.3, 0.1, 0.7, 0.6, -0.4, 0.5, 0, 0.1, -0.1, 1.5});
+}
 inline Tensor<std::int32_t> golden_choice(const std::string& name) {
     return detail::read_golden<std::int32_t>(name);
 }
@@ -67,6 +72,24 @@ inline Tensor<double> unit_rows(Index begin, Index end, Index C) {
     return rows;
 }
 
+/// The gate whose logits are its input.
+inline Gate<double> unit_gate(Index C) {
+    return gate_of(unit_rows(0, C, C));
+}
+
+/// What a router is made from, with logits that are its input; the balance loss is the method's.
+inline RouterBuild<double> build_on_logits(Index E, const std::string& options = "", Index top_k = 2,
+                                           std::uint64_t seed = 3) {
+    return {.path = "layer.router",
+            .experts = E,
+            .features = E,
+            .top_k = top_k,
+            .seed = seed,
+            .gate = unit_gate(E),
+            .penalties = {.balance = BalanceLoss::by_method},
+            .options = RouterOptions(options)};
+}
+
 /// A null-expert router whose logits are its input: E true columns, then M nulls.
 inline NullExpertRouter<double> null_router_on_logits(Index E, Index M, Index K) {
     NullExpertRouter<double> router{.gate = gate_of(unit_rows(0, E, E + M)), .gate2 = {}, .k = K};
@@ -78,6 +101,18 @@ inline RouterBatch<double> batch_of(const Tensor<double>& x) {
     auto batch = random_batch<double>(x.extent(1), {x.extent(0)}, 0);
     std::copy(x.values().begin(), x.values().end(), batch.x.values().begin());
     return batch;
+}
+
+inline Tensor<double> softmax_of(const Tensor<double>& z) {
+    Tape tape(routing_context());
+    return copy_of(softmax(tape, Var<double>(z)).value());
+}
+
+/// What a router that is used once decides.
+template <class R>
+Outcome<double> decided(R router, const RouterBatch<double>& batch) {
+    AnyRouter<double> any = std::move(router);
+    return decide(any, batch);
 }
 
 /// dL/dx of the task loss with the given dL/dweight [T, K]; parameter gradients are left in the router.

@@ -31,6 +31,18 @@ inline ModelConfig tiny_config(ModelFamily family, Index experts = 8) {
     return config;
 }
 
+/// The layers of Llama-2-7B over few tokens: for counts of parameters, under Planning.
+inline ModelConfig llama_2_7b_layers() {
+    auto config = family_defaults(ModelFamily::llama);
+    config.hidden_size = 4096;
+    config.intermediate_size = 11008;
+    config.num_hidden_layers = 32;
+    config.num_attention_heads = config.num_key_value_heads = 32;
+    config.head_dim = 128;
+    config.vocab_size = 64;
+    return config;
+}
+
 /// Both start from the same weights for the same seed, in every number type up to rounding.
 template <class Real>
 Mixtral<Real> tiny_mixtral(Index experts = 8, std::uint64_t seed = 1) {

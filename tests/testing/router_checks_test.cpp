@@ -39,6 +39,20 @@ struct CountingRouter : test::BiasedRouter<Real> {
     }
 };
 
+/// HashRouter without the word that its numbers mean something.
+template <class Real>
+struct SilentHashRouter {
+    HashRouter<Real> hash;
+    static SilentHashRouter make(RouterBuild<Real> build) {
+        return {HashRouter<Real>::make(std::move(build))};
+    }
+    Index slots() const { return hash.slots(); }
+    Index experts() const { return hash.experts(); }
+    RouterScope scope() const { return hash.scope(); }
+    std::vector<Parameter<Real>*> parameters() { return {}; }
+    Routing<Real> route(Tape& tape, const RouteInput<Real>& input) { return hash.route(tape, input); }
+};
+
 template <template <class> class Mine>
 test::Report report_of_outside(const char* name) {
     test::OutsideRouter<Mine>::title = name;
@@ -52,6 +66,13 @@ test::Report report_of_outside(const char* name) {
 
 TEST_CASE("router checks: a router from outside passes, with its options") {
     CHECK(test::run_router_checks<test::BiasedRouter>("biased", "temperature=2", 40) == 0);
+}
+
+TEST_CASE("router checks: a router whose experts' numbers mean something says so and passes") {
+    CHECK(test::run_router_checks<HashRouter>("hash", "", 40) == 0);
+    const auto report = report_of_outside<SilentHashRouter>("silent_hash");
+    INFO(report.text());
+    CHECK(report.names("relabelling"));
 }
 
 TEST_CASE("router checks: a parameter that no gradient reaches is found") {

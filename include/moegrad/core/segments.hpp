@@ -70,6 +70,11 @@ struct Segments {
     }
 };
 
+/// Whether row t counts: all do where `valid` is empty.
+MOEGRAD_HD constexpr bool is_valid(View<const std::uint8_t, 1> valid, Index t) {
+    return valid.size() == 0 || valid(t) != 0;
+}
+
 /// On `device`; what is there already stays.
 inline Segments placed(const Segments& segments, Device device) {
     Segments there = segments;

@@ -3,7 +3,7 @@
 // order: the bits depend neither on the other segments nor on where the padding is.
 
 #include <moegrad/core/error.hpp>
-#include <moegrad/cpu/support/rows.hpp>
+#include <moegrad/cpu/support/group_slope.hpp>
 #include <moegrad/cpu/support/seats.hpp>
 #include <moegrad/ops/balance_loss.hpp>
 
@@ -77,13 +77,7 @@ template <class Real>
 void backward(Stream stream, View<const Real, 2> slope, View<const std::int32_t, 1> segment,
               View<const std::uint8_t, 1> valid, View<const Real, 1> dloss, View<Real, 2> dp, Write write,
               BalanceOptions options) {
-    const bool sequence = options.scope == BalanceOptions::Scope::sequence;
-    for_rows(stream, dp.extent(0), dp.extent(1), [&](Index t) {
-        const Index s = sequence ? segment(t) : 0;
-        for (Index c = 0; c < dp.extent(1); ++c) {
-            put(dp(t, c), valid(t) != 0 ? dloss(s) * slope(s, c) : Real(0), write);
-        }
-    });
+    backward_by_slope(stream, slope, segment, valid, dloss, dp, write, options.scope);
 }
 
 template <class Real>

@@ -2,7 +2,7 @@
 // CPU kernels of ops/cv2.hpp. Segments are independent; within one the valid tokens are added in order: the bits depend
 // neither on the other segments nor on where the padding is.
 
-#include <moegrad/cpu/support/rows.hpp>
+#include <moegrad/cpu/support/group_slope.hpp>
 #include <moegrad/cpu/support/seats.hpp>
 #include <moegrad/ops/cv2.hpp>
 
@@ -46,20 +46,7 @@ void forward(Stream stream, View<const Real, 2> v, View<const std::int32_t, 1> b
 }
 
 template <class Real>
-void backward(Stream stream, View<const Real, 2> slope, View<const std::int32_t, 1> segment,
-              View<const std::uint8_t, 1> valid, View<const Real, 1> dloss, View<Real, 2> dv, Write write,
-              BalanceOptions::Scope scope) {
-    const bool sequence = scope == BalanceOptions::Scope::sequence;
-    for_rows(stream, dv.extent(0), dv.extent(1), [&](Index t) {
-        const Index s = sequence ? segment(t) : 0;
-        for (Index e = 0; e < dv.extent(1); ++e) {
-            put(dv(t, e), valid(t) != 0 ? dloss(s) * slope(s, e) : Real(0), write);
-        }
-    });
-}
-
-template <class Real>
-constexpr Cv2Kernels<Real> kernels{forward<Real>, backward<Real>};
+constexpr Cv2Kernels<Real> kernels{forward<Real>, backward_by_slope<Real>};
 
 }  // namespace
 }  // namespace moegrad::cpu::cv2

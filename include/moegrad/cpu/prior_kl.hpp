@@ -8,10 +8,6 @@
 namespace moegrad::cpu::prior_kl {
 namespace {
 
-inline bool counts(View<const std::uint8_t, 1> valid, Index t) {
-    return valid.data == nullptr || valid(t) != 0;
-}
-
 /// exp(log_p), held in the bounds; its logarithm.
 template <class Real>
 Real bounded(Real log_p, Real& log_bounded) {
@@ -29,7 +25,7 @@ void forward(Stream stream, View<const Real, 2> z, View<const Real, 2> label,
     const Index E = z.extent(1);
     for_rows(stream, z.extent(0), 24 * E, [&](Index t) {
         value(t) = lse(t) = Real(0);
-        if (!counts(valid, t)) return;
+        if (!is_valid(valid, t)) return;
         lse(t) = log_sum_exp(E, z.row(t));
         const Real other = log_sum_exp(E, label.row(t));
         value(t) = sum_of<Real>(E, [&](Index e) {
@@ -47,7 +43,7 @@ void backward(Stream stream, View<const Real, 2> z, View<const Real, 2> label,
               View<const Real, 1> dvalue, View<Real, 2> dz, Write write) {
     const Index E = z.extent(1);
     for_rows(stream, z.extent(0), 24 * E, [&](Index t) {
-        const bool in_loss = counts(valid, t);
+        const bool in_loss = is_valid(valid, t);
         const Real other = in_loss ? log_sum_exp(E, label.row(t)) : Real(0);
         for (Index e = 0; e < E; ++e) {
             Real log_p{}, log_q{}, p{};

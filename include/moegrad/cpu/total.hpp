@@ -13,8 +13,7 @@ void sum(Stream, View<const Real, 1> value, View<const std::uint8_t, 1> valid, V
          View<double, 1> into, Write write) {
     double chain = write == Write::overwrite ? 0 : into(0);
     for (Index i = 0; i < value.extent(0); ++i) {
-        if (valid.size() > 0 && valid(i) == 0) continue;
-        chain += static_cast<double>(value(i));
+        if (is_valid(valid, i)) chain += static_cast<double>(value(i));
     }
     into(0) = chain;
 }

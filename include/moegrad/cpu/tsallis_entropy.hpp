@@ -11,10 +11,6 @@ namespace {
 template <class Real>
 using Number = std::conditional_t<std::is_same_v<Real, float>, double, Real>;
 
-inline bool counts(View<const std::uint8_t, 1> valid, Index t) {
-    return valid.data == nullptr || valid(t) != 0;
-}
-
 template <class Real>
 void forward(Stream stream, View<const Real, 2> p, View<const std::uint8_t, 1> valid, View<Real, 1> h,
              TsallisOptions options) {
@@ -23,7 +19,7 @@ void forward(Stream stream, View<const Real, 2> p, View<const std::uint8_t, 1> v
     for_rows(stream, p.extent(0), 16 * E, [&](Index t) {
         const Real* pt = p.row(t);
         const auto term = [&](Index e) { return terms.term(Number<Real>(pt[e])); };
-        h(t) = counts(valid, t) ? Real(terms.value(sum_of<Number<Real>>(E, term))) : Real(0);
+        h(t) = is_valid(valid, t) ? Real(terms.value(sum_of<Number<Real>>(E, term))) : Real(0);
     });
 }
 
@@ -34,8 +30,8 @@ void backward(Stream stream, View<const Real, 2> p, View<const std::uint8_t, 1> 
     const TsallisTerms<Number<Real>> terms(options, E);
     for_rows(stream, p.extent(0), 16 * E, [&](Index t) {
         for (Index e = 0; e < E; ++e) {
-            const Real slope = counts(valid, t) ? Real(terms.slope(Number<Real>(p(t, e)))) : Real(0);
-            put(dp(t, e), counts(valid, t) ? dh(t) * slope : Real(0), write);
+            const Real slope = is_valid(valid, t) ? Real(terms.slope(Number<Real>(p(t, e)))) : Real(0);
+            put(dp(t, e), is_valid(valid, t) ? dh(t) * slope : Real(0), write);
         }
     });
 }

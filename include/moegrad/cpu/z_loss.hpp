@@ -8,16 +8,12 @@
 namespace moegrad::cpu::z_loss {
 namespace {
 
-inline bool counts(View<const std::uint8_t, 1> valid, Index t) {
-    return valid.data == nullptr || valid(t) != 0;
-}
-
 template <class Real>
 void forward(Stream stream, View<const Real, 2> z, View<const std::uint8_t, 1> valid, View<Real, 1> value,
              View<Real, 1> lse) {
     const Index E = z.extent(1);
     for_rows(stream, z.extent(0), 8 * E, [&](Index t) {
-        lse(t) = counts(valid, t) ? log_sum_exp(E, z.row(t)) : Real(0);
+        lse(t) = is_valid(valid, t) ? log_sum_exp(E, z.row(t)) : Real(0);
         value(t) = lse(t) * lse(t);
     });
 }
@@ -27,7 +23,7 @@ void backward(Stream stream, View<const Real, 2> z, View<const std::uint8_t, 1> 
               View<const Real, 1> lse, View<const Real, 1> dvalue, View<Real, 2> dz, Write write) {
     const Index E = z.extent(1);
     for_rows(stream, z.extent(0), 8 * E, [&](Index t) {
-        const bool in_loss = counts(valid, t);
+        const bool in_loss = is_valid(valid, t);
         const Real factor = in_loss ? Real(2) * dvalue(t) * lse(t) : Real(0);
         for (Index e = 0; e < E; ++e) {
             put(dz(t, e), in_loss ? factor * moegrad::exp(z(t, e) - lse(t)) : Real(0), write);

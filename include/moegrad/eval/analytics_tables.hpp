@@ -6,6 +6,8 @@
 //                             and the same of the likeliest experts alone: expert_counts_top1, .._crosslayer_top1
 //   token_to_expert.json      {"NAME": {"layer 0": {"TOKEN ID": [[e, n], ..], ..}, ..}}       pairs that occur
 //   routers.csv               a row per router: load, cv, dead, entropy, need_1 .. need_4, all_null, saturation
+//   utilisation.csv           router, expert, slots, utilisation
+//   experts_per_token.csv     router, n, share of tokens that ran n true experts
 //   coactivation.csv          router, i, j, share of i's tokens that also ran j
 
 #include <filesystem>
@@ -131,6 +133,26 @@ inline std::string routers_csv(const ModelAnalytics& all, const std::vector<doub
     return text;
 }
 
+inline std::string utilisation_csv(const ModelAnalytics& all) {
+    std::string text = "router,expert,slots,utilisation\n";
+    for (const RouterAnalytics& one : all.routers) {
+        const std::vector<double> utilisation = one.utilisation();
+        for (std::size_t e = 0; e < one.experts(); ++e)
+            text += format("{},{},{},{}\n", one.name(), e, one.slots()[e], utilisation[e]);
+    }
+    return text;
+}
+
+inline std::string experts_per_token_csv(const ModelAnalytics& all) {
+    std::string text = "router,experts,share\n";
+    for (const RouterAnalytics& one : all.routers) {
+        const std::vector<double> shares = one.per_token_shares();
+        for (std::size_t n = 0; n < shares.size(); ++n)
+            text += format("{},{},{}\n", one.name(), n, shares[n]);
+    }
+    return text;
+}
+
 inline std::string coactivation_csv(const ModelAnalytics& all) {
     std::string text = "router,i,j,share\n";
     for (const RouterAnalytics& one : all.routers) {
@@ -144,7 +166,30 @@ inline std::string coactivation_csv(const ModelAnalytics& all) {
     return text;
 }
 
-/// What a reader wants first: a line per router.
+namespace detail {
+
+/// One line over all routers: shares of tokens with n true experts, and the least and the most used expert.
+inline std::string use_text(const ModelAnalytics& all) {
+    std::vector<double> shares, used;
+    for (const RouterAnalytics& one : all.routers) {
+        const std::vector<double> of_router = one.per_token_shares(), utilisation = one.utilisation();
+        shares.resize(std::max(shares.size(), of_router.size()));
+        for (std::size_t n = 0; n < of_router.size(); ++n) shares[n] += of_router[n];
+        used.insert(used.end(), utilisation.begin(), utilisation.end());
+    }
+    if (used.empty()) return {};
+    std::string text = "experts per token";
+    for (std::size_t n = 0; n < shares.size(); ++n) {
+        if (shares[n] > 0)
+            text += format("  {}: {:.3f}", n, shares[n] / static_cast<double>(all.routers.size()));
+    }
+    const auto [least, most] = std::minmax_element(used.begin(), used.end());
+    return text + format("; utilisation of an expert {:.3f} to {:.3f}\n", *least, *most);
+}
+
+}  // namespace detail
+
+/// What a reader wants first: a line per router, and one over all.
 inline std::string analytics_text(const ModelAnalytics& all, const std::vector<double>& saturations) {
     std::string text = format("{} documents, {} tokens, padding none\n", all.documents, all.tokens);
     text += format("{:<34}{:>7}{:>7}{:>6}{:>9}{:>8}{:>8}{:>8}{:>8}{:>10}{:>9}\n", "router", "load", "cv",
@@ -163,10 +208,10 @@ inline std::string analytics_text(const ModelAnalytics& all, const std::vector<d
         if (!saturations.empty()) text += format("{:>9.3f}", saturations[r]);
         text += "\n";
     }
-    return text;
+    return text + detail::use_text(all);
 }
 
-/// The five files in `folder`, which is made.
+/// The seven files in `folder`, which is made.
 inline void write_analytics(const std::string& folder, const ModelAnalytics& all, const std::string& name,
                             const std::vector<double>& saturations) {
     std::filesystem::create_directories(folder);
@@ -177,6 +222,8 @@ inline void write_analytics(const std::string& folder, const ModelAnalytics& all
     put("expert_transitions.json", write_json(expert_transitions_json(all, name)) + "\n");
     put("token_to_expert.json", write_json(token_to_expert_json(all, name)) + "\n");
     put("routers.csv", routers_csv(all, saturations));
+    put("utilisation.csv", utilisation_csv(all));
+    put("experts_per_token.csv", experts_per_token_csv(all));
     put("coactivation.csv", coactivation_csv(all));
 }
 

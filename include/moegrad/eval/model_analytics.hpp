@@ -20,14 +20,37 @@ using TokenExperts = std::vector<std::vector<std::int32_t>>;  // [tokens] [exper
 struct ModelAnalytics {
     std::vector<RouterAnalytics> routers;
     std::vector<TokenExperts> experts;  // of every router, all documents one after another
-    // domain -> for routers r and r + 1: [E_r E_{r+1}] tokens that ran i in one and j in the next; of all their experts,
-    // and of the likeliest ones
+    // domain -> for routers r and r + 1: [E_r E_{r+1}] slots k of a token that hold i in one and j in the next, so that rows
+    // and columns sum to the slots of i and of j where no slot is empty; and the same of the likeliest experts alone
     using Transitions = std::map<std::string, std::vector<std::vector<std::int64_t>>>;
     Transitions transitions, first_transitions;
     Index documents = 0, tokens = 0;
 };
 
 namespace detail {
+
+/// The likeliest expert of token t, or a negative number.
+inline std::int32_t first_expert(const Tensor<std::int32_t>& slots, Index t) {
+    for (Index k = 0; k < slots.extent(1); ++k) {
+        if (slots.matrix()(t, k) >= 0) return slots.matrix()(t, k);
+    }
+    return -1;
+}
+
+/// from [T, K], to [T, K']: slot k of one with slot k of the other, K pairs a token and not K x K, as in the published
+/// tables. A slot without an expert in either gives no pair. all, first: [E, columns].
+inline void count_transitions(const Tensor<std::int32_t>& from, const Tensor<std::int32_t>& to,
+                              std::size_t columns, std::vector<std::int64_t>& all,
+                              std::vector<std::int64_t>& first) {
+    const auto count = [columns](std::vector<std::int64_t>& counts, std::int32_t i, std::int32_t j) {
+        if (i >= 0 && j >= 0) ++counts[static_cast<std::size_t>(i) * columns + static_cast<std::size_t>(j)];
+    };
+    const Index K = std::min(from.extent(1), to.extent(1));
+    for (Index t = 0; t < from.extent(0); ++t) {
+        for (Index k = 0; k < K; ++k) count(all, from.matrix()(t, k), to.matrix()(t, k));
+        count(first, first_expert(from, t), first_expert(to, t));
+    }
+}
 
 class RoutingAnalysis {
 public:
@@ -46,12 +69,10 @@ public:
         model.hidden(forward);
         require_no_reports(device, "routing");
         if (all_.routers.empty()) describe(model, forward.routings);
-        std::vector<TokenExperts> here;
+        std::vector<Tensor<std::int32_t>> slots;
         for (std::size_t r = 0; r < forward.routings.size(); ++r)
-            here.push_back(add_router(r, forward.routings[r].routing, ids, domain));
-        add_transitions(here, domain);
-        for (std::size_t r = 0; r < here.size(); ++r)
-            all_.experts[r].insert(all_.experts[r].end(), here[r].begin(), here[r].end());
+            slots.push_back(add_router(r, forward.routings[r].routing, ids, domain));
+        add_transitions(slots, domain);
         all_.tokens += lengths[0];
     }
     ModelAnalytics take(Index documents) {
@@ -68,13 +89,13 @@ private:
         all_.experts.resize(all_.routers.size());
     }
 
+    /// [T, K]  its slots, on the host.
     template <class Wide>
-    TokenExperts add_router(std::size_t r, const Routing<Wide>& routing, const std::vector<std::int32_t>& ids,
-                            const std::string& domain) {
+    Tensor<std::int32_t> add_router(std::size_t r, const Routing<Wide>& routing,
+                                    const std::vector<std::int32_t>& ids, const std::string& domain) {
         const auto expert = host(routing.expert);
         const auto p =
             routing.stats.probability.defined() ? host(routing.stats.probability) : Tensor<float>();
-        TokenExperts experts;
         for (std::size_t t = 0; t < ids.size(); ++t) {
             const auto row = static_cast<Index>(t);
             RoutedToken token{ids[t], &domain};
@@ -86,29 +107,20 @@ private:
                 token.probability.assign(begin, begin + p.extent(1));
             }
             all_.routers[r].add(token);
-            experts.push_back(std::move(token.experts));
+            all_.experts[r].push_back(std::move(token.experts));
         }
-        return experts;
+        return expert;
     }
 
-    void add_transitions(const std::vector<TokenExperts>& here, const std::string& domain) {
+    void add_transitions(const std::vector<Tensor<std::int32_t>>& slots, const std::string& domain) {
         auto &all = all_.transitions[domain], &first = all_.first_transitions[domain];
-        const std::size_t pairs = here.empty() ? 0 : here.size() - 1;
+        const std::size_t pairs = slots.empty() ? 0 : slots.size() - 1;
         all.resize(pairs), first.resize(pairs);
         for (std::size_t r = 0; r < pairs; ++r) {
             const std::size_t columns = all_.routers[r + 1].experts();
-            const auto at = [columns](std::int32_t i, std::int32_t j) {
-                return static_cast<std::size_t>(i) * columns + static_cast<std::size_t>(j);
-            };
             all[r].resize(all_.routers[r].experts() * columns);
             first[r].resize(all[r].size());
-            for (std::size_t t = 0; t < here[r].size(); ++t) {
-                const auto &from = here[r][t], &to = here[r + 1][t];
-                for (const auto i : from) {
-                    for (const auto j : to) ++all[r][at(i, j)];
-                }
-                if (!from.empty() && !to.empty()) ++first[r][at(from[0], to[0])];
-            }
+            count_transitions(slots[r], slots[r + 1], columns, all[r], first[r]);
         }
     }
 

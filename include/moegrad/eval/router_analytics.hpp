@@ -3,7 +3,8 @@
 //   utilisation_e   E n_e / sum n, n_e: slots of expert e; 1 is even
 //   dead            experts without a slot;      cv   standard deviation of the utilisation over its mean
 //   entropy         mean over tokens of -sum_c p log p, in nats
-//   need_m          share of tokens of which m experts, likeliest first, pass half of the probability (AdaMoE's Fig. 3)
+//   need_m          share of tokens of which m true experts, likeliest first, are the fewest that pass half of the probability
+//                   renormalised over true experts; nulls are left out, so m >= 1 whatever they hold (AdaMoE's Fig. 3)
 //   per_token_n     share of tokens that ran n true experts; 0 are the all-null (or dropped) ones
 //   co-activation   n_ij / n_i: of the tokens of expert i the share that also ran j           (OLMoE, Eq. 5)
 //   domain          n_e of a domain over the domain's tokens: domain specialisation            (OLMoE, Eq. 6)
@@ -28,7 +29,7 @@ struct RoutedToken {
     std::int32_t id = 0;
     const std::string* domain = nullptr;
     std::vector<std::int32_t> experts{};  // true ones, in slot order
-    std::vector<float> probability{};     // of every column; empty where the router has none
+    std::vector<float> probability{};     // [C]; empty where the router has none
 };
 
 class RouterAnalytics {
@@ -118,13 +119,14 @@ private:
     void add_probability(const std::vector<float>& p) {
         if (p.empty()) return;
         ++described_;
-        std::vector<double> sorted(p.begin(), p.end());
-        std::sort(sorted.begin(), sorted.end(), std::greater<>());
-        double sum = 0, total = 0;
-        for (const double one : sorted) {
-            total += one;
+        for (const double one : p) {
             if (one > 0) entropy_ -= one * log(one);
         }
+        const auto true_end = p.begin() + static_cast<std::ptrdiff_t>(std::min(E_, p.size()));
+        std::vector<double> sorted(p.begin(), true_end);
+        std::sort(sorted.begin(), sorted.end(), std::greater<>());
+        double sum = 0, total = 0;
+        for (const double one : sorted) total += one;
         std::size_t m = 0;
         while (m < sorted.size() && sum <= total / 2) sum += sorted[m++];
         ++need_[std::clamp<std::size_t>(m, 1, 4)];

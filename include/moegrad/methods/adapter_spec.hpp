@@ -52,6 +52,13 @@ inline std::vector<std::string> method_names() {
     return names;
 }
 
+/// The same in a line: "lora, molora, ...".
+inline std::string method_list() {
+    std::string all;
+    for (const auto& one : method_names()) all += (all.empty() ? "" : ", ") + one;
+    return all;
+}
+
 inline Method method_named(const std::string& text) {
     const bool outside = find_router(text) != nullptr, whole = find_model_method(text) != nullptr;
     for (Method method : {Method::lora, Method::molora, Method::adamoe, Method::mor}) {
@@ -64,10 +71,8 @@ inline Method method_named(const std::string& text) {
     }
     if (outside) return Method::registered;
     if (whole) return Method::model;
-    std::string all;
-    for (const auto& one : method_names()) all += (all.empty() ? "" : ", ") + one;
     throw Error{
-        ErrorCode::config, "adapter.method", "one of " + all, "\"" + text + "\"",
+        ErrorCode::config, "adapter.method", "one of " + method_list(), "\"" + text + "\"",
         format("did you mean `{}`? a router of your own must be in this program: `moegrad new router`",
                nearest(text, method_names()))};
 }

@@ -50,12 +50,9 @@ Var<Real> attention_pool(Tape& tape, const Var<Real>& q, const Var<Real>& x,
                                       : GradientTarget<Real>{Tensor<Real>(), Write::overwrite};
         };
         auto dq = target(q), dx = target(x);
-        const auto view = [](const Tensor<Real>& t) {
-            return t.defined() ? t.template view<2>() : View<Real, 2>();
-        };
         kernels.backward(stream, q.template view<2>(), x.template view<2>(), begin.view<1>(),
                          p.template view<1>(), da->tensor().template view<2>(), slope.template view<1>(),
-                         view(dq.tensor), dq.write, view(dx.tensor), dx.write);
+                         view_or_none<2>(dq.tensor), dq.write, view_or_none<2>(dx.tensor), dx.write);
     });
     return a;
 }

@@ -31,12 +31,35 @@ MOEGRAD_HD constexpr Real auction_step(Real smallest, Real largest) {
     return step > Real(1e-4) ? step : Real(1e-4);
 }
 
-/// Working memory of a GPU.
+/// What one of `blocks` blocks of a GPU keeps, in words of 32 bits, and where each begins. Expert e belongs to block
+/// e mod blocks, the tokens 32 w .. 32 w + 31 to block w mod blocks.
+struct AuctionLayout {
+    Index row;      // T, rounded up to a multiple of 4
+    Index tokens;   // of a block, at most: words of tokens times 32
+    Index worth;    // [experts of the block, row]   what every token is worth to it
+    Index bids;     // [E, tokens] bytes             whether the expert bids on the block's token
+    Index level;    // [E]                           of every expert
+    Index missing;  // [E]
+    Index reach;    // [E]                           how far below its level the next one is expected
+    Index words;    // in all, a multiple of 4
+
+    MOEGRAD_HD constexpr AuctionLayout(Index T, Index E, Index blocks)
+        : row((T + 3) / 4 * 4),
+          tokens(((T + 31) / 32 + blocks - 1) / blocks * 32),
+          worth(0),
+          bids(worth + (E + blocks - 1) / blocks * row),
+          level(bids + E * (tokens / 4)),
+          missing(level + E),
+          reach(missing + E),
+          words((reach + E + 3) / 4 * 4) {}
+};
+inline constexpr Index kAuctionBlocks = 8;  // at most
+
+/// Working memory. words: of all blocks, for a GPU whose shared memory is too small.
 template <class Real>
 struct AuctionRoom {
-    View<Real, 1> price;           // [T]
-    View<std::int32_t, 2> expert;  // [4, E]
-    View<std::int32_t, 2> order;   // [E, T]
+    View<Real, 1> price;          // [T], of the CPU
+    View<std::int32_t, 1> words;  // of a GPU
 };
 
 template <class Real>
@@ -58,11 +81,13 @@ Tensor<std::int32_t> balanced_assignment(Tape& tape, const Tensor<Real>& score, 
     const Index T = score.extent(0), E = score.extent(1);
     return recorded_choice(tape, "balanced_assignment", {T, 1}, [&](const Tensor<std::int32_t>& choice) {
         if (T == 0) return;
-        const auto price = tape.make<Real>({T});
-        const auto expert = tape.make<std::int32_t>({4, E}), order = tape.make<std::int32_t>({E, T});
+        const bool gpu = tape.device() == Device::cuda;
+        const auto price = tape.make<Real>({gpu ? 0 : T});
+        const auto words =
+            tape.make<std::int32_t>({gpu ? kAuctionBlocks * AuctionLayout(T, E, kAuctionBlocks).words : 0});
         balanced_assignment_slot.get<Real>(tape.device())
             .assign(tape.stream(), score.template view<2>(), segments.valid.view<1>(), choice.view<2>(),
-                    {price.template view<1>(), expert.view<2>(), order.view<2>()});
+                    {price.template view<1>(), words.view<1>()});
     });
 }
 

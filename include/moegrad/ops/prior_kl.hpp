@@ -7,6 +7,7 @@
 // Saved: z, label [T, E], lse, value [T].          FactorLLM (arXiv 2408.11855), the Prior-Approximate loss
 
 #include <moegrad/autograd/tape.hpp>
+#include <moegrad/core/segments.hpp>
 #include <moegrad/core/slot.hpp>
 
 namespace moegrad {
@@ -38,16 +39,13 @@ Var<Real> prior_kl(Tape& tape, const Var<Real>& z, const Tensor<Real>& label,
     const auto& kernels = prior_kl_slot.get<Real>(tape.device());
     auto value = tape.output<Real>({z.extent(0)}, z.needs_gradient());
     auto lse = tape.make<Real>({z.extent(0)});
-    const auto flags = [valid] {
-        return valid.defined() ? valid.template view<1>() : View<std::uint8_t, 1>{};
-    };
-    kernels.forward(tape.stream(), z.template view<2>(), label.template view<2>(), flags(),
+    kernels.forward(tape.stream(), z.template view<2>(), label.template view<2>(), view_or_none<1>(valid),
                     value.value().template view<1>(), lse.template view<1>());
     if (!value.needs_gradient()) return value;
-    tape.record(value.gradient(), [&kernels, stream = tape.stream(), z, label, flags, lse, kl = value.value(),
+    tape.record(value.gradient(), [&kernels, stream = tape.stream(), z, label, valid, lse, kl = value.value(),
                                    dvalue = value.gradient()] {
         auto target = z.gradient()->target();
-        kernels.backward(stream, z.template view<2>(), label.template view<2>(), flags(),
+        kernels.backward(stream, z.template view<2>(), label.template view<2>(), view_or_none<1>(valid),
                          kl.template view<1>(), lse.template view<1>(), dvalue->tensor().template view<1>(),
                          target.tensor.template view<2>(), target.write);
     });

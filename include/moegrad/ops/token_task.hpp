@@ -43,10 +43,10 @@ Tensor<std::int32_t> token_task(Tape& tape, const Segments& segments, Index task
                     segments.task.shape().text()};
     }
     auto id = tape.make<std::int32_t>({segments.tokens()});
-    const auto task = segments.task.defined() ? segments.task.view<1>() : View<std::int32_t, 1>{};
     token_task_slot.get<Real>(tape.device())
-        .read(tape.stream(), {task, segments.segment.view<1>(), segments.valid.view<1>(), usual}, tasks,
-              id.view<1>());
+        .read(tape.stream(),
+              {view_or_none<1>(segments.task), segments.segment.view<1>(), segments.valid.view<1>(), usual},
+              tasks, id.view<1>());
     return id;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include <moegrad/core/context.hpp>
+#include <moegrad/core/segments.hpp>
 #include <moegrad/core/slot.hpp>
 
 namespace moegrad {

@@ -12,6 +12,7 @@
 
 #include <moegrad/autograd/tape.hpp>
 #include <moegrad/core/math.hpp>
+#include <moegrad/core/segments.hpp>
 #include <moegrad/core/slot.hpp>
 
 namespace moegrad {
@@ -83,15 +84,14 @@ Var<Real> tsallis_entropy(Tape& tape, const Var<Real>& p, const Tensor<std::uint
     }
     const auto& kernels = tsallis_entropy_slot.get<Real>(tape.device());
     auto h = tape.output<Real>({p.extent(0)}, p.needs_gradient());
-    const auto flags = [valid] {
-        return valid.defined() ? valid.template view<1>() : View<std::uint8_t, 1>{};
-    };
-    kernels.forward(tape.stream(), p.template view<2>(), flags(), h.value().template view<1>(), options);
+    kernels.forward(tape.stream(), p.template view<2>(), view_or_none<1>(valid), h.value().template view<1>(),
+                    options);
     if (!h.needs_gradient()) return h;
-    tape.record(h.gradient(), [&kernels, stream = tape.stream(), p, flags, options, dh = h.gradient()] {
+    tape.record(h.gradient(), [&kernels, stream = tape.stream(), p, valid, options, dh = h.gradient()] {
         auto target = p.gradient()->target();
-        kernels.backward(stream, p.template view<2>(), flags(), dh->tensor().template view<1>(),
-                         target.tensor.template view<2>(), target.write, options);
+        kernels.backward(stream, p.template view<2>(), view_or_none<1>(valid),
+                         dh->tensor().template view<1>(), target.tensor.template view<2>(), target.write,
+                         options);
     });
     return h;
 }

@@ -4,6 +4,7 @@
 // Saved: z [T, E], lse [T].            ST-MoE, Zoph et al. 2022, eq. 5 (there with the mean over tokens).
 
 #include <moegrad/autograd/tape.hpp>
+#include <moegrad/core/segments.hpp>
 #include <moegrad/core/slot.hpp>
 
 namespace moegrad {
@@ -30,16 +31,13 @@ Var<Real> z_loss(Tape& tape, const Var<Real>& z, const Tensor<std::uint8_t>& val
     const auto& kernels = z_loss_slot.get<Real>(tape.device());
     auto value = tape.output<Real>({z.extent(0)}, z.needs_gradient());
     auto lse = tape.make<Real>({z.extent(0)});
-    const auto flags = [valid] {
-        return valid.defined() ? valid.template view<1>() : View<std::uint8_t, 1>{};
-    };
-    kernels.forward(tape.stream(), z.template view<2>(), flags(), value.value().template view<1>(),
-                    lse.template view<1>());
+    kernels.forward(tape.stream(), z.template view<2>(), view_or_none<1>(valid),
+                    value.value().template view<1>(), lse.template view<1>());
     if (!value.needs_gradient()) return value;
-    tape.record(value.gradient(), [&kernels, stream = tape.stream(), z, flags, lse,
+    tape.record(value.gradient(), [&kernels, stream = tape.stream(), z, valid, lse,
                                    dvalue = value.gradient()] {
         auto target = z.gradient()->target();
-        kernels.backward(stream, z.template view<2>(), flags(), lse.template view<1>(),
+        kernels.backward(stream, z.template view<2>(), view_or_none<1>(valid), lse.template view<1>(),
                          dvalue->tensor().template view<1>(), target.tensor.template view<2>(), target.write);
     });
     return value;

@@ -13,11 +13,11 @@
 // and moves in fine-tuning too, by 1e-3 a step as in pretraining; a base that was pretrained with a bias would keep it: that
 // is rate=0, a frozen bias.
 
-#include <moegrad/ops/concat.hpp>
 #include <moegrad/ops/group_limit.hpp>
 #include <moegrad/ops/mix.hpp>
 #include <moegrad/ops/sigmoid.hpp>
 #include <moegrad/routing/gate_router.hpp>
+#include <moegrad/routing/null_gate.hpp>
 #include <moegrad/routing/router_build.hpp>
 #include <moegrad/routing/selection_bias.hpp>
 #include <moegrad/routing/slot_weights.hpp>
@@ -77,12 +77,9 @@ struct BiasRouter : GateRouter<Real> {
         return router;
     }
 
-    Index nulls() const { return gate2.defined() ? gate2.columns() : 0; }
+    Index nulls() const { return gate2.columns(); }
     std::vector<Parameter<Real>*> parameters() {
-        auto all = gate.parameters();
-        if (gate2.defined()) {
-            for (auto* parameter : gate2.parameters()) all.push_back(parameter);
-        }
+        auto all = parameters_with_nulls(gate, gate2);
         all.push_back(bias.b.get());
         return all;
     }
@@ -91,8 +88,7 @@ struct BiasRouter : GateRouter<Real> {
     void set_state(std::span<const double> values) { bias.set_state(values); }
 
     Routing<Real> route(Tape& tape, const RouteInput<Real>& input) {
-        auto z = gate.logits(tape, input.x, input.segments);
-        if (gate2.defined()) z = concat(tape, z, gate2.logits(tape, input.x, input.segments));
+        const auto z = logits_with_nulls(tape, gate, gate2, input.x, input.segments);
         const auto score = sigmoid_scores ? sigmoid(tape, z) : softmax(tape, z);
         const auto log_score = sigmoid_scores ? log_sigmoid(tape, z) : z;  // softmax: but for a constant
         const auto p = sigmoid_scores ? softmax(tape, log_score) : score;

@@ -7,7 +7,8 @@
 //           length of samples. Z runs over the micro-batch: how a step is cut then matters.
 // delta     how much more a sample's own type of experts should carry, 0.1
 // types     kinds of tasks, 2: experts of the first half are type 1, of the second half type 0
-// Padding does not count (in the code it does). Training with an lbc needs tasks; evaluation never does.
+// Padding does not count (in the code it does). Training with an lbc needs tasks; evaluation never does. The code leaves the
+// term out where its caller passes no types; here data without tasks contradict an lbc that was asked for: an error.
 
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@
 #include <moegrad/ops/fill.hpp>
 #include <moegrad/ops/local_balance.hpp>
 #include <moegrad/ops/mix.hpp>
+#include <moegrad/routing/chosen_routing.hpp>
 #include <moegrad/routing/gate_router.hpp>
 #include <moegrad/routing/router_build.hpp>
 
@@ -60,12 +62,8 @@ struct DenseRouter {
         }
         const auto p = softmax(tape, z);
         const auto choice = top_k(tape, z.value(), experts());  // all of them, best first
-        Routing<Real> routing;
-        routing.expert = classify_slots<Real>(tape, choice, input.segments, experts());
-        routing.weight = take(tape, p, routing.expert);
-        add_penalties(tape, routing, z, p, choice, input.segments, experts(), penalties);
+        auto routing = chosen_routing(tape, z, p, choice, input.segments, TopKWeights::raw, penalties);
         add_local(tape, routing, p, input.segments);
-        routing.stats = route_stats(tape, routing.expert, choice, p.value(), input.segments);
         return routing;
     }
 

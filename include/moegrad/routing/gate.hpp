@@ -22,7 +22,7 @@ struct Gate {
     explicit Gate(std::shared_ptr<Parameter<Real>> w, int place_ = 0) : weight(std::move(w)), place(place_) {}
 
     bool defined() const { return weight != nullptr; }
-    Index columns() const { return weight->shape()[0]; }
+    Index columns() const { return defined() ? weight->shape()[0] : 0; }
 
     /// x [T, D] -> [T, C].
     Var<Real> logits(Tape& tape, const Var<Real>& x, const Segments& segments) {

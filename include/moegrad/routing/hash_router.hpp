@@ -9,7 +9,7 @@
 #include <moegrad/ops/hash_choice.hpp>
 #include <moegrad/ops/renormalize.hpp>
 #include <moegrad/ops/scatter.hpp>
-#include <moegrad/ops/top_k.hpp>
+#include <moegrad/routing/require_finite.hpp>
 #include <moegrad/routing/router_build.hpp>
 
 namespace moegrad {
@@ -40,7 +40,7 @@ struct HashRouter {
     std::vector<Parameter<Real>*> parameters() { return {}; }
 
     Routing<Real> route(Tape& tape, const RouteInput<Real>& input) {
-        top_k(tape, input.x.value(), 1);  // nothing else reads x: names the token that is not a number
+        require_finite(tape, input.x);
         const auto choice = hash_choice<Real>(tape, input.token, total, k, seed, input.module);
         const Var<Real> ones(filled<Real>(tape, choice.shape(), 1));
         Routing<Real> routing;

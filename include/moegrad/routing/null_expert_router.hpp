@@ -11,7 +11,6 @@
 // by index the first step has ceil(K / (1 + M/E)) true experts - plain top-2 for (8, 3) on 8 experts. The ties break at
 // the first update.  Under option 2 the task loss sends W_g2 no gradient: only the balance loss trains it.
 
-#include <moegrad/ops/concat.hpp>
 #include <moegrad/ops/top_k.hpp>
 #include <moegrad/routing/null_gate.hpp>
 #include <moegrad/routing/penalties.hpp>
@@ -32,20 +31,12 @@ struct NullExpertRouter {
 
     Index slots() const { return k; }
     Index experts() const { return gate.columns(); }
-    Index nulls() const { return gate2.defined() ? gate2.columns() : 0; }
+    Index nulls() const { return gate2.columns(); }
     RouterScope scope() const { return RouterScope::token; }
-    std::vector<Parameter<Real>*> parameters() {
-        auto all = gate.parameters();
-        if (gate2.defined()) {
-            const auto more = gate2.parameters();
-            all.insert(all.end(), more.begin(), more.end());
-        }
-        return all;
-    }
+    std::vector<Parameter<Real>*> parameters() { return parameters_with_nulls(gate, gate2); }
 
     Routing<Real> route(Tape& tape, const RouteInput<Real>& input) {
-        auto z = gate.logits(tape, input.x, input.segments);
-        if (gate2.defined()) z = concat(tape, z, gate2.logits(tape, input.x, input.segments));
+        const auto z = logits_with_nulls(tape, gate, gate2, input.x, input.segments);
         const auto p = softmax(tape, z);
         const auto choice = top_k(tape, z.value(), k);
         Routing<Real> routing;

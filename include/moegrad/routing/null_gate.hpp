@@ -5,7 +5,9 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include <moegrad/ops/concat.hpp>
 #include <moegrad/routing/gate.hpp>
 
 namespace moegrad {
@@ -25,6 +27,23 @@ std::shared_ptr<Parameter<Real>> copy_gate(const Parameter<Real>& gate, Index nu
         std::copy(row, row + D, copy->value().matrix().row(m));
     }
     return copy;
+}
+
+/// z = [W_g x ; W_g2 x] over true and null experts, [T, E + M]; without gate2 over the true ones, [T, E].
+template <class Real>
+Var<Real> logits_with_nulls(Tape& tape, Gate<Real>& gate, Gate<Real>& gate2, const Var<Real>& x,
+                            const Segments& segments) {
+    const auto z = gate.logits(tape, x, segments);
+    return gate2.defined() ? concat(tape, z, gate2.logits(tape, x, segments)) : z;
+}
+
+/// Of the gate, then of gate2 where there is one.
+template <class Real>
+std::vector<Parameter<Real>*> parameters_with_nulls(Gate<Real>& gate, Gate<Real>& gate2) {
+    auto all = gate.parameters();
+    if (!gate2.defined()) return all;
+    for (auto* parameter : gate2.parameters()) all.push_back(parameter);
+    return all;
 }
 
 }  // namespace moegrad

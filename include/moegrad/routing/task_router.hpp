@@ -12,8 +12,8 @@
 #include <moegrad/ops/linear.hpp>
 #include <moegrad/ops/token_task.hpp>
 #include <moegrad/ops/top_k.hpp>
-#include <moegrad/routing/chosen_softmax.hpp>
-#include <moegrad/routing/penalties.hpp>
+#include <moegrad/routing/chosen_routing.hpp>
+#include <moegrad/routing/require_finite.hpp>
 #include <moegrad/routing/router_build.hpp>
 
 namespace moegrad {
@@ -52,17 +52,12 @@ struct TaskRouter {
     std::vector<Parameter<Real>*> parameters() { return {table.get(), projection.get()}; }
 
     Routing<Real> route(Tape& tape, const RouteInput<Real>& input) {
-        top_k(tape, input.x.value(), 1);  // names a token that is not a number
+        require_finite(tape, input.x);
         const auto task = token_task<Real>(tape, input.segments, table->shape()[0], default_task);
         const auto z = linear(tape, embedding(tape, task, table->use()), projection->use());
         const auto p = softmax(tape, z);
         const auto choice = top_k(tape, z.value(), experts());  // all of them, best first
-        Routing<Real> routing;
-        routing.expert = classify_slots<Real>(tape, choice, input.segments, experts());
-        routing.weight = take(tape, p, routing.expert);
-        add_penalties(tape, routing, z, p, choice, input.segments, experts(), penalties);
-        routing.stats = route_stats(tape, routing.expert, choice, p.value(), input.segments);
-        return routing;
+        return chosen_routing(tape, z, p, choice, input.segments, TopKWeights::raw, penalties);
     }
 };
 

@@ -4,28 +4,10 @@
 //     p = softmax(W_g x),   S = top-K of the logits (ties: lowest index),   w_e = p_e / sum_S p   or   w_e = p_e
 
 #include <moegrad/ops/top_k.hpp>
-#include <moegrad/routing/chosen_softmax.hpp>
+#include <moegrad/routing/chosen_routing.hpp>
 #include <moegrad/routing/gate.hpp>
-#include <moegrad/routing/penalties.hpp>
 
 namespace moegrad {
-
-enum class TopKWeights { renormalized, raw };
-
-/// What follows from a choice of columns of z [T, E], p = softmax(z): experts, weights, penalties and statistics.
-template <class Real>
-Routing<Real> chosen_routing(Tape& tape, const Var<Real>& z, const Var<Real>& p,
-                             const Tensor<std::int32_t>& choice, const Segments& segments,
-                             TopKWeights weights, const PenaltySettings& penalties) {
-    const Index E = z.extent(1);
-    Routing<Real> routing;
-    routing.expert = classify_slots<Real>(tape, choice, segments, E);
-    routing.weight = weights == TopKWeights::renormalized ? chosen_softmax(tape, z, choice, routing.expert)
-                                                          : take(tape, p, routing.expert);
-    add_penalties(tape, routing, z, p, choice, segments, E, penalties);
-    routing.stats = route_stats(tape, routing.expert, choice, p.value(), segments);
-    return routing;
-}
 
 template <class Real>
 struct TopKRouter {

@@ -14,10 +14,10 @@
 
 #include <string>
 
-#include <moegrad/ops/concat.hpp>
 #include <moegrad/ops/top_p.hpp>
 #include <moegrad/ops/tsallis_entropy.hpp>
 #include <moegrad/routing/gate_router.hpp>
+#include <moegrad/routing/null_gate.hpp>
 #include <moegrad/routing/router_build.hpp>
 #include <moegrad/routing/slot_weights.hpp>
 
@@ -63,20 +63,12 @@ struct TopPRouter {
     Index slots() const { return prefix.slots(columns()); }
     Index experts() const { return gate.columns(); }
     RouterScope scope() const { return RouterScope::token; }
-    std::vector<Parameter<Real>*> parameters() {
-        auto all = gate.parameters();
-        if (gate2.defined()) {
-            const auto more = gate2.parameters();
-            all.insert(all.end(), more.begin(), more.end());
-        }
-        return all;
-    }
+    std::vector<Parameter<Real>*> parameters() { return parameters_with_nulls(gate, gate2); }
     std::vector<PenaltyCoefficient> coefficients() const { return {{"balance", 1e-2}, {"entropy", 1e-4}}; }
 
     Routing<Real> route(Tape& tape, const RouteInput<Real>& input) {
         const Segments& segments = input.segments;
-        auto z = gate.logits(tape, input.x, segments);
-        if (gate2.defined()) z = concat(tape, z, gate2.logits(tape, input.x, segments));
+        const auto z = logits_with_nulls(tape, gate, gate2, input.x, segments);
         const auto p = softmax(tape, z);
         const auto choice = top_p(tape, p.value(), prefix);
         Routing<Real> routing;
@@ -90,7 +82,7 @@ struct TopPRouter {
     }
 
 private:
-    Index columns() const { return experts() + (gate2.defined() ? gate2.columns() : 0); }
+    Index columns() const { return experts() + gate2.columns(); }
 };
 
 }  // namespace moegrad

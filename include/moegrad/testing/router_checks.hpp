@@ -3,8 +3,9 @@
 //
 //     int main() { return moegrad::test::run_router_checks<MyRouter>("my_router"); }
 //
-// The router may say how far its weights sum (static constexpr WeightSum sum) and how many slots it can have
-// (static Index most_slots(const RouterSize&)); else: at most one, and as many as experts.
+// The router may say how far its weights sum (static constexpr WeightSum sum), how many slots it can have
+// (static Index most_slots(const RouterSize&)) and that its experts' numbers mean something (static constexpr bool
+// relabels = false); else: at most one, as many as experts, and any renumbering is as good.
 // One check more than for our own: every parameter that trains gets a gradient somewhere ("learning").
 
 #include <moegrad/methods/router_registry.hpp>
@@ -24,6 +25,10 @@ struct OutsideRouter {
         } else {
             return WeightSum::at_most_one;
         }
+    }();
+    static constexpr bool relabels = [] {
+        if constexpr (requires { Mine<float>::relabels; }) return Mine<float>::relabels;
+        return true;
     }();
 
     static std::string name() { return title; }

@@ -45,6 +45,16 @@ struct ConfigField {
             }                                                                                       \
     }
 
+namespace detail {
+
+/// Of every method in this program.
+inline const char* method_help() {
+    static const std::string help = "what is added to the base: " + method_list();
+    return help.c_str();
+}
+
+}  // namespace detail
+
 inline const std::vector<ConfigField>& config_fields() {
     static const std::vector<ConfigField> fields{
         MOEGRAD_TEXT_FIELD("model.path", model, "folder of the base checkpoint (Hugging Face layout)"),
@@ -85,9 +95,7 @@ inline const std::vector<ConfigField>& config_fields() {
         MOEGRAD_TEXT_FIELD("data.labels", labels, "of a TSV: 0=unacceptable, 1=acceptable"),
         MOEGRAD_TEXT_FIELD("data.prompt", prompt,
                            "of a TSV: a text with {text} and other columns; of choice: an eval format"),
-        ConfigField{"adapter.method",
-                    "what is added to the base: lora, molora, adamoe, mor, random_drop, or a router of "
-                    "your own by its name",
+        ConfigField{"adapter.method", detail::method_help(),
                     [](RunConfig& c, const std::string& v) { c.adapter.set_method(v); },
                     [](const RunConfig& c) { return c.adapter.method_name(); }},
         MOEGRAD_FIELD("adapter.r", adapter.lora.rank, parse_count, "rank"),
