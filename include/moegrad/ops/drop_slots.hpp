@@ -99,8 +99,8 @@ Tensor<std::int32_t> thin_slots(Tape& tape, const Tensor<std::int32_t>& expert, 
     }
     return recorded_choice(tape, "thin_slots", w.shape(), [&](const Tensor<std::int32_t>& left) {
         drop_slots_slot.get<Real>(tape.device())
-            .thin(tape.stream(), token_keys(segments), key, thinning,
-                  w.template view<2>(), expert.view<2>(), left.view<2>());
+            .thin(tape.stream(), token_keys(segments), key, thinning, w.template view<2>(), expert.view<2>(),
+                  left.view<2>());
     });
 }
 

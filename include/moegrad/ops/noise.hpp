@@ -57,8 +57,7 @@ Tensor<Real> noise(Tape& tape, const Segments& segments, Index columns, const No
                    const DrawKey& key) {
     auto numbers = tape.make<Real>({segments.tokens(), columns});
     noise_slot.get<Real>(tape.device())
-        .draw(tape.stream(), token_keys(segments), key, range,
-              numbers.template view<2>());
+        .draw(tape.stream(), token_keys(segments), key, range, numbers.template view<2>());
     return numbers;
 }
 

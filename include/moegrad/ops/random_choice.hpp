@@ -81,8 +81,7 @@ Tensor<std::int32_t> random_choice(Tape& tape, const Segments& segments, Index E
     }
     auto choice = tape.make<std::int32_t>({segments.tokens(), K});
     random_choice_slot.get<Real>(tape.device())
-        .draw(tape.stream(), token_keys(segments), key, E,
-              choice.view<2>());
+        .draw(tape.stream(), token_keys(segments), key, E, choice.view<2>());
     return choice;
 }
 

@@ -130,11 +130,7 @@ SparsemixerSlots<Real> sparsemixer(Tape& tape, const Var<Real>& z, const Segment
     }
     const auto& kernels = sparsemixer_slot.get<Real>(tape.device());
     const auto batch = [&](const Tensor<std::int32_t>& choice) -> SparsemixerBatch<Real> {
-        return {z.template view<2>(),
-                choice.view<2>(),
-                token_keys(segments),
-                key,
-                options};
+        return {z.template view<2>(), choice.view<2>(), token_keys(segments), key, options};
     };
     const Tensor<std::int32_t> choice =
         recorded_choice(tape, "sparsemixer", {z.extent(0), K},
