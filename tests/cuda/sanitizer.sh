@@ -7,6 +7,8 @@
 #   -tc='attention*' as a further argument runs some cases; TOOLS="racecheck" runs one tool; COMPUTE_SANITIZER names the program.
 # Sizes: MOEGRAD_TEST_ROWS caps the larger row counts of check_op at 64; cases that are written by hand keep theirs, or ask
 # rows_are_limited().
+# Kernels are loaded when they are first needed: loaded all at once, those of cuBLASLt that nobody asks for take racecheck minutes.
+# racecheck looks at our kernels alone: inside cuBLASLt's nvjet_sm90_tss_8x64_64x16_4x1_v_bz_splitK_TNN it sees hazards.
 # initcheck: step memory is filled with 0xFF before each use, which counts as initialised: there it finds nothing, and a NaN in a result
 # does (check_op). It watches what is allocated by itself: weights, moments, workspaces.
 set -uo pipefail
@@ -15,7 +17,7 @@ shift $(($# < 2 ? $# : 2))
 sanitizer=${COMPUTE_SANITIZER:-$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)}
 [ -x "$program" ] || { echo "no program $program: ./moegrad test --cuda builds it" >&2; exit 2; }
 [ -x "$sanitizer" ] || { echo "no compute-sanitizer in PATH, /usr/local/cuda/bin or COMPUTE_SANITIZER" >&2; exit 2; }
-export MOEGRAD_TEST_ROWS=${MOEGRAD_TEST_ROWS:-64} CUDA_MODULE_LOADING=${CUDA_MODULE_LOADING:-EAGER}
+export MOEGRAD_TEST_ROWS=${MOEGRAD_TEST_ROWS:-64} CUDA_MODULE_LOADING=${CUDA_MODULE_LOADING:-LAZY}
 logs=sanitizer tools=${TOOLS:-racecheck memcheck initcheck synccheck} parts=${PARTS:-40}
 processors=$(nproc)
 jobs=${JOBS:-$((processors < 16 ? processors : 16))}
@@ -29,7 +31,7 @@ deadline=$((SECONDS + seconds))
 options() {  # TOOL
     case $1 in
         memcheck) echo --leak-check no ;;
-        racecheck) echo --racecheck-report all ;;
+        racecheck) echo --racecheck-report all --kernel-name kns=moegrad ;;
     esac
 }
 

@@ -124,8 +124,13 @@ std::vector<Tensor<float>> results(bool fused, double rate, const std::vector<bo
 }  // namespace
 
 TEST_CASE("expert_swiglu: gradients and float against double") {
-    for (Index D : {1, 5}) check(D, 3, false, 0, {});
-    for (double rate : {0.0, 0.4}) check(24, 16, true, rate, {.scale = kScale});
+    const bool limited = test::rows_are_limited();
+    for (Index D : {1, 5}) {
+        if (D == 5 || !limited) check(D, 3, false, 0, {});
+    }
+    for (double rate : {0.0, 0.4}) {
+        if (rate > 0 || !limited) check(24, 16, true, rate, {.scale = kScale});
+    }
     check(24, 72, true, 0, {.rows = {}, .scale = kScale, .cuda_rows = {90}});
     check(17, 67, true, 0.4, {.rows = {}, .scale = kScale, .cuda_rows = {90}});
     std::vector<Tensor<double>> inputs;
@@ -144,8 +149,10 @@ TEST_CASE("expert_swiglu: experts that fill a GPU's tiles in part") {
 TEST_CASE("expert_swiglu: du and dB of gate and up in one reading of dz") {
     if (!test::has_tensor_cores()) return;
     REQUIRE(rank_slice(E, 4096, R) > 0);
-    for (double rate : {0.0, 0.4})
-        check(24, 2048, true, rate, {.rows = {}, .scale = kScale, .cuda_rows = {90}});
+    for (double rate : {0.0, 0.4}) {
+        if (rate > 0 || !test::rows_are_limited())
+            check(24, 2048, true, rate, {.rows = {}, .scale = kScale, .cuda_rows = {90}});
+    }
 }
 
 TEST_CASE("expert_swiglu: the bits are those of grouped_linear, swiglu_fused, grouped_linear") {

@@ -65,6 +65,9 @@ TEST_CASE("the tree: moegrad.hpp is compute only") {
 TEST_CASE("the tree: CUDA is in cuda/ only") {
     expect_none(repo::no_cuda(real_tree()));
 }
+TEST_CASE("the tree: nothing that nvcc makes something else of") {
+    expect_none(repo::device_traps(real_tree()));
+}
 TEST_CASE("the tree: ops, kernels and tests mirror each other") {
     expect_none(repo::mirror(real_tree()));
 }
@@ -136,6 +139,15 @@ TEST_CASE("planted: CUDA outside cuda/") {
     expect_one(with("include/moegrad/ops/a.hpp", "inline void f() { cudaMalloc(0, 0); }\n"), "runtime");
     expect_one(with("apps/demo.cpp", "#include <cuda_runtime.h>\n"), "cuda_runtime");
     expect_one(with("apps/demo.cpp", "int x = 1'000; void f() { g<<<1, 1>>>(); }\n"), "<<<");
+}
+
+TEST_CASE("planted: std::countr_zero where a GPU runs it") {
+    const char* code = "MOEGRAD_HD int f(unsigned x) { return std::countr_zero(x); }\n";
+    expect_one(repo::device_traps({{"include/moegrad/ops/a.hpp", code}}), "countl_zero");
+    expect_one(repo::device_traps({{"cuda/a.cuh", "int f(unsigned x) { return std::countr_zero(x); }\n"}}),
+               "cuda/a.cuh");
+    expect_none(repo::device_traps(
+        {{"include/moegrad/io/a.hpp", "int f(unsigned x) { return std::countr_zero(x); }\n"}}));
 }
 
 TEST_CASE("planted: an op without its kernel, test or line in all.hpp") {

@@ -210,6 +210,19 @@ inline Complaints lengths(const Tree& tree) {
     return complaints;
 }
 
+/// What nvcc compiles to something else: std::countr_zero is the constant 32 in device code of CUDA 13.0.
+inline Complaints device_traps(const Tree& tree) {
+    Complaints complaints;
+    for (const SourceFile& file : tree) {
+        const bool device =
+            starts(file.path, "cuda/") || (starts(file.path, kHeaders) && contains(file.text, "MOEGRAD_HD"));
+        if (device && contains(code_of(file.text), "countr_zero"))
+            complaints.push_back(file.path +
+                                 ": std::countr_zero, a constant in device code; use std::countl_zero");
+    }
+    return complaints;
+}
+
 /// A router is one header of at most 150 lines, entered in routing/all.hpp, and one test file.
 inline Complaints routers(const Tree& tree) {
     Complaints complaints;

@@ -56,14 +56,16 @@ private:
     MOEGRAD_HD Real error(std::uint32_t mask) const {
         Real total = 0;
         for (std::uint32_t left = mask; left != 0; left &= left - 1) {
-            const Index i = std::countr_zero(left);
+            const Index i = lowest(left);
             Real others = 0;
             for (std::uint32_t more = left & (left - 1); more != 0; more &= more - 1)
-                others += at(i, std::countr_zero(more));
+                others += at(i, lowest(more));
             total += at(i, i) + 2 * (others - at(i, E));
         }
         return total;
     }
+    /// The number of the lowest set bit. Not std::countr_zero: in device code nvcc 13.0 makes it the constant 32.
+    MOEGRAD_HD static Index lowest(std::uint32_t bits) { return 31 - std::countl_zero(bits & (~bits + 1)); }
     MOEGRAD_HD std::uint32_t subset() const {
         std::uint32_t best = (1u << k) - 1;
         Real least = error(best);
