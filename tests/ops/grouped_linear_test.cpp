@@ -140,9 +140,9 @@ TEST_CASE("grouped_linear: gradients and float against double") {
 
 TEST_CASE("grouped_linear: LoRA per expert, with and without dropout, with slots that have no row") {
     for (RowSource source : {RowSource::tokens, RowSource::rows}) {
-        const bool limited = test::rows_are_limited(), rows = source == RowSource::rows;
+        const bool rows = source == RowSource::rows;
         for (double rate : {0.0, 0.4}) {
-            if (limited && (rate > 0) != rows) continue;
+            if (test::rows_are_limited() && (rate > 0) != rows) continue;
             const auto check = [=](Index D, Index O, bool all_used, const test::OpCheckOptions& options) {
                 test::check_op({&grouped_linear_slot}, shapes(source, D, O, true),
                                linear_twice(source, true, rate, all_used), options,
@@ -151,11 +151,10 @@ TEST_CASE("grouped_linear: LoRA per expert, with and without dropout, with slots
             for (bool all_used : {true, false}) check(5, 3, all_used, {});
             check(40, 72, false, {.rows = {}, .cuda_rows = {150}});
         }
-        test::check_complex_step(
-            linear_twice(source, true, 0.4, false),
-            {test::random_tensor({rows ? 5 * K : 5, 6}, 1), test::random_tensor({E, 3, 6}, 2),
-             test::random_tensor({E, R, 6}, 3), test::random_tensor({E, 3, R}, 4)},
-            1e-11);
+        const std::vector inputs{test::random_tensor({rows ? 5 * K : 5, 6}, 1),
+                                 test::random_tensor({E, 3, 6}, 2), test::random_tensor({E, R, 6}, 3),
+                                 test::random_tensor({E, 3, R}, 4)};
+        test::check_complex_step(linear_twice(source, true, 0.4, false), inputs, 1e-11);
     }
 }
 
