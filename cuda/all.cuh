@@ -38,6 +38,7 @@
 #include <moegrad/cuda/lora_linear.cuh>
 #include <moegrad/cuda/lora_norm.cuh>
 #include <moegrad/cuda/mix.cuh>
+#include <moegrad/cuda/molora_joint.cuh>
 #include <moegrad/cuda/molora_linear.cuh>
 #include <moegrad/cuda/multiply.cuh>
 #include <moegrad/cuda/nf4.cuh>

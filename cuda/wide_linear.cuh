@@ -1,36 +1,20 @@
 #pragma once
 // CUDA kernels of ops/wide_linear.hpp: bf16 products with the accuracy of float.
-// A float is the sum of three bf16, exactly:  w = w0 + w1 + w2,   w0 = round(w), w1 = round(w - w0), w2 = w - w0 - w1
-// (above 2^-117, below which bf16 has no finer steps). The product of two bf16 is exact in float, so sums are all that rounds:
+// A float is the sum of three bf16, exactly (support/pieces.cuh):  w = w0 + w1 + w2. The product of two bf16 is exact in float,
+// so sums are all that rounds:
 //     y   one product of x with [w0; w1; w2] below one another, which reads x once; the three sums are added, smallest first
 //     dx  one product of [dy0 | dy0 | dy1] with [w0; w1; w0]: what is left out is below 2^-16 of a term; rounded once, and
 //         once more with every further addition
 //     dw  one product of [dy0 | dy1 | dy2] with x, the three sums added in float
-// A piece has E' columns, zeros beyond E. An infinite w or dy, or one above the largest bf16, has an infinite first piece, the
-// others are 0. An infinite x, which meets pieces of either sign or 0, gives NaN.
+// A piece has E' columns, zeros beyond E. An infinite x, which meets pieces of either sign or 0, gives NaN.
 
+#include <moegrad/cuda/support/pieces.cuh>
 #include <moegrad/cuda/support/products.cuh>
 #include <moegrad/cuda/support/seats.cuh>
 #include <moegrad/ops/wide_linear.hpp>
 
 namespace moegrad::cuda::wide_linear {
 namespace {
-
-inline constexpr int kPieces = 3;
-
-struct Pieces {
-    bf16 of[kPieces];
-};
-
-__device__ __forceinline__ Pieces split(float x) {
-    Pieces pieces;
-    float rest = x;
-    for (bf16& piece : pieces.of) {
-        piece = narrow<bf16>(rest);
-        rest = fabsf(wide(piece)) < INFINITY ? rest - wide(piece) : 0.0f;
-    }
-    return pieces;
-}
 
 /// [w0; w1; w2], or [w0; w1; w0].  w [E, D], to [3 E', D].
 void split_weight(Stream stream, View<const float, 2> w, bool exact, View<bf16, 2> to) {
@@ -54,10 +38,6 @@ void split_gradient(Stream stream, View<const float, 2> dy, View<bf16, 2> to) {
         to(t, 2 * P + e) = pieces.of[1];
         to(t, 3 * P + e) = pieces.of[2];
     });
-}
-
-View<bf16, 2> columns(View<bf16, 2> all, Index begin, Index end) {
-    return {all.data + begin, {all.extent(0), end - begin}, all.pitch};
 }
 
 void forward(Stream stream, View<const bf16, 2> x, View<const float, 2> w, double scale,

@@ -114,6 +114,21 @@ TEST_CASE("device step: LoRA experts on a dense model") {
                run<float>({.device = Device::cpu}, 4, ModelFamily::llama), 1e-5);
 }
 
+TEST_CASE("device step: LoRA experts on a dense model in bf16, which read their input with the router") {
+    if (without_cuda()) return;
+    AdapterSpec spec = device_adamoe();
+    spec.lora.dropout = 0;
+    const auto on_gpu = [&](const DeviceWay& way) { return run<bf16>(way, 6, ModelFamily::llama, spec); };
+    const Outcome want = run<float>({.device = Device::cpu}, 6, ModelFamily::llama, spec), got = on_gpu({});
+    REQUIRE(got.reports.size() == want.reports.size());
+    for (std::size_t n = 0; n < want.reports.size(); ++n)
+        CHECK(std::abs(got.reports[n].cross_entropy - want.reports[n].cross_entropy) < 0.02);
+    CHECK(std::abs(got.evaluation - want.evaluation) < 0.02);
+    check_same(on_gpu({}), got);
+    check_same(on_gpu({.graphs = false}), got);
+    check_same(on_gpu({.activations = Activations::recomputed}), got);
+}
+
 TEST_CASE("device step: padding enters no trace") {
     if (without_cuda()) return;
     AdapterSpec spec;

@@ -60,8 +60,9 @@ const PlannedCase kPlannedCases[] = {
      Quantisation::nf4},
 };
 
-std::unique_ptr<Decoder<float>> planned_model(const PlannedCase& one) {
-    auto model = small_model<float>(small_config(one.family));
+template <class Real = float>
+std::unique_ptr<Decoder<Real>> planned_model(const PlannedCase& one) {
+    auto model = small_model<Real>(small_config(one.family));
     if (one.quantise == Quantisation::nf4) reserve_quantised(*model);
     AdapterSpec spec;
     spec.method = one.method;
@@ -159,19 +160,23 @@ TEST_CASE("memory plan: what was reserved does for the whole run, in one piece")
 TEST_CASE("memory plan: of a GPU has room for what a step and an evaluation take there") {
     if (!has_cuda()) return;
     const auto data = ragged_samples(8, 48);
-    for (const auto& one : kPlannedCases) {
-        if (one.quantise == Quantisation::nf4) continue;
+    const auto longest = longest_samples(data, 4);
+    const auto check = [&]<class Real>(Real, const PlannedCase& one) {
         CAPTURE(one.name);
-        const auto longest = longest_samples(data, 4);
-        const auto plan =
-            plan_memory<float>([&] { return planned_model(one); }, data, kPlannedCuts, longest, Device::cuda);
-        const auto model = planned_model(one);
+        const auto build = [&] { return planned_model<Real>(one); };
+        const auto plan = plan_memory<Real>(build, data, kPlannedCuts, longest, Device::cuda);
+        const auto model = build();
         move_to(*model, Device::cuda);
         Context context({.device = Device::cuda, .threads = 2});
-        Trainer<float> trainer(context, *model, {"balance", "z"}, {.micro_batch = 4, .graphs = false});
+        Trainer<Real> trainer(context, *model, {"balance", "z"}, {.micro_batch = 4, .graphs = false});
         trainer.evaluate(longest);
         for (int n = 0; n < 2; ++n) trainer.step(data, kPlannedCuts, 1e-3);
         CHECK(pages::round_up(context.arena().reach()) <= plan.step);
+    };
+    for (const auto& one : kPlannedCases) {
+        if (one.quantise == Quantisation::nf4) continue;
+        check(float(), one);
+        check(bf16(), one);
     }
 }
 

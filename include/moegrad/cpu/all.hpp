@@ -37,6 +37,7 @@
 #include <moegrad/cpu/lora_linear.hpp>
 #include <moegrad/cpu/lora_norm.hpp>
 #include <moegrad/cpu/mix.hpp>
+#include <moegrad/cpu/molora_joint.hpp>
 #include <moegrad/cpu/molora_linear.hpp>
 #include <moegrad/cpu/multiply.hpp>
 #include <moegrad/cpu/nf4.hpp>

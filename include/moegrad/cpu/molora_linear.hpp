@@ -3,6 +3,7 @@
 // tokens: they are gathered, continued by the products of that expert, and put back.
 
 #include <moegrad/cpu/support/drop_row.hpp>
+#include <moegrad/cpu/support/expert_choice.hpp>
 #include <moegrad/cpu/support/products.hpp>
 #include <moegrad/cpu/support/seats.hpp>
 #include <moegrad/ops/molora_linear.hpp>
@@ -77,20 +78,6 @@ void weigh(Stream stream, View<const Real, 2> u, const Group& group, View<const 
     });
 }
 
-inline void check_choice(View<const std::int32_t, 2> expert, Index t, Index k, Index E) {
-    const std::int32_t e = expert(t, k);
-    if (e >= E) {
-        throw Error{ErrorCode::value, "molora_linear", format("experts below {}", E),
-                    format("expert {} in slot {} of token {}", e, k, t)};
-    }
-    for (Index other = 0; other < k; ++other) {
-        if (expert(t, other) == e) {
-            throw Error{ErrorCode::value, "molora_linear", "an expert at most once per token",
-                        format("expert {} in slots {} and {} of token {}", e, other, k, t)};
-        }
-    }
-}
-
 inline void sort(Stream, View<const std::int32_t, 2> expert, View<std::int32_t, 1> begin,
                  View<std::int32_t, 1> pair, View<std::int32_t, 1> token, View<std::int32_t, 2> place,
                  View<std::int32_t, 1>) {
@@ -99,7 +86,7 @@ inline void sort(Stream, View<const std::int32_t, 2> expert, View<std::int32_t, 
     for (Index t = 0; t < T; ++t) {
         for (Index k = 0; k < K; ++k) {
             if (expert(t, k) < 0) continue;
-            check_choice(expert, t, k, E);
+            check_choice("molora_linear", expert, t, k, E);
             ++begin(expert(t, k) + 1);
         }
     }

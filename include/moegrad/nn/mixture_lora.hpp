@@ -2,12 +2,12 @@
 // MixtureLora: E LoRA experts on one Linear and a router of their own that looks at the Linear's input,
 //     y = W x + sum_{e in S} w_e s B_e A_e drop(x)
 // The router is any: top-k (MoLA), null experts (AdaMoE's Mo-LoRA), mixture of routers. A token without an expert keeps
-// the frozen base output. E = 1 with weight 1 is plain LoRA to the bit.
+// the frozen base output. E = 1 with weight 1 is plain LoRA, on a CPU to the bit.
+// On a GPU in bf16 router and experts read x together (nn/shared_reading.hpp).
 
 #include <moegrad/autograd/lora_parameters.hpp>
 #include <moegrad/nn/linear.hpp>
-#include <moegrad/ops/cast.hpp>
-#include <moegrad/ops/molora_linear.hpp>
+#include <moegrad/nn/shared_reading.hpp>
 
 namespace moegrad {
 
@@ -23,22 +23,12 @@ public:
                 seed, module) {}
 
     Var<Real> forward(Forward<Real>& forward, const Var<Real>& x, const Matrix<Real>& w) override {
-        const RouteInput<Wide<Real>> input{.x = cast_on_read<Wide<Real>>(forward.tape, x),
-                                           .token = forward.token,
-                                           .segments = forward.segments,
-                                           .layer = layer_,
-                                           .mode = forward.tape.mode(),
-                                           .module = lora_.module};
-        auto routing = router_.route(forward.tape, input);
-        if (routing.passthrough.defined()) {
-            throw Error{ErrorCode::config, name_, "a router without a passthrough over LoRA experts",
-                        "one with it",
-                        "the experts are updates of a Linear; the token itself has no place there"};
-        }
-        auto y = molora_linear(
-            forward.tape, x, w,
-            LoraWeights<Real>{lora_.A.use(), lora_.B.use(), lora_.scale, {lora_.dropout, lora_.module}},
-            routing.expert, routing.weight, forward.segments);
+        const LoraWeights<Real> experts{
+            lora_.A.use(), lora_.B.use(), lora_.scale, {lora_.dropout, lora_.module}};
+        const auto shared = share_reading(forward.tape, x, experts, forward.segments);
+        auto routing =
+            route(forward, shared ? Var<Wide<Real>>(shared) : cast_on_read<Wide<Real>>(forward.tape, x));
+        auto y = mixed(forward, shared, x, w, experts, routing);
         forward.routings.push_back({name_, layer_, std::move(routing)});
         return y;
     }
@@ -52,6 +42,28 @@ public:
     LoraParameters<Real>& lora() { return lora_; }
 
 private:
+    Routing<Wide<Real>> route(Forward<Real>& forward, const Var<Wide<Real>>& x) {
+        const RouteInput<Wide<Real>> input{.x = x,
+                                           .token = forward.token,
+                                           .segments = forward.segments,
+                                           .layer = layer_,
+                                           .mode = forward.tape.mode(),
+                                           .module = lora_.module};
+        auto routing = router_.route(forward.tape, input);
+        if (!routing.passthrough.defined()) return routing;
+        throw Error{ErrorCode::config, name_, "a router without a passthrough over LoRA experts",
+                    "one with it",
+                    "the experts are updates of a Linear; the token itself has no place there"};
+    }
+    static Var<Real> mixed(Forward<Real>& forward, const std::shared_ptr<SharedReading<Real>>& shared,
+                           const Var<Real>& x, const Matrix<Real>& w, const LoraWeights<Real>& experts,
+                           const Routing<Wide<Real>>& routing) {
+        const auto reading = shared ? shared->take() : JointReading<Real>();
+        if (reading.shared)
+            return molora_joint(forward.tape, reading, x, w, experts.B, routing.expert, routing.weight);
+        return molora_linear(forward.tape, x, w, experts, routing.expert, routing.weight, forward.segments);
+    }
+
     std::string name_;
     int layer_;
     AnyRouter<Wide<Real>> router_;

@@ -62,20 +62,22 @@ namespace detail {
 
 /// Lives no longer than the tape that the cast goes on.
 template <class To, class From>
-class DeferredCast final : public Deferred<To> {
+class DeferredCast : public Deferred<To> {
 public:
     DeferredCast(Tape& tape, const Var<From>& x) : tape_(&tape), x_(x) {}
 
     const Var<From>& source() const { return x_; }
     const Shape& shape() const override { return x_.shape(); }
     bool needs_gradient() const override { return tape_->recording() && x_.needs_gradient(); }
-    const Var<To>& made() override {
+    const Var<To>& made() final {
         if (!made_.defined()) made_ = cast<To>(*tape_, x_);
         return made_;
     }
 
-private:
+protected:
     Tape* tape_;
+
+private:
     Var<From> x_;
     Var<To> made_;
 };

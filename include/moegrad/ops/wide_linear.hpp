@@ -3,7 +3,7 @@
 //     y[t,e] = s sum_d x[t,d] w[e,d]          x bf16; w, y float
 // backward:   dx = s dy w, bf16;   dw[e,d] = s sum_t dy[t,e] x[t,d], float
 // The router of a bf16 model. For a wide x that is deferred (cast_on_read) the narrow one is multiplied; for any other wide
-// x it is linear.
+// x it is linear. An x that its adapter reads too is read once for both (SharedInput, ops/molora_joint.hpp).
 // Saved: x [T, D] when w needs a gradient.
 
 #include <type_traits>
@@ -92,13 +92,17 @@ struct WideLinearBackward {
     }
 };
 
+template <class Real>
+void check_wide_linear(const Var<Real>& x, const Var<Wide<Real>>& w) {
+    if (x.shape().rank() == 2 && w.shape().rank() == 2 && x.extent(1) == w.extent(1)) return;
+    throw Error{ErrorCode::shape, "wide_linear", "x [T, D] and w [E, D]",
+                format("x {}, w {}", x.shape().text(), w.shape().text())};
+}
+
 /// x [T, D], w [E, D] -> s x w^T [T, E].
 template <class Real>
 Var<Wide<Real>> wide_product(Tape& tape, const Var<Real>& x, const Var<Wide<Real>>& w, double scale) {
-    if (x.shape().rank() != 2 || w.shape().rank() != 2 || x.extent(1) != w.extent(1)) {
-        throw Error{ErrorCode::shape, "wide_linear", "x [T, D] and w [E, D]",
-                    format("x {}, w {}", x.shape().text(), w.shape().text())};
-    }
+    check_wide_linear(x, w);
     const Index T = x.extent(0), D = x.extent(1), E = w.extent(0);
     auto y = tape.output<Wide<Real>>({T, E}, x.needs_gradient() || w.needs_gradient());
     wide_linear_slot.get<Real>(tape.device())
@@ -114,6 +118,15 @@ Var<Wide<Real>> wide_product(Tape& tape, const Var<Real>& x, const Var<Wide<Real
 
 }  // namespace detail
 
+/// A deferred x that another op reads too; what it reads for itself may take a product with a wide weight along.
+template <class Real>
+class SharedInput : public detail::DeferredCast<Wide<Real>, Real> {
+public:
+    using detail::DeferredCast<Wide<Real>, Real>::DeferredCast;
+    /// x w^T; undefined where x has to be read for it alone.
+    virtual Var<Wide<Real>> product(Tape& tape, const Var<Wide<Real>>& w) = 0;
+};
+
 /// x [T, D], w [E, D] -> [T, E].
 template <class Real>
 Var<Wide<Real>> wide_linear(Tape& tape, const Var<Real>& x, const std::type_identity_t<Var<Wide<Real>>>& w) {
@@ -121,6 +134,8 @@ Var<Wide<Real>> wide_linear(Tape& tape, const Var<Real>& x, const std::type_iden
         return detail::wide_product(tape, x, w, 1);
     } else {
         if constexpr (std::is_same_v<Real, Wide<bf16>>) {
+            auto* shared = dynamic_cast<SharedInput<bf16>*>(x.deferred().get());
+            if (auto y = shared ? shared->product(tape, w) : Var<Real>(); y.defined()) return y;
             if (const auto* narrow = before_cast<bf16>(x)) return detail::wide_product(tape, *narrow, w, 1);
         }
         return linear(tape, x, w);
@@ -136,7 +151,7 @@ Var<Real> wide_lora_linear(Tape& tape, const Var<Real>& x, const std::type_ident
         const auto* narrow = before_cast<bf16>(x);
         if (narrow && active_dropout(tape, lora.dropout, segments, x.extent(0)).rate == 0) {
             const auto u = detail::wide_product(tape, *narrow, lora.A, lora.scale);
-            return add(tape, detail::wide_product(tape, *narrow, w, 1), linear(tape, u, lora.B));
+            return add(tape, wide_linear(tape, x, w), linear(tape, u, lora.B));
         }
     }
     return lora_linear(tape, x, w, lora, segments);
