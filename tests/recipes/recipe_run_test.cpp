@@ -54,7 +54,6 @@ RunConfig run_config(RunConfig config, bool mixture, const io_test::TemporaryFol
     config.threads = 1;
     config.device = Device::cpu;
     config.dtype = Number::float32;
-    config.quantise = Quantisation::none;
     std::string& options = config.adapter.options;
     if (options.starts_with("picked=")) options = "picked=0-1/0-1/0-1/0-1";
     if (options.starts_with("block=")) options = "block=0/0/0/0";

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <moegrad/train/adapter_files.hpp>
+#include <moegrad/train/model_saver.hpp>
 #include <moegrad/train/parameter_groups.hpp>
 #include <moegrad/train/penalty_coefficients.hpp>
 
@@ -21,6 +22,17 @@ struct Lesson {
     std::vector<double> losses;
 };
 
+/// The small model of a recipe's family, its weights as the recipe wants them: those in NF4 are read from a checkpoint, as a
+/// run reads them.
+std::unique_ptr<Decoder<float>> base_of(const std::string& name, Device device = Device::cpu) {
+    auto model = test::small_model<float>(family_of(name));
+    const Quantisation quantise = recipe(name).quantise;
+    if (quantise == Quantisation::none) return model;
+    const io_test::TemporaryFolder folder;
+    save_model(*model, folder.file("base"), StoredType::bf16);
+    return load_model<float>(folder.file("base"), device, quantise);
+}
+
 /// Of two tasks, for the methods that ask.
 Dataset lesson_data(const ModelConfig& config) {
     Dataset data = test::ragged_samples(4, config.vocab_size, 3, 12);
@@ -33,7 +45,7 @@ Lesson learn(const std::string& name, Device device) {
     const RunConfig config = recipe(name);
     const ModelConfig family = family_of(name);
     const Dataset data = lesson_data(family);
-    Lesson lesson{test::small_model<float>(family), config.adapter_for(family), {}};
+    Lesson lesson{base_of(name, device), config.adapter_for(family), {}};
     attach(*lesson.model, lesson.spec);
     Context context({.device = device, .threads = 1});
     move_to(*lesson.model, device);
@@ -63,13 +75,18 @@ std::vector<float> logits_of(Decoder<float>& model) {
 }  // namespace
 
 TEST_CASE("recipes: trained, saved and read back, each computes the same bits") {
+    int in_nf4 = 0;
     for (const std::string& name : train_recipes()) {
         CAPTURE(name);
         try {
             const Lesson lesson = learn(name, Device::cpu);
+            const bool nf4 = recipe(name).quantise == Quantisation::nf4;
+            for (const auto* weight : quantisable_parameters(*lesson.model))
+                CHECK(weight->quantised().defined() == nf4);
+            in_nf4 += nf4;
             const io_test::TemporaryFolder folder;
             save_adapter(*lesson.model, lesson.spec, folder.file("adapter"));
-            const auto fresh = test::small_model<float>(family_of(name));
+            const auto fresh = base_of(name);
             const auto base = logits_of(*fresh);
             const AdapterSpec read = load_adapter(*fresh, folder.file("adapter"));
             CHECK(read.method_name() == lesson.spec.method_name());
@@ -82,6 +99,7 @@ TEST_CASE("recipes: trained, saved and read back, each computes the same bits") 
             FAIL_CHECK(std::string(error.what()));
         }
     }
+    CHECK(in_nf4 > 0);  // QLoRA's
 }
 
 TEST_CASE("recipes: a GPU learns what the CPU learns") {
