@@ -3,10 +3,12 @@
 
 #include <moegrad/eval/analytics_tables.hpp>
 #include <moegrad/train/adapter_files.hpp>
+#include <moegrad/train/checkpoint_weights.hpp>
 #include <moegrad/train/model_files.hpp>
 
 #include "adapter_reading_flags.hpp"
 #include "device_flags.hpp"
+#include "routing_states.hpp"
 #include "verbs.hpp"
 
 namespace moegrad {
@@ -14,7 +16,8 @@ namespace moegrad {
 struct InspectRoutingFlags {
     DeviceFlags device;
     AdapterReading reading;
-    std::string model, adapter, against, text, out, name;
+    std::string model, adapter, text, out, name;
+    std::vector<std::string> against;
     Index limit = 0, max_length = 0;
     int threads = 0;
 };
@@ -34,38 +37,26 @@ inline std::vector<TextRecord> routing_texts(const InspectRoutingFlags& flags) {
     return records;
 }
 
+/// What the routers of one state of the model do; the weights of a checkpoint take the place of its adapter's.
 template <class Real>
-ModelAnalytics analyse_model(const InspectRoutingFlags& flags, const std::string& adapter,
+ModelAnalytics analyse_model(const InspectRoutingFlags& flags, const RoutingState& state,
                              const std::vector<TextRecord>& records) {
     auto model = load_model<Real>(flags.model, flags.device.place(), flags.device.quantisation());
-    if (!adapter.empty()) load_adapter(*model, adapter, flags.reading);
-    move_to(*model, flags.device.place());
     Context context({.device = flags.device.place(), .threads = flags.threads});
+    if (!state.adapter.empty()) load_adapter(*model, state.adapter, flags.reading);
+    if (!state.checkpoint.empty()) read_checkpoint_weights(*model, state.checkpoint, context.pool());
+    move_to(*model, flags.device.place());
     return analyse_routing(context, *model, load_tokenizer(flags.model), records, flags.max_length);
-}
-
-/// Router by router against the other state, in which every router of this one must be too.
-inline std::vector<double> saturations(const ModelAnalytics& now, const ModelAnalytics& then) {
-    std::vector<double> all;
-    for (std::size_t r = 0; r < now.routers.size(); ++r) {
-        if (r >= then.routers.size() || then.routers[r].name() != now.routers[r].name()) {
-            throw Error{ErrorCode::config, "--against", "the routers of this model",
-                        r < then.routers.size() ? then.routers[r].name() : "fewer",
-                        "both must route in the same places"};
-        }
-        all.push_back(saturation(now.experts[r], then.experts[r]));
-    }
-    return all;
 }
 
 template <class Real>
 void inspect_routing(const InspectRoutingFlags& flags) {
     const auto records = routing_texts(flags);
-    const ModelAnalytics now = analyse_model<Real>(flags, flags.adapter, records);
-    std::vector<double> same;
-    if (!flags.against.empty())
-        same = saturations(now,
-                           analyse_model<Real>(flags, flags.against == "base" ? "" : flags.against, records));
+    const auto states = routing_states(flags.against);
+    const ModelAnalytics now = analyse_model<Real>(flags, {"model", flags.adapter}, records);
+    std::vector<StateSaturation> same;
+    for (const RoutingState& state : states)
+        same.push_back(state_saturation(state.name, analyse_model<Real>(flags, state, records), now));
     fmt::print("{}", analytics_text(now, same));
     if (flags.out.empty()) return;
     const std::filesystem::path path(flags.model);
@@ -73,8 +64,8 @@ void inspect_routing(const InspectRoutingFlags& flags) {
     write_analytics(flags.out, now, flags.name.empty() ? folder : flags.name, same);
     fmt::print(
         "expert_counts.json, expert_transitions.json, token_to_expert.json, routers.csv, utilisation.csv, "
-        "experts_per_token.csv and coactivation.csv in {}\n",
-        flags.out);
+        "experts_per_token.csv{} and coactivation.csv in {}\n",
+        same.empty() ? "" : ", saturation.csv", flags.out);
 }
 
 inline void add_inspect_routing(CLI::App& inspect) {
@@ -83,8 +74,10 @@ inline void add_inspect_routing(CLI::App& inspect) {
         inspect.add_subcommand("routing", "what the routers of a model do with texts, as tables");
     verb->add_option("--model", flags->model, "folder of the checkpoint")->required();
     verb->add_option("--adapter", flags->adapter, "an adapter on it");
-    verb->add_option("--against", flags->against,
-                     "another adapter, or `base`: the share of experts that both choose (saturation)");
+    verb->add_option(
+        "--against", flags->against,
+        "`base`, another adapter, a checkpoint, or a run for all of its checkpoints; may be given "
+        "several times: the share of its experts that the model still chooses (saturation)");
     verb->add_option("--text", flags->text, "JSONL with `text` and perhaps `domain`, or a plain text")
         ->required();
     verb->add_option("--limit", flags->limit, "only the first N documents; 0: all");

@@ -192,12 +192,6 @@ TEST_CASE("analytics: domains and vocabulary") {
     CHECK(router.vocabulary().at(7).experts == std::vector<std::int64_t>{1, 1, 0});
 }
 
-TEST_CASE("analytics: saturation is the share of experts that stay") {
-    CHECK(saturation({{0, 1}, {2}}, {{1, 3}, {2}}) == 0.75);
-    CHECK(saturation({{}, {2}}, {{1}, {0}}) == 0);
-    CHECK(saturation({{4, 2}}, {{2, 4}}) == 1);
-}
-
 TEST_CASE("analytics: the tables of a model agree with each other") {
     const ModelAnalytics all = analysed_model();
     REQUIRE(all.routers.size() == 2);

@@ -9,13 +9,14 @@
 //   utilisation.csv           router, expert, slots, utilisation
 //   experts_per_token.csv     router, n, share of tokens that ran n true experts
 //   coactivation.csv          router, i, j, share of i's tokens that also ran j
+//   saturation.csv            state, router, saturation: against other states (router_saturation.hpp)
 
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include <moegrad/eval/model_analytics.hpp>
+#include <moegrad/eval/router_saturation.hpp>
 #include <moegrad/io/atomic_file.hpp>
 #include <moegrad/io/json_writer.hpp>
 
@@ -113,8 +114,8 @@ inline Json token_to_expert_json(const ModelAnalytics& all, const std::string& n
     return root;
 }
 
-/// A row per router. saturations: against another state, where there is one.
-inline std::string routers_csv(const ModelAnalytics& all, const std::vector<double>& saturations) {
+/// A row per router. states: the saturation of one other state is a column here, of several a table of its own.
+inline std::string routers_csv(const ModelAnalytics& all, const std::vector<StateSaturation>& states) {
     std::string text =
         "router,experts,tokens,load,cv,dead,entropy,need_1,need_2,need_3,need_4,all_null,saturation\n";
     for (std::size_t r = 0; r < all.routers.size(); ++r) {
@@ -128,7 +129,7 @@ inline std::string routers_csv(const ModelAnalytics& all, const std::vector<doub
             text += ",,,,,";
         }
         text += format(",{},{}\n", one.all_null_share(),
-                       saturations.empty() ? std::string() : format("{}", saturations[r]));
+                       states.size() == 1 ? format("{}", states[0].routers[r]) : std::string());
     }
     return text;
 }
@@ -189,12 +190,12 @@ inline std::string use_text(const ModelAnalytics& all) {
 
 }  // namespace detail
 
-/// What a reader wants first: a line per router, and one over all.
-inline std::string analytics_text(const ModelAnalytics& all, const std::vector<double>& saturations) {
+/// What a reader wants first: a line per router, and one over all; then the saturation of other states, if several.
+inline std::string analytics_text(const ModelAnalytics& all, const std::vector<StateSaturation>& states) {
     std::string text = format("{} documents, {} tokens, padding none\n", all.documents, all.tokens);
     text += format("{:<34}{:>7}{:>7}{:>6}{:>9}{:>8}{:>8}{:>8}{:>8}{:>10}{:>9}\n", "router", "load", "cv",
                    "dead", "entropy", "need 1", "need 2", "need 3", "need 4+", "all null",
-                   saturations.empty() ? "" : "same");
+                   states.size() == 1 ? "same" : "");
     for (std::size_t r = 0; r < all.routers.size(); ++r) {
         const RouterAnalytics& one = all.routers[r];
         text += format("{:<34}{:>7.3f}{:>7.3f}{:>6}", one.name(), one.load(), one.cv(), one.dead());
@@ -205,15 +206,16 @@ inline std::string analytics_text(const ModelAnalytics& all, const std::vector<d
             text += format("{:>9}{:>8}{:>8}{:>8}{:>8}", "-", "-", "-", "-", "-");
         }
         text += format("{:>10.3f}", one.all_null_share());
-        if (!saturations.empty()) text += format("{:>9.3f}", saturations[r]);
+        if (states.size() == 1) text += format("{:>9.3f}", states[0].routers[r]);
         text += "\n";
     }
-    return text + detail::use_text(all);
+    text += detail::use_text(all);
+    return states.size() > 1 ? text + saturation_text(all, states) : text;
 }
 
-/// The seven files in `folder`, which is made.
+/// The seven files in `folder`, which is made; an eighth where other states were looked at.
 inline void write_analytics(const std::string& folder, const ModelAnalytics& all, const std::string& name,
-                            const std::vector<double>& saturations) {
+                            const std::vector<StateSaturation>& states) {
     std::filesystem::create_directories(folder);
     const auto put = [&](const char* file, const std::string& text) {
         write_file_atomically(folder + "/" + file, text);
@@ -221,7 +223,8 @@ inline void write_analytics(const std::string& folder, const ModelAnalytics& all
     put("expert_counts.json", write_json(expert_counts_json(all, name)) + "\n");
     put("expert_transitions.json", write_json(expert_transitions_json(all, name)) + "\n");
     put("token_to_expert.json", write_json(token_to_expert_json(all, name)) + "\n");
-    put("routers.csv", routers_csv(all, saturations));
+    put("routers.csv", routers_csv(all, states));
+    if (!states.empty()) put("saturation.csv", saturation_csv(all, states));
     put("utilisation.csv", utilisation_csv(all));
     put("experts_per_token.csv", experts_per_token_csv(all));
     put("coactivation.csv", coactivation_csv(all));

@@ -9,7 +9,7 @@
 //   co-activation   n_ij / n_i: of the tokens of expert i the share that also ran j           (OLMoE, Eq. 5)
 //   domain          n_e of a domain over the domain's tokens: domain specialisation            (OLMoE, Eq. 6)
 //   vocabulary      n_e of a token id over its occurrences: vocabulary specialisation          (OLMoE, Eq. 7)
-//   saturation      mean over tokens of |S and S'| / |S|, S' the experts of another state of the model (OLMoE, Eq. 4)
+// Against other states of the model: router_saturation.hpp.
 // Muennighoff et al. 2024 (arXiv 2409.02060); Zeng et al. 2024 (AdaMoE).
 
 #include <algorithm>
@@ -143,20 +143,5 @@ private:
     std::map<std::string, Counts> domains_;
     std::map<std::int32_t, Counts> vocabulary_;
 };
-
-/// Share of the first state's experts that the second one runs too; tokens without an expert in the first are left out.
-inline double saturation(const std::vector<std::vector<std::int32_t>>& now,
-                         const std::vector<std::vector<std::int32_t>>& then) {
-    double sum = 0;
-    std::int64_t tokens = 0;
-    for (std::size_t t = 0; t < std::min(now.size(), then.size()); ++t) {
-        if (now[t].empty()) continue;
-        std::int64_t same = 0;
-        for (const std::int32_t e : now[t]) same += std::count(then[t].begin(), then[t].end(), e);
-        sum += static_cast<double>(same) / static_cast<double>(now[t].size());
-        ++tokens;
-    }
-    return tokens == 0 ? 0 : sum / static_cast<double>(tokens);
-}
 
 }  // namespace moegrad
