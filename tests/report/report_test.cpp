@@ -129,6 +129,25 @@ TEST_CASE("report: a section whose file is absent says so in one line") {
     CHECK(file_exists(folder.file("out/page_csv/arms.csv")));
 }
 
+TEST_CASE(
+    "report: penalties times their coefficients are values of their own; a chart of zeros is left out") {
+    const Folder folder;
+    folder.write(
+        "run/metrics.jsonl",
+        "{\"step\":0,\"ce\":2,\"balance\":2,\"z\":4,\"lr\":0.1,\"grad_norm\":1,\"tokens\":9,\"supervised\":4,"
+        "\"weighted\":{\"balance\":0.5,\"z\":0}}\n"
+        "{\"step\":1,\"ce\":1,\"balance\":1,\"z\":4,\"lr\":0.1,\"grad_norm\":1,\"tokens\":9,\"supervised\":4,"
+        "\"weighted\":{\"balance\":0.25,\"z\":0}}\n");
+    write_report(folder.file("run"));
+    const std::string page = folder.read("run/report.html");
+    for (const char* line : {"value balance", "value z", "value weighted balance"})
+        CHECK(contains(page, "data-lines=\"" + std::string(line) + "\""));
+    CHECK_FALSE(contains(page, "data-lines=\"value weighted z\""));
+    CHECK(contains(
+        folder.read("run/report_csv/metrics.csv"),
+        ",tokens,supervised,balance,z,weighted balance,weighted z,load\nrun,0,0,2,0.1,1,9,4,2,4,0.5,0,"));
+}
+
 TEST_CASE("report: a comparison that is not finished names the runs that are missing") {
     const Folder folder;
     report_test::write_run(folder, "a-0", false);

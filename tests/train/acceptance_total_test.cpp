@@ -91,6 +91,9 @@ TEST_CASE("penalties acceptance: total == CE + sum coef * aux: the report's term
             const auto step = total_step(coefficients, micro_batch);
             CHECK(step.report.cross_entropy == plain.report.cross_entropy);
             CHECK(step.report.penalties == plain.report.penalties);
+            double total = step.report.cross_entropy;
+            for (const auto& [name, value] : step.report.weighted()) total += value;
+            CHECK(total == doctest::Approx(total_of(plain.report, coefficients)).epsilon(1e-15));
             CHECK(step.evaluated == plain.evaluated);
         }
     }

@@ -2,9 +2,9 @@
 // RunFolder: what a run left in its folder, as the report needs it. Nothing in it is required: a file that is not there
 // leaves its field empty; one that is damaged is an Error with file and line.
 //   config.toml         one `key = "value"` per line, as the run wrote it
-//   metrics.jsonl       {"step", "ce", "lr", "grad_norm", "tokens", "supervised", <penalty>: raw, "routers": {name:
-//                       {"load", "experts_per_token": [K + 1], "all_null", "entropy", "slots": [C]}}} and, between
-//                       them, {"step", "eval_nll", "eval_load"}
+//   metrics.jsonl       {"step", "ce", "lr", "grad_norm", "tokens", "supervised", <penalty>: raw, "weighted":
+//                       {<penalty>: times its coefficient}, "routers": {name: {"load", "experts_per_token": [K + 1],
+//                       "all_null", "entropy", "slots": [C]}}} and, between them, {"step", "eval_nll", "eval_load"}
 //   eval/results.json   {"task", "n", "metrics": {name: {"value", "low", "high"}}, "load", "flops_saved", ..}
 //   eval/items.jsonl    {"id", "domain", "level", "answer", "chosen", "correct", "loglikelihood": [..], "nll"} and, when
 //                       the evaluation keeps them, "context", "question", "choices"
@@ -41,7 +41,7 @@ struct RouterLine {
     std::vector<double> experts_per_token, slots;
 };
 
-/// One line of metrics.jsonl. `values`: every other number of the line, in its order.
+/// One line of metrics.jsonl. `values`: every other number of the line, in its order; "weighted balance" of "weighted".
 struct MetricsLine {
     std::int64_t step = 0;
     std::vector<std::pair<std::string, double>> values;
@@ -141,6 +141,11 @@ inline void read_metrics(const std::string& path, RunFolder& run) {
                 const JsonRef routers = json.member(member);
                 for (const JsonMember& router : routers.members())
                     line.routers.push_back(router_line(router.key, routers.member(router)));
+            } else if (member.key == "weighted") {
+                const JsonRef weighted = json.member(member);
+                for (const JsonMember& one : weighted.members())
+                    line.values.emplace_back("weighted " + one.key,
+                                             weighted.member(one).number(-kHuge, kHuge));
             } else if (const auto value = member.value.number()) {
                 line.values.emplace_back(member.key, *value);
             }

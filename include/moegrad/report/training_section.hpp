@@ -36,7 +36,7 @@ std::string arm_chart(Page& page, const ReportData& data, const std::string& id,
 
 namespace detail {
 
-/// Names of every number in metrics.jsonl that has no chart of its own: penalties and traces.
+/// Names of every number in metrics.jsonl that has no chart of its own: penalties, raw and weighted, and traces.
 inline std::vector<std::string> other_values(const ReportData& data) {
     std::vector<std::string> names;
     for (const Arm& arm : data.arms) {
@@ -50,6 +50,19 @@ inline std::vector<std::string> other_values(const ReportData& data) {
         }
     }
     return names;
+}
+
+inline bool is_weighted(const std::string& name) {
+    return name.starts_with("weighted ");
+}
+
+/// Whether a number is anything but 0 in some step: a chart of zeros tells nothing.
+inline bool any_of_value(const ReportData& data, const std::string& name) {
+    for (const Arm& arm : data.arms)
+        for (const RunFolder& run : arm.runs)
+            for (const MetricsLine& line : run.steps)
+                if (const double value = line.value(name); value != 0 && !std::isnan(value)) return true;
+    return false;
 }
 
 /// Whether any token ever went without a true expert: a chart of zeros tells nothing.
@@ -154,15 +167,18 @@ inline std::string value_charts(Page& page, const ReportData& data, const std::s
         page, data, "grad_norm",
         {"Gradient norm", "Over all trained parameters, before clipping.", note, link}, "norm");
     for (const std::string& name : detail::other_values(data)) {
-        const bool penalty = name == "balance" || name == "z";
-        const char* says =
-            penalty ? "Summed over layers, before its coefficient." : "As logged, before any coefficient.";
+        const bool penalty = name == "balance" || name == "z", weighted = detail::is_weighted(name);
+        if (weighted && !detail::any_of_value(data, name)) continue;
+        const char* says = weighted
+                               ? "Times its coefficient: what the objective has beside the cross entropy."
+                           : penalty ? "Summed over layers, before its coefficient."
+                                     : "As logged, before any coefficient.";
         charts += detail::value_chart(page, data, name,
                                       {name == "balance" ? "Balance loss"
                                        : name == "z"     ? "Router z-loss"
                                                          : name,
                                        says, note, link},
-                                      "raw value");
+                                      weighted ? "nats per token" : "raw value");
     }
     return charts + detail::value_chart(page, data, "lr", {"Learning rate", "", note, link}, "rate");
 }

@@ -34,8 +34,9 @@ public:
 
     const std::vector<std::string>& names() const { return names_; }
 
-    /// For the step that begins.
-    void set(const std::map<std::string, double>& coefficients, const StepSize& size, StepScalars& scalars) {
+    /// For the step that begins, whose coefficients they are: those that its report tells.
+    const std::map<std::string, double>& set(const std::map<std::string, double>& coefficients,
+                                             const StepSize& size, StepScalars& scalars) {
         for (const auto& [name, value] : coefficients) {
             if (coefficient_of(names_, name) < 0) {
                 throw Error{ErrorCode::config, format("step {}", scalars.step),
@@ -45,6 +46,7 @@ public:
         coefficients_ = coefficients;
         size_ = size;
         for (const auto& [name, unit] : units_) write(name, unit, scalars);
+        return coefficients_;
     }
     /// What this forward shows for the first time. Before its backward.
     template <class Real>

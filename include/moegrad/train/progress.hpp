@@ -117,10 +117,17 @@ private:
         json.add("tokens", report.tokens);
         json.add("supervised", report.supervised);
         for (const auto& [name, value] : report.traces) json.add(name, value);
+        if (!report.penalties.empty()) json.add("weighted", weighted(report));
         if (!report.routers.empty()) json.add("routers", routers(report));
         return json;
     }
 
+    /// What the objective has beside ce: each penalty times its coefficient in this step.
+    static Json weighted(const StepReport& report) {
+        Json all = Json::object();
+        for (const auto& [name, value] : report.weighted()) all.add(name, value);
+        return all;
+    }
     /// Per router: load, its histogram (tokens with 0, 1, .. true experts), all-null share, entropy, slots per column.
     static Json routers(const StepReport& report) {
         Json all = Json::object();

@@ -20,17 +20,27 @@ struct TrainerOptions {
     bool graphs = true;         // on a GPU: steps are recorded and replayed; the same bits without
 };
 
-/// What one step did. Penalties are raw values in the unit they are divided by.
+/// What one step did. Penalties are raw values in the unit they are divided by; with the coefficients of this step
+///     objective = cross_entropy + sum_p weighted_p,   weighted_p = c_p penalty_p
 struct StepReport {
     Index step = 0;
     double cross_entropy = 0;
     double gradient_norm = 0;
     double learning_rate = 0;
     Index tokens = 0, supervised = 0;
-    std::map<std::string, double> penalties;
+    std::map<std::string, double> penalties, coefficients;
     std::map<std::string, double> traces;          // means over valid tokens and routers
     std::map<std::string, RoutingTotals> routers;  // by the router's name
 
+    /// What each penalty added to the objective; 0 of one without a coefficient.
+    std::map<std::string, double> weighted() const {
+        std::map<std::string, double> all;
+        for (const auto& [name, value] : penalties) {
+            const auto found = coefficients.find(name);
+            all[name] = found == coefficients.end() ? 0 : found->second * value;
+        }
+        return all;
+    }
     /// Mean number of true experts per token over all routers; -1 without routers.
     double load() const {
         double sum = 0;

@@ -1,6 +1,7 @@
 #pragma once
 // step_scalars: a step as curves for TensorBoard.
-//   train/ce  train/lr  train/grad_norm  train/supervised_share  train/PENALTY (raw)  train/TRACE
+//   train/ce  train/lr  train/grad_norm  train/supervised_share  train/TRACE
+//   train/PENALTY (raw)  train/weighted/PENALTY (times its coefficient: what it added to the objective)
 // and of the slots n_e that each of the E true experts got in one layer, u_e = E n_e / sum n:
 //   moe/cv_{mean,median,min,max}                        standard deviation of u over its mean, over layers
 //   moe/expert_utilization_{min,p25,median,p75,max}     u over experts and layers; 1 is even
@@ -142,6 +143,7 @@ inline Scalars step_scalars(const StepReport& report, Index experts) {
                 {"train/supervised_share", static_cast<double>(report.supervised) /
                                                static_cast<double>(std::max<Index>(1, report.tokens))}};
     for (const auto& [name, value] : report.penalties) all.emplace_back("train/" + name, value);
+    for (const auto& [name, value] : report.weighted()) all.emplace_back("train/weighted/" + name, value);
     for (const auto& [name, value] : report.traces) all.emplace_back("train/" + name, value);
     const Scalars routing = routing_scalars(report.routers, experts);
     all.insert(all.end(), routing.begin(), routing.end());

@@ -188,7 +188,7 @@ private:
         }
     }
 
-    void set_scalars(const Pending& pending, const std::map<std::string, double>& coefficients) {
+    void set_scalars(Pending& pending, const std::map<std::string, double>& coefficients) {
         const double learning_rate = pending.report.learning_rate;
         if (!std::isfinite(learning_rate)) {
             throw Error{ErrorCode::value, format("step {}", pending.report.step), "a finite learning rate",
@@ -200,7 +200,7 @@ private:
         scalars.step = static_cast<std::uint64_t>(pending.report.step);
         scalars.learning_rate = learning_rate;
         scalars.coefficient[0] = 1.0 / static_cast<double>(pending.size.supervised);
-        scales_.set(coefficients, pending.size, scalars);
+        pending.report.coefficients = scales_.set(coefficients, pending.size, scalars);
     }
 
     void run(const Dataset& data, const MicroBatches& cuts) {
