@@ -73,6 +73,21 @@ void check(const CountedCase& one, Index T) {
         {.rows = {}, .cuda_rows = {T}}, one.rounded());
 }
 
+/// du and dB of stacks of so many rows each; under a sanitizer of the first alone.
+void check_slices(const std::vector<Index>& widths) {
+    if (!has_cuda()) return;
+    const bool emulated = !test::has_tensor_cores();
+    for (const Index O : widths) {
+        for (const Index R : {8, 16}) {
+            const RowSource source = R == 8 ? RowSource::tokens : RowSource::rows;
+            if (!emulated) check({source, O, R}, kTokens);
+            if (emulated && O < 4096 && R == 8)
+                check({source, O, R}, 20);  // the two kernels that stand in for it
+        }
+        if (test::rows_are_limited()) return;
+    }
+}
+
 }  // namespace
 
 TEST_CASE("rank_slices: the widest slices that leave a GPU 128 blocks") {
@@ -99,17 +114,18 @@ TEST_CASE("rank_slices: room for the parts where a GPU of bf16 makes them, and n
     CHECK(rank_parts<bf16>(dry, 100, 8, 4104, 16).shape() == Shape{17, 1600});
 }
 
-TEST_CASE("rank_slices: du and dB of slices of each width, for rows about the size of a stage") {
-    if (!has_cuda()) return;
-    const bool emulated = !test::has_tensor_cores();
-    const std::vector<Index> all{2048, 2056, 4096, 4104, 8192, 8200, 8696}, one_each{2048, 4104, 8696};
-    for (const Index O : test::rows_are_limited() ? one_each : all) {
-        for (const Index R : {8, 16}) {
-            const RowSource source = R == 8 ? RowSource::tokens : RowSource::rows;
-            if (!emulated) check({source, O, R}, kTokens);
-            if (emulated && O < 4096 && R == 8)
-                check({source, O, R}, 20);  // the two kernels that stand in for it
-        }
-    }
-    if (!emulated) check({RowSource::tokens, 4104, 16}, 1);
+TEST_CASE("rank_slices: du and dB of slices of 128 columns, for rows about the size of a stage") {
+    check_slices({2048, 2056});
+}
+
+TEST_CASE("rank_slices: du and dB of slices of 256 columns") {
+    check_slices({4104, 4096});
+}
+
+TEST_CASE("rank_slices: du and dB of slices of 512 columns") {
+    check_slices({8696, 8192, 8200});
+}
+
+TEST_CASE("rank_slices: du and dB of one token") {
+    if (test::has_tensor_cores()) check({RowSource::tokens, 4104, 16}, 1);
 }
