@@ -141,11 +141,14 @@ TEST_CASE("planted: CUDA outside cuda/") {
     expect_one(with("apps/demo.cpp", "int x = 1'000; void f() { g<<<1, 1>>>(); }\n"), "<<<");
 }
 
-TEST_CASE("planted: std::countr_zero where a GPU runs it") {
+TEST_CASE("planted: std::countr_zero and its like where a GPU runs them") {
     const char* code = "MOEGRAD_HD int f(unsigned x) { return std::countr_zero(x); }\n";
-    expect_one(repo::device_traps({{"include/moegrad/ops/a.hpp", code}}), "countl_zero");
-    expect_one(repo::device_traps({{"cuda/a.cuh", "int f(unsigned x) { return std::countr_zero(x); }\n"}}),
-               "cuda/a.cuh");
+    expect_one(repo::device_traps({{"include/moegrad/ops/a.hpp", code}}), "__builtin_clz");
+    for (const char* trap :
+         {"countr_zero", "countr_one", "countl_zero", "popcount", "bit_width", "has_single_bit", "gcd"}) {
+        const std::string call = "int f(unsigned long x) { return std::" + std::string(trap) + "(x); }\n";
+        expect_one(repo::device_traps({{"cuda/a.cuh", call}}), "cuda/a.cuh");
+    }
     expect_none(repo::device_traps(
         {{"include/moegrad/io/a.hpp", "int f(unsigned x) { return std::countr_zero(x); }\n"}}));
 }

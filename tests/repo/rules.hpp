@@ -210,15 +210,22 @@ inline Complaints lengths(const Tree& tree) {
     return complaints;
 }
 
-/// What nvcc compiles to something else: std::countr_zero is the constant 32 in device code of CUDA 13.0.
+/// What nvcc 13.0 compiles to something else in device code, without a word: std::countr_zero is the constant 32, of 64 bits
+/// std::countl_zero is 64, bit_width 0, and a kernel with popcount has no body. gcd and lcm are made of them.
 inline Complaints device_traps(const Tree& tree) {
     Complaints complaints;
     for (const SourceFile& file : tree) {
         const bool device =
             starts(file.path, "cuda/") || (starts(file.path, kHeaders) && contains(file.text, "MOEGRAD_HD"));
-        if (device && contains(code_of(file.text), "countr_zero"))
-            complaints.push_back(file.path +
-                                 ": std::countr_zero, a constant in device code; use std::countl_zero");
+        if (!device) continue;
+        const std::string code = code_of(file.text);
+        for (const char* trap :
+             {"std::countr_", "std::countl_", "std::popcount", "std::bit_width", "std::bit_floor",
+              "std::bit_ceil", "std::has_single_bit", "std::gcd", "std::lcm"}) {
+            if (contains(code, trap))
+                complaints.push_back(file.path + ": " + trap +
+                                     ", something else in device code; use __builtin_clz, of 32 bits");
+        }
     }
     return complaints;
 }

@@ -10,8 +10,6 @@
 // At most 32 slices, 16 for subsets.
 // Saved: nothing.          FactorLLM (arXiv 2408.11855)
 
-#include <bit>
-
 #include <moegrad/autograd/tape.hpp>
 #include <moegrad/core/slot.hpp>
 
@@ -64,8 +62,8 @@ private:
         }
         return total;
     }
-    /// The number of the lowest set bit. Not std::countr_zero: in device code nvcc 13.0 makes it the constant 32.
-    MOEGRAD_HD static Index lowest(std::uint32_t bits) { return 31 - std::countl_zero(bits & (~bits + 1)); }
+    /// The number of the lowest set bit. Not by <bit>: of its functions nvcc 13.0 makes constants in device code.
+    MOEGRAD_HD static Index lowest(std::uint32_t bits) { return 31 - __builtin_clz(bits & (~bits + 1)); }
     MOEGRAD_HD std::uint32_t subset() const {
         std::uint32_t best = (1u << k) - 1;
         Real least = error(best);
