@@ -44,7 +44,9 @@ __device__ __forceinline__ double count_tokens(const Tokens& in, Index begin, In
 }
 
 /// A tile: `width` columns (a power of two) by kThreads / width rows at a time.
-__global__ void __launch_bounds__(kThreads) sum_chunks(Tokens in, Groups groups, Sums sums, int width) {
+__global__ void __launch_bounds__(kThreads)
+    sum_chunks(EarlierKernels earlier, Tokens in, Groups groups, Sums sums, int width) {
+    earlier.wait();
     __shared__ double p_part[kThreads], slot_part[kThreads];
     const Index chunk = blockIdx.x, s = groups.of(chunk);
     const Index begin = groups.begin(s) + (chunk - groups.first(s)) * kBalanceChunk;
@@ -79,8 +81,10 @@ __global__ void __launch_bounds__(kThreads) sum_chunks(Tokens in, Groups groups,
 }
 
 /// slope [S, C] = C f / n, loss [S] = sum_c slope P n.   K: slots per token.
-__global__ void __launch_bounds__(kThreads) finish(Groups groups, Sums sums, Index K, View<float, 1> loss,
-                                                   View<float, 2> slope, BalanceOptions options) {
+__global__ void __launch_bounds__(kThreads)
+    finish(EarlierKernels earlier, Groups groups, Sums sums, Index K, View<float, 1> loss,
+           View<float, 2> slope, BalanceOptions options) {
+    earlier.wait();
     const Index s = blockIdx.x, C = sums.C, first = groups.first(s), behind = groups.behind(s);
     const bool averaged = options.nulls == BalanceOptions::Nulls::averaged;
     double n = 0, nulls = 0;
@@ -119,11 +123,11 @@ inline void forward(Stream stream, View<const float, 2> p, View<const std::int32
     const Groups groups{begin, S, T, options.scope == BalanceOptions::Scope::sequence};
     int width = 1;
     while (width < kThreads && width < C) width *= 2;
-    launch("balance_loss", sum_chunks, dim3(static_cast<unsigned>(S == 0 ? 0 : balance_chunks(T, S))),
-           dim3(kThreads), 0, cuda_stream(stream), Tokens{p, choice, valid, &status()->bad_index}, groups,
-           Sums{room, C}, width);
-    launch("balance_loss", finish, dim3(static_cast<unsigned>(S)), dim3(kThreads), 0, cuda_stream(stream),
-           groups, Sums{room, C}, choice.extent(1), loss, slope, options);
+    launch_early("balance_loss", sum_chunks, dim3(static_cast<unsigned>(S == 0 ? 0 : balance_chunks(T, S))),
+                 dim3(kThreads), 0, cuda_stream(stream), Tokens{p, choice, valid, &status()->bad_index},
+                 groups, Sums{room, C}, width);
+    launch_early("balance_loss", finish, dim3(static_cast<unsigned>(S)), dim3(kThreads), 0,
+                 cuda_stream(stream), groups, Sums{room, C}, choice.extent(1), loss, slope, options);
 }
 
 inline void backward(Stream stream, View<const float, 2> slope, View<const std::int32_t, 1> segment,

@@ -48,8 +48,9 @@ struct Kept {
 
 template <int N, class Real>
 __global__ void __launch_bounds__(kLargestBlock)
-    forward_kernel(View<const Real, 2> x, View<const Real, 1> w, View<Real, 2> y, View<float, 1> r,
-                   float eps) {
+    forward_kernel(EarlierKernels earlier, View<const Real, 2> x, View<const Real, 1> w, View<Real, 2> y,
+                   View<float, 1> r, float eps) {
+    earlier.wait();
     using Group = Values<Real, N>;
     const Index T = x.extent(0), D = x.extent(1);
     for (Index t = blockIdx.x; t < T; t += gridDim.x) {
@@ -87,8 +88,9 @@ __device__ __forceinline__ Values<Real, N> weighted(const Real* dy, const Real* 
 
 template <int N, class Real>
 __global__ void __launch_bounds__(kLargestBlock)
-    backward_input_kernel(View<const Real, 2> x, View<const Real, 1> w, View<const float, 1> r,
-                          View<const Real, 2> dy, View<Real, 2> dx, Write write) {
+    backward_input_kernel(EarlierKernels earlier, View<const Real, 2> x, View<const Real, 1> w,
+                          View<const float, 1> r, View<const Real, 2> dy, View<Real, 2> dx, Write write) {
+    earlier.wait();
     using Group = Values<Real, N>;
     const Index T = x.extent(0), D = x.extent(1);
     for (Index t = blockIdx.x; t < T; t += gridDim.x) {
@@ -163,8 +165,9 @@ void forward(Stream stream, View<const Real, 2> x, View<const Real, 1> w, View<R
     const bool wide = all_aligned(x, w, y);
     const Index D = x.extent(1);
     const auto kernel = wide ? forward_kernel<kPack<Real>, Real> : forward_kernel<1, Real>;
-    launch("rms_norm", kernel, dim3(row_blocks(x.extent(0))), dim3(row_threads(wide ? D / kPack<Real> : D)),
-           0, cuda_stream(stream), x, w, y, r, static_cast<float>(eps));
+    launch_early("rms_norm", kernel, dim3(row_blocks(x.extent(0))),
+                 dim3(row_threads(wide ? D / kPack<Real> : D)), 0, cuda_stream(stream), x, w, y, r,
+                 static_cast<float>(eps));
 }
 
 template <class Real>
@@ -173,8 +176,9 @@ void backward_input(Stream stream, View<const Real, 2> x, View<const Real, 1> w,
     const bool wide = all_aligned(x, w, dy, dx);
     const Index D = x.extent(1);
     const auto kernel = wide ? backward_input_kernel<kPack<Real>, Real> : backward_input_kernel<1, Real>;
-    launch("rms_norm backward", kernel, dim3(row_blocks(x.extent(0))),
-           dim3(row_threads(wide ? D / kPack<Real> : D)), 0, cuda_stream(stream), x, w, r, dy, dx, write);
+    launch_early("rms_norm backward", kernel, dim3(row_blocks(x.extent(0))),
+                 dim3(row_threads(wide ? D / kPack<Real> : D)), 0, cuda_stream(stream), x, w, r, dy, dx,
+                 write);
 }
 
 template <class Real>

@@ -70,7 +70,8 @@ __device__ __forceinline__ void count_row(const Batch& b, Index t, const Team& t
 
 /// counts: of this block in shared memory, or, where they do not fit, the result itself.
 __global__ void __launch_bounds__(kThreads)
-    count_kernel(Batch b, RoutingCounts result, int size, bool shared) {
+    count_kernel(EarlierKernels earlier, Batch b, RoutingCounts result, int size, bool shared) {
+    earlier.wait();
     RoutingCounts counts = result;
     if (shared) counts.words = dynamic_shared<std::int64_t>();
     for (Index i = threadIdx.x; shared && i < counts.at.count(); i += kThreads) counts.words[i] = 0;
@@ -111,9 +112,9 @@ inline void count(Stream stream, View<const std::int32_t, 2> expert, View<const 
     // 8 rows a team or more, where there are enough: then blocks add to the result rarely.
     const unsigned blocks = std::min(blocks_for(p.extent(0), 8 * (kThreads / size)),
                                      4 * static_cast<unsigned>(device_limits().multiprocessors));
-    launch("route_stats", count_kernel, dim3(blocks), dim3(kThreads),
-           shared ? static_cast<std::size_t>(words.extent(0)) * sizeof(std::int64_t) : 0, on,
-           Batch{expert, choice, p, valid, status()}, result, size, shared);
+    launch_early("route_stats", count_kernel, dim3(blocks), dim3(kThreads),
+                 shared ? static_cast<std::size_t>(words.extent(0)) * sizeof(std::int64_t) : 0, on,
+                 Batch{expert, choice, p, valid, status()}, result, size, shared);
 }
 
 template <class Real>

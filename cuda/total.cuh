@@ -14,8 +14,9 @@ constexpr int kSumThreads = 1024;
 /// into[b] = sum of the values [b length, (b + 1) length)
 template <class Number>
 __global__ void __launch_bounds__(kSumThreads)
-    sum_kernel(View<const Number, 1> value, View<const std::uint8_t, 1> valid, Index length,
-               View<double, 1> into, Write write) {
+    sum_kernel(EarlierKernels earlier, View<const Number, 1> value, View<const std::uint8_t, 1> valid,
+               Index length, View<double, 1> into, Write write) {
+    earlier.wait();
     const Index begin = blockIdx.x * length, end = min(value.extent(0), begin + length);
     double sum = 0;
     for (Index i = begin + threadIdx.x; i < end; i += kSumThreads)
@@ -28,8 +29,8 @@ __global__ void __launch_bounds__(kSumThreads)
 template <class Number>
 void sum_blocks(cudaStream_t stream, View<const Number, 1> value, View<const std::uint8_t, 1> valid,
                 Index blocks, Index length, View<double, 1> into, Write write) {
-    launch("total", sum_kernel<Number>, dim3(static_cast<unsigned>(blocks)), dim3(kSumThreads), 0, stream,
-           value, valid, length, into, write);
+    launch_early("total", sum_kernel<Number>, dim3(static_cast<unsigned>(blocks)), dim3(kSumThreads), 0,
+                 stream, value, valid, length, into, write);
 }
 
 template <class Real>

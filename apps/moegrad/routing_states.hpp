@@ -39,8 +39,8 @@ inline std::vector<RoutingState> states_of(const std::string& given) {
     }
     const Index step = checkpoint_step(path.filename().string());
     if (step >= 0 && file_exists(path.string() + "/state.json")) {
-        const std::string run = path.parent_path().parent_path().string();
-        return {checkpoint_of(run.empty() ? "." : run, step)};
+        const std::filesystem::path run = std::filesystem::absolute(path).parent_path().parent_path();
+        return {checkpoint_of(std::filesystem::proximate(run).string(), step)};
     }
     std::vector<RoutingState> all;
     auto steps = checkpoint_steps(path.string());

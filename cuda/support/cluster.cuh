@@ -26,7 +26,10 @@ __device__ __forceinline__ int block_of_cluster() {
 template <int Blocks>
 __device__ __forceinline__ void cluster_barrier() {
 #if MOEGRAD_SM90A
-    if constexpr (Blocks > 1) return hopper::cluster_sync();
+    if constexpr (Blocks > 1) {
+        __syncwarp();  // the barrier asks for whole warps, and loops of different lengths may lie before it
+        return hopper::cluster_sync();
+    }
 #endif
     __syncthreads();
 }

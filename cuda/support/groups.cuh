@@ -83,7 +83,8 @@ namespace {
 
 template <int N, class Body>
 __global__ void __launch_bounds__(kThreads)
-    groups_kernel(Index rows, Index in_row, const std::int32_t* existing, Body body) {
+    groups_kernel(EarlierKernels earlier, Index rows, Index in_row, const std::int32_t* existing, Body body) {
+    earlier.wait();
     if (existing != nullptr) rows = min(rows, static_cast<Index>(*existing));
     const Index n = rows * in_row, step = static_cast<Index>(gridDim.x) * blockDim.x;
     for (Index i = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step) {
@@ -98,8 +99,8 @@ template <int N, class Body>
 void groups(const char* place, cudaStream_t stream, Index rows, Index columns, const std::int32_t* existing,
             Body body) {
     const Index in_row = columns / N;
-    launch(place, groups_kernel<N, Body>, dim3(blocks_for(rows * in_row, kThreads)), dim3(kThreads), 0,
-           stream, rows, in_row, existing, body);
+    launch_early(place, groups_kernel<N, Body>, dim3(blocks_for(rows * in_row, kThreads)), dim3(kThreads), 0,
+                 stream, rows, in_row, existing, body);
 }
 
 template <int N, class From, class To>

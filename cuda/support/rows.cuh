@@ -20,7 +20,8 @@ inline unsigned blocks_for(Index n, Index each) {
 }
 
 template <class Body>
-__global__ void __launch_bounds__(kThreads) elements_kernel(Index n, Body body) {
+__global__ void __launch_bounds__(kThreads) elements_kernel(EarlierKernels earlier, Index n, Body body) {
+    earlier.wait();
     const Index step = static_cast<Index>(gridDim.x) * blockDim.x;
     for (Index i = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step) body(i);
 }
@@ -28,11 +29,13 @@ __global__ void __launch_bounds__(kThreads) elements_kernel(Index n, Body body) 
 /// body(i) for 0 <= i < n, in any order.  body: [=] __device__(Index i) { ... }
 template <class Body>
 void elements(const char* place, cudaStream_t stream, Index n, Body body) {
-    launch(place, elements_kernel<Body>, dim3(blocks_for(n, kThreads)), dim3(kThreads), 0, stream, n, body);
+    launch_early(place, elements_kernel<Body>, dim3(blocks_for(n, kThreads)), dim3(kThreads), 0, stream, n,
+                 body);
 }
 
 template <class Body>
-__global__ void __launch_bounds__(kThreads) warps_kernel(Index n, Body body) {
+__global__ void __launch_bounds__(kThreads) warps_kernel(EarlierKernels earlier, Index n, Body body) {
+    earlier.wait();
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const Index step = static_cast<Index>(gridDim.x) * (kThreads / kWarp);
     for (Index i = static_cast<Index>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; i < n;
@@ -44,8 +47,8 @@ __global__ void __launch_bounds__(kThreads) warps_kernel(Index n, Body body) {
 /// body(row, lane) for 0 <= row < n: one warp a row, all 32 lanes together.
 template <class Body>
 void warps(const char* place, cudaStream_t stream, Index n, Body body) {
-    launch(place, warps_kernel<Body>, dim3(blocks_for(n, kThreads / kWarp)), dim3(kThreads), 0, stream, n,
-           body);
+    launch_early(place, warps_kernel<Body>, dim3(blocks_for(n, kThreads / kWarp)), dim3(kThreads), 0, stream,
+                 n, body);
 }
 
 /// The same sum in every lane; pairs by distance 16, 8, 4, 2, 1.

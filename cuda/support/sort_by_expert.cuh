@@ -47,7 +47,9 @@ struct ExpertSort {
     }
 };
 
-__global__ void __launch_bounds__(kSortThreads) sort_count(ExpertSort p, Index chunks, int* bad_index) {
+__global__ void __launch_bounds__(kSortThreads)
+    sort_count(EarlierKernels earlier, ExpertSort p, Index chunks, int* bad_index) {
+    earlier.wait();
     int* counts = dynamic_shared<int>();  // [E]
     const Index E = p.experts(), first = blockIdx.x * kSortItems;
     for (Index e = threadIdx.x; e < E; e += kSortThreads) counts[e] = 0;
@@ -84,7 +86,8 @@ __device__ __forceinline__ int prefix_sums(std::int32_t* x, Index n, int lane) {
 }
 
 __global__ void __launch_bounds__(kWarp)
-    sort_begins(View<std::int32_t, 1> begin, Index bound, int* overflow) {
+    sort_begins(EarlierKernels earlier, View<std::int32_t, 1> begin, Index bound, int* overflow) {
+    earlier.wait();
     const int lane = static_cast<int>(threadIdx.x);
     const Index E = begin.extent(0) - 1;
     const int rows = prefix_sums(begin.data, E, lane);
@@ -105,7 +108,9 @@ __device__ __forceinline__ unsigned lanes_of(int e, int bits) {
     return same;
 }
 
-__global__ void __launch_bounds__(kSortThreads) sort_place(ExpertSort p, Index chunks, int bits) {
+__global__ void __launch_bounds__(kSortThreads)
+    sort_place(EarlierKernels earlier, ExpertSort p, Index chunks, int bits) {
+    earlier.wait();
     int* before =
         dynamic_shared<int>();  // [warps, E]: rows of an expert in the warp's part, then where they go
     const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -163,16 +168,17 @@ inline void sort_by_expert(const char* place, cudaStream_t stream, const ExpertS
     const auto counts = static_cast<std::size_t>(E) * sizeof(int);
     int bits = 0;
     while ((Index{1} << bits) <= E) ++bits;  // -1, all bits set, is then no expert
-    launch(place, sort_count, blocks, dim3(kSortThreads), counts, stream, p, chunks, &status()->bad_index);
+    launch_early(place, sort_count, blocks, dim3(kSortThreads), counts, stream, p, chunks,
+                 &status()->bad_index);
     warps(place, stream, E, [=] __device__(Index e, int lane) {
         const int total = prefix_sums(p.room + e * chunks, chunks, lane);
         if (lane == 0) p.begin(e) = total;
     });
-    launch(place, sort_begins, dim3(1), dim3(kWarp), 0, stream, p.begin, p.slot.extent(0),
-           &status()->overflow);
+    launch_early(place, sort_begins, dim3(1), dim3(kWarp), 0, stream, p.begin, p.slot.extent(0),
+                 &status()->overflow);
     const int threads = sort_threads(E);
-    launch(place, sort_place, blocks, dim3(static_cast<unsigned>(threads)), threads / kWarp * counts, stream,
-           p, chunks, bits);
+    launch_early(place, sort_place, blocks, dim3(static_cast<unsigned>(threads)), threads / kWarp * counts,
+                 stream, p, chunks, bits);
 }
 
 }  // namespace

@@ -35,7 +35,9 @@ __device__ __forceinline__ Index team_row(Index first, Index rows, int size, Tea
 }
 
 template <class Body>
-__global__ void __launch_bounds__(kThreads) teams_kernel(Index rows, int size, Body body) {
+__global__ void __launch_bounds__(kThreads)
+    teams_kernel(EarlierKernels earlier, Index rows, int size, Body body) {
+    earlier.wait();
     const Index step = static_cast<Index>(gridDim.x) * (kThreads / size);
     Index first = static_cast<Index>(blockIdx.x) * (kThreads / size) + threadIdx.x / kWarp * (kWarp / size);
     for (; first < rows; first += step) {  // the lanes of a warp stay together
@@ -50,8 +52,8 @@ __global__ void __launch_bounds__(kThreads) teams_kernel(Index rows, int size, B
 template <class Body>
 void teams(const char* place, cudaStream_t stream, Index rows, Index columns, Body body) {
     const int size = team_size(columns);
-    launch(place, teams_kernel<Body>, dim3(blocks_for(rows, kThreads / size)), dim3(kThreads), 0, stream,
-           rows, size, body);
+    launch_early(place, teams_kernel<Body>, dim3(blocks_for(rows, kThreads / size)), dim3(kThreads), 0,
+                 stream, rows, size, body);
 }
 
 /// The same in every lane of the team.

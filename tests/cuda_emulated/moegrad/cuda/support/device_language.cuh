@@ -1,9 +1,10 @@
 #pragma once
-// In the place of cuda/support/device_language.cuh: the same two functions for the emulator.
+// In the place of cuda/support/device_language.cuh: the same for the emulator, which runs a kernel when it is launched.
 
 #include <cuda_runtime.h>
 
 #include <tuple>
+#include <utility>
 
 #include <moegrad/cuda/support/check.cuh>
 
@@ -34,6 +35,17 @@ void launch(const char* place, void (*kernel)(Parameters...), dim3 grid, dim3 bl
         &call);
     ++emulated::operations;
     launched(place);
+}
+
+struct EarlierKernels {
+    void wait() const {}
+};
+
+template <class... Parameters, class... Arguments>
+void launch_early(const char* place, void (*kernel)(EarlierKernels, Parameters...), dim3 grid, dim3 block,
+                  std::size_t shared_bytes, cudaStream_t stream, Arguments&&... arguments) {
+    launch(place, kernel, grid, block, shared_bytes, stream, EarlierKernels{},
+           std::forward<Arguments>(arguments)...);
 }
 
 }  // namespace moegrad::cuda
