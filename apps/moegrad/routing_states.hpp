@@ -39,8 +39,9 @@ inline std::vector<RoutingState> states_of(const std::string& given) {
     }
     const Index step = checkpoint_step(path.filename().string());
     if (step >= 0 && file_exists(path.string() + "/state.json")) {
-        const std::filesystem::path run = std::filesystem::absolute(path).parent_path().parent_path();
-        return {checkpoint_of(std::filesystem::proximate(run).string(), step)};
+        const bool inside = !path.has_parent_path();  // of checkpoints/
+        const std::string run = inside ? ".." : path.parent_path().parent_path().string();
+        return {checkpoint_of(run.empty() ? "." : run, step)};
     }
     std::vector<RoutingState> all;
     auto steps = checkpoint_steps(path.string());
