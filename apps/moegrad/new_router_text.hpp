@@ -94,6 +94,27 @@ enable_testing()
 moegrad_add_router(@NAME@.hpp @TYPE@ TEST @NAME@_test.cpp)
 )TEXT";
 
+/// As in models/recipes/demo.toml; a comment, so that the first comparison stays short.
+inline constexpr std::string_view kOtherArms = R"TEXT(
+# Published routers, and a control at the load of yours. A # in front: left out. Every key is one of `train --help`.
+# [[arm]]
+# name = "adamoe"                   # 8 null experts, 3 slots
+# adapter.method = "adamoe"
+# router.null_experts = 8
+# router.top_k = 3
+# router.null_weights = "all"       # option 1 of the paper; "true", its choice and the default, is option 2
+#
+# [[arm]]
+# name = "mor"                      # two routers under a main one
+# adapter.method = "mor"
+#
+# [[arm]]
+# name = "random_drop"              # the second expert dropped at random, to the load that yours came to
+# control = true
+# adapter.method = "random_drop"
+# load_of = "@NAME@"
+)TEXT";
+
 inline std::string fill_in(std::string text, std::string_view mark, std::string_view by) {
     for (std::size_t at = text.find(mark); at != text.npos; at = text.find(mark, at + by.size())) {
         text.replace(at, mark.size(), by);
@@ -128,7 +149,8 @@ inline std::string new_router_recipe(const std::string& name, const std::string&
     settings = detail::fill_in(settings, "models/tiny-mixtral", model);
     settings = detail::fill_in(settings, "runs/world/", "world/");
     return text + settings + "[[arm]]\nname = \"top2\"\n\n[[arm]]\nname = \"" + name +
-           "\"\nadapter.method = \"" + name + "\"\nrouter.options = \"floor=0.3\"\n";
+           "\"\nadapter.method = \"" + name + "\"\nrouter.options = \"floor=0.3\"\n" +
+           detail::fill_in(std::string(detail::kOtherArms), "@NAME@", name);
 }
 
 }  // namespace moegrad

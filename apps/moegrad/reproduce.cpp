@@ -123,7 +123,7 @@ void run_reproduce(const ReproduceFlags& flags) {
 void add_reproduce(CLI::App& app) {
     auto flags = std::make_shared<ReproduceFlags>();
     CLI::App* verb = app.add_subcommand("reproduce", "a paper's claim: its number and ours side by side");
-    verb->add_option("claim", flags->ids, "such as adamoe/options; none: all are listed");
+    verb->add_option("claim", flags->ids, "such as adamoe/table4; none: all are listed");
     verb->add_flag("--all", flags->all, "every claim, judged together");
     verb->add_option("--out", flags->out, "folder; what is done there is not run again [runs/reproduce]");
     verb->add_option("--model", flags->model, "another base than the recipe's");

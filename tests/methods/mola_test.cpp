@@ -1,9 +1,11 @@
 // MoLA: the number of experts by layer.
 
+#include <moegrad/routing/dense_router.hpp>
 #include <moegrad/train/adapter_files.hpp>
 #include <moegrad/train/run_config_keys.hpp>
 
 #include "io/support.hpp"
+#include "support/routing_golden.hpp"
 #include "support/routing_models.hpp"
 
 #include <doctest/doctest.h>
@@ -71,18 +73,34 @@ TEST_CASE("mola: groups of layers have their numbers of experts, through save an
 }
 
 TEST_CASE("mola acceptance: two experts with top-2 are the dense mixture") {
-    auto model = mola_llama(2);
+    auto model = mola_llama(2), dense = mola_llama(2);
     attach(model, mola_spec({2}));
+    attach(dense, mola_spec({2}));
+    test::disturb(model, 0.3, 1);
+    test::disturb(dense, 0.3, 1);
+    for (auto& layer : dense.layers()) {
+        for (auto& [name, linear] : dense.linears(layer)) {
+            auto& router = *linear->adapter->router();
+            router =
+                DenseRouter<double>{.gate = test::gate_of(test::copy_of(router.parameters().at(0)->value()))};
+        }
+    }
     const auto batch = test::random_tokens({9, 4}, 40, 3);
+    // w = softmax of both logits, nothing left out and nothing to renormalise; the slots of a token may stand in another order.
+    CHECK(test::largest_difference(test::model_logits(model, batch), test::model_logits(dense, batch)) <=
+          1e-12);
     Tape tape(test::routing_context(), Mode::inference);
     Forward<double> forward{tape, batch.token, batch.segments};
     model.hidden(forward);
     for (const auto& record : forward.routings) {
         const auto weight = record.routing.weight.value();
+        double uneven = 0;
         for (Index t = 0; t < 13; ++t) {
             CHECK(record.routing.expert.data()[2 * t] + record.routing.expert.data()[2 * t + 1] == 1);
             CHECK(weight.matrix()(t, 0) + weight.matrix()(t, 1) == doctest::Approx(1).epsilon(1e-14));
+            uneven = std::max(uneven, weight.matrix()(t, 0) - weight.matrix()(t, 1));
         }
+        CHECK(uneven > 0.01);
     }
 }
 

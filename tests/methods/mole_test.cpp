@@ -89,6 +89,19 @@ TEST_CASE("mole: W_m = 0 gives uniform gates, and layers that are the mean of th
     const auto batch = test::random_tokens({5, 3}, 40, 2);
     const auto gates = mole_gates(model, batch);
     for (const double g : gates.values()) CHECK(g == doctest::Approx(0.25).epsilon(1e-14));
+    // With the mask on one of two LoRAs the layer is the run with the other.
+    const auto x = test::random_batch<double>(model.config().hidden_size, {5, 3}, 6).x;
+    const auto layer = [&](const char* options) {
+        auto two = mole_model(options);
+        Tape tape(test::routing_context(), Mode::inference);
+        Forward<double> forward{tape, batch.token, batch.segments};
+        return test::copy_of(two.layers()[0](forward, Var<double>(x)).value());
+    };
+    const auto mean = layer("experts=2"), first = layer("experts=2, mask=1"),
+               second = layer("experts=2, mask=0");
+    CHECK(test::largest_difference(first, second) > 1e-2);
+    for (Index i = 0; i < mean.size(); ++i)
+        CHECK(std::abs(mean.data()[i] - (first.data()[i] + second.data()[i]) / 2) <= 1e-12);
 }
 
 TEST_CASE("mole: one LoRA is that LoRA, and the paper's sum adds the layer without it") {

@@ -16,7 +16,7 @@
 namespace moegrad {
 
 struct Claim {
-    std::string id;              // "adamoe/options"
+    std::string id;              // "adamoe/table4"
     std::string paper;           // title, arXiv number, table
     std::string says;            // the claim in one sentence
     std::string published;       // the paper's numbers
