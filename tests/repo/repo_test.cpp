@@ -198,9 +198,14 @@ TEST_CASE("planted: form and length") {
     expect_none(repo::lengths({{"include/moegrad/core/a.hpp", "// Length: one table.\n" + long_text}}));
     expect_none(repo::lengths({{"include/moegrad/core/a.hpp", long_text.substr(7)}}));
 }
-TEST_CASE("planted: a router without a test, and one that is too long") {
-    const std::string path = "include/moegrad/routing/new_router.hpp";
-    expect_one(repo::routers({{path, "#pragma once\n"}}), "tests/routing/new_router_test.cpp");
-    expect_one(repo::routers({{path, std::string(151, '\n')}, {"tests/routing/new_router_test.cpp", ""}}),
-               "150 lines");
+TEST_CASE("planted: a router without a test, one that is too long, and one that no suite runs over") {
+    const std::string path = "include/moegrad/routing/a_new_router.hpp";
+    const std::string test = "tests/routing/a_new_router_test.cpp", all = "include/moegrad/routing/all.hpp";
+    const std::string list = "using BuiltinRouters = std::tuple<Named<ANewRouter, \"a_new\">>;\n";
+    expect_one(repo::routers({{path, "#pragma once\n"}}), test);
+    expect_one(repo::routers({{path, std::string(151, '\n')}, {test, ""}, {all, list}}), "150 lines");
+    expect_none(repo::routers({{path, ""}, {test, ""}, {all, list}}));
+    expect_one(repo::routers({{path, ""}, {test, ""}, {all, "// Named<ANewRouter, \"a_new\">\n"}}),
+               "conformance");
+    expect_none(repo::routers({{path, ""}, {test, "test::check_router(own, 100);\n"}, {all, ""}}));
 }

@@ -5,6 +5,8 @@
 #include <repo/source_text.hpp>
 
 #include <algorithm>
+#include <cctype>
+#include <iterator>
 #include <map>
 #include <set>
 #include <string>
@@ -230,7 +232,20 @@ inline Complaints device_traps(const Tree& tree) {
     return complaints;
 }
 
-/// A router is one header of at most 150 lines, entered in routing/all.hpp, and one test file.
+/// Whether routing/all.hpp names the router in the list that the conformance suite runs over: Named<GShardRouter, or
+/// BuiltinTopK<, for gshard and top_k.
+inline bool is_listed_router(const Tree& tree, const std::string& name) {
+    const SourceFile* all = find(tree, std::string(kHeaders) + "routing/all.hpp");
+    if (all == nullptr) return false;
+    std::string text, word;
+    for (const char c : code_of(all->text))
+        text += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    std::copy_if(name.begin(), name.end(), std::back_inserter(word), [](char c) { return c != '_'; });
+    return contains(text, "named<" + word + "router,") || contains(text, "builtin" + word + "<");
+}
+
+/// A router is one header of at most 150 lines, listed in routing/all.hpp or held to the conformance suite by its test, and
+/// one test file.
 inline Complaints routers(const Tree& tree) {
     Complaints complaints;
     // Tests that are older than the rule, or of several routers.
@@ -251,7 +266,14 @@ inline Complaints routers(const Tree& tree) {
         const auto known = elsewhere.find(name);
         const std::string test =
             "tests/" + (known != elsewhere.end() ? known->second : "routing/" + name + "_router_test.cpp");
-        if (find(tree, test) == nullptr) complaints.push_back(file.path + ": no " + test);
+        const SourceFile* tested = find(tree, test);
+        if (tested == nullptr) {
+            complaints.push_back(file.path + ": no " + test);
+        } else if (!is_listed_router(tree, name) && !contains(code_of(tested->text), "check_router") &&
+                   !contains(code_of(tested->text), "test::check_")) {
+            complaints.push_back(file.path + ": no conformance suite: neither in routing/all.hpp nor in " +
+                                 test);
+        }
     }
     return complaints;
 }
