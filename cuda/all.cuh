@@ -62,6 +62,7 @@
 #include <moegrad/cuda/soft_balance_loss.cuh>
 #include <moegrad/cuda/softmax.cuh>
 #include <moegrad/cuda/sparsemixer.cuh>
+#include <moegrad/cuda/stack_weights.cuh>
 #include <moegrad/cuda/stats_total.cuh>
 #include <moegrad/cuda/sum_squares.cuh>
 #include <moegrad/cuda/swiglu.cuh>

@@ -16,8 +16,13 @@ inline void sort(Stream stream, View<const std::int32_t, 2> expert, View<std::in
                    {expert, expert_begin, row_token, row_slot, slot_row, room.data});
 }
 
+inline void one_group(Stream stream, Index rows, View<std::int32_t, 1> expert_begin) {
+    elements("dispatch, one group", cuda_stream(stream), 2,
+             [=] __device__(Index i) { expert_begin(i) = i == 0 ? 0 : static_cast<std::int32_t>(rows); });
+}
+
 template <class Real>
-constexpr DispatchKernels<Real> kernels{sort};
+constexpr DispatchKernels<Real> kernels{sort, one_group};
 
 }  // namespace
 }  // namespace moegrad::cuda::dispatch

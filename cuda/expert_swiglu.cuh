@@ -25,8 +25,9 @@ inline const std::int32_t* routed_rows(const DispatchView& plan) {
 
 template <class Real>
 void forward(Stream stream, View<const Real, 2> x, View<const Real, 3> w, LowRank<Real> low,
-             DispatchView plan, View<Real, 2> z, View<Real, 2> h) {
-    const auto product = operands(x, w, low, plan, plan.row_token.data);
+             DispatchView plan, RowSource source, View<Real, 2> z, View<Real, 2> h) {
+    const bool gathers = source == RowSource::tokens;
+    const auto product = operands(x, w, low, plan, gathers ? plan.row_token.data : nullptr);
     const int F = static_cast<int>(h.columns());
     if constexpr (std::is_same_v<Real, bf16> && grouped::kTensorCores) {
         if (F == 0 || product.experts() == 0) return;

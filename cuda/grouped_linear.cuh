@@ -6,9 +6,11 @@
 // bf16: sums in float; y, u, du and each row of dx are rounded once (u and du after their scale). Rounded besides: drop(x),
 // with dropout each row of dy w before mask(du A) is added to it, and mask(du A)'s du A; with a gather the sum over slots.
 // Weight gradients are float and not rounded.
+// Where one expert has all rows (one_group) the products with a factor of low rank are cuBLASLt's, rounded alike.
 
 #include <moegrad/cuda/support/drop.cuh>
 #include <moegrad/cuda/support/grouped_product.cuh>
+#include <moegrad/cuda/support/products.cuh>
 #include <moegrad/cuda/support/seats.cuh>
 #include <moegrad/cuda/support/step_scalars.cuh>
 #include <moegrad/ops/grouped_linear.hpp>
@@ -46,6 +48,8 @@ void multiply_back(Stream stream, View<const Real, 2> dy, View<const Real, 3> w,
 template <class Real>
 void project(Stream stream, View<const Real, 2> x, View<const Real, 3> A, DispatchView plan, RowSource source,
              double factor, View<Real, 2> u) {
+    if (plan.one_group())
+        return cuda::multiply_rows("grouped_linear, u", stream, x, A.slice(0), u, Write::overwrite, factor);
     grouped::rows(cuda_stream(stream), operands(x, A, {}, plan, gathered(plan, source)),
                   store(u, Write::overwrite, factor));
 }
@@ -53,6 +57,9 @@ void project(Stream stream, View<const Real, 2> x, View<const Real, 3> A, Dispat
 template <class Real>
 void project_back(Stream stream, View<const Real, 2> dy, View<const Real, 3> B, DispatchView plan,
                   double factor, View<Real, 2> du) {
+    if (plan.one_group())
+        return cuda::multiply_back("grouped_linear, du", stream, dy, B.slice(0), du, Write::overwrite,
+                                   factor);
     grouped::rows_across(cuda_stream(stream), operands(dy, B, {}, plan, nullptr),
                          store(du, Write::overwrite, factor));
 }
@@ -60,6 +67,8 @@ void project_back(Stream stream, View<const Real, 2> dy, View<const Real, 3> B, 
 template <class Real>
 void weight_gradient(Stream stream, View<const Real, 2> dy, View<const Real, 2> x, DispatchView plan,
                      RowSource source, View<Wide<Real>, 3> dw, Write write) {
+    if (plan.one_group())
+        return cuda::multiply_weight("grouped_linear, dw", stream, dy, x, dw.slice(0), write);
     grouped::gram(cuda_stream(stream), dy, x, gathered(plan, source), dw, write, plan.expert_begin.data);
 }
 
@@ -67,6 +76,10 @@ template <class Real>
 void rank_gradients(Stream stream, View<const Real, 2> dy, View<const Real, 3> B, View<const Real, 2> u,
                     DispatchView plan, double factor, View<Wide<Real>, 2> part, View<Real, 2> du,
                     View<Wide<Real>, 3> dB, Write write) {
+    if (plan.one_group()) {
+        project_back(stream, dy, B, plan, factor, du);
+        return weight_gradient(stream, dy, u, plan, RowSource::rows, dB, write);
+    }
     grouped::rank_gradient(cuda_stream(stream), operands(dy, B, {}, plan, nullptr),
                            store(du, Write::overwrite, factor), u, part, dB, write);
 }

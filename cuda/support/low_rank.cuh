@@ -23,10 +23,9 @@ View<const Real, 3> one_expert(View<const Real, 2> w) {
     return {w.data, {1, w.extent(0), w.extent(1)}, w.pitch};
 }
 
-/// A plan of one expert with all rows; its list {0, rows} is written into bounds [2].
+/// one_group of ops/dispatch.hpp; its list {0, rows} is written into bounds [2].
 inline DispatchView one_group(Stream stream, Index rows, View<std::int32_t, 1> bounds) {
-    elements("low_rank", cuda_stream(stream), 2,
-             [=] __device__(Index i) { bounds(i) = i == 0 ? 0 : static_cast<std::int32_t>(rows); });
+    dispatch_slot.get<float>(Device::cuda).one_group(stream, rows, bounds);
     DispatchView plan;
     plan.expert_begin = bounds;
     return plan;

@@ -136,6 +136,13 @@ inline void copy(void* to, const void* from, std::size_t bytes, Copy kind) {
     if (kind == Copy::download) wait("download");
 }
 
+inline bool runs_hopper() {
+    int devices = 0;
+    if (cudaGetDeviceCount(&devices) == cudaSuccess && devices > 0) return device_limits().hopper;
+    cudaGetLastError();
+    return true;
+}
+
 inline const DeviceMemory device_memory{allocate,
                                         release,
                                         [](void* place, unsigned char value, std::size_t bytes) {
@@ -144,7 +151,8 @@ inline const DeviceMemory device_memory{allocate,
                                         },
                                         copy,
                                         [] { wait("wait"); },
-                                        describe};
+                                        describe,
+                                        runs_hopper};
 
 namespace {
 [[maybe_unused]] const bool registered = (cuda_memory() = device_memory, true);

@@ -120,3 +120,18 @@ TEST_CASE("tensor: a view asks for the right rank") {
     CHECK(t.flat().size() == 24);
     expect_shape_error("rank 2", [&] { t.view<2>(); });
 }
+
+TEST_CASE("tensor: two that lie one behind the other are one") {
+    const auto whole = Tensor<float>::from({5, 2}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9});
+    const auto first = whole.rows(0, 2), second = whole.rows(2, 5);
+    const auto joined = first.followed_by(second);
+    CHECK(joined.shape() == Shape{5, 2});
+    CHECK(joined.data() == whole.data());
+    CHECK_FALSE(second.followed_by(first).defined());
+    CHECK_FALSE(first.followed_by(whole.rows(3, 5)).defined());
+    CHECK_FALSE(first.followed_by(second.reshape({6, 1})).defined());
+    CHECK_FALSE(first.followed_by(second.reshape({3, 1, 2})).defined());
+    CHECK_FALSE(whole.columns(0, 1).followed_by(whole.columns(1, 2)).defined());
+    CHECK_FALSE(first.followed_by(Tensor<float>::zeros({3, 2})).defined());
+    CHECK_FALSE(Tensor<float>().followed_by(first).defined());
+}

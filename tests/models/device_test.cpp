@@ -206,6 +206,15 @@ TEST_CASE("models on a GPU: what is written from there is what was read") {
         const auto on_host = load_model<float>(folder.file("base"));
         for (auto* parameter : all_parameters(*model))
             visit_values<bf16>(*parameter, [](const auto& values) { CHECK_FALSE(values.on_host()); });
+        const auto moved = load_model<bf16>(folder.file("base"));
+        move_to(*moved, Device::cuda);
+        for (auto* one : {model.get(), moved.get()}) {
+            for (auto& layer : one->layers()) {
+                if (!layer.dense) continue;
+                const auto& up = layer.dense->up.weight.value();
+                CHECK(layer.dense->gate.weight.value().followed_by(up).defined());
+            }
+        }
         CHECK(base_fingerprint(*model) == base_fingerprint(*on_host));
         CHECK(count_nonfinite(*model).total() == 0);
         save_model(*model, folder.file("again"), StoredType::bf16);

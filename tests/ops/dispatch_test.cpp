@@ -141,3 +141,18 @@ TEST_CASE("dispatch: on a GPU a slot whose expert does not exist has no row") {
           std::vector<std::int32_t>{0, 1, -1, -1});
     if (test::device_reports()) CHECK(test::take_status().bad_index == 1);
 }
+
+TEST_CASE("dispatch: one group has all rows") {
+    test::on_each_device([](Context& context) {
+        for (const Index rows : {0, 1, 7, 131}) {
+            Tape tape(context);
+            const DispatchPlan plan = one_group(tape, rows);
+            const auto begin = host(plan.expert_begin);
+            CHECK(begin.size() == 2);
+            CHECK(begin.data()[0] == 0);
+            CHECK(begin.data()[1] == rows);
+            CHECK(plan.bound == rows);
+            CHECK(DispatchView(plan).one_group());
+        }
+    });
+}

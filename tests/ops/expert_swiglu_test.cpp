@@ -40,9 +40,11 @@ struct Call {
         return lora ? &*lora : nullptr;
     }
 
+    AdaptedStack<Real> gate_up_stack() const { return {gate_up, pointer(up_lora)}; }
+    AdaptedStack<Real> down_stack() const { return {down, pointer(down_lora)}; }
+
     Var<Real> fused(Tape& tape, const DispatchPlan& plan) const {
-        return expert_swiglu(tape, x, AdaptedStack<Real>{gate_up, pointer(up_lora)},
-                             AdaptedStack<Real>{down, pointer(down_lora)}, plan,
+        return expert_swiglu(tape, x, gate_up_stack(), down_stack(), plan,
                              test::routed_segments(tape, plan.tokens));
     }
     Var<Real> composed(Tape& tape, const DispatchPlan& plan) const {
@@ -52,11 +54,12 @@ struct Call {
         return grouped_linear(tape, h, down, plan, RowSource::rows, pointer(down_lora), segments);
     }
     /// With the roundings of bf16: besides those of the products h, and dh without tensor cores.
-    Var<double> rounded(Tape& tape, const DispatchPlan& plan) const requires std::is_same_v<Real, double> {
+    Var<double> rounded(Tape& tape, const DispatchPlan& plan,
+                        RowSource source = RowSource::tokens) const requires std::is_same_v<Real, double> {
         const auto segments = test::routed_segments(tape, plan.tokens);
-        const auto z =
-            test::rounded_linear(tape, x, gate_up, plan, RowSource::tokens, pointer(up_lora), segments);
-        const auto h = test::rounded(tape, swiglu_fused(tape, z, plan.expert_begin.rows(E, E + 1)));
+        const auto z = test::rounded_linear(tape, x, gate_up, plan, source, pointer(up_lora), segments);
+        const Index last = plan.experts;
+        const auto h = test::rounded(tape, swiglu_fused(tape, z, plan.expert_begin.rows(last, last + 1)));
         return test::rounded_linear(tape, h, down, plan, RowSource::rows, pointer(down_lora), segments);
     }
 };
@@ -93,6 +96,19 @@ void check(Index D, Index F, bool adapted, double rate, const test::OpCheckOptio
     test::check_op(
         {&expert_swiglu_slot}, [=](Index T) { return all_shapes(T, D, F, adapted); },
         run_twice(adapted, rate), options, run_rounded(adapted, rate));
+}
+
+/// One expert with all rows: a dense feed-forward.
+auto run_dense(bool adapted, bool rounds) {
+    return [=]<class Real>(Tape& tape, const test::Inputs<Real>& in) {
+        const Call<Real> call(in, adapted, 0);
+        const auto plan = one_group(tape, in[0].extent(0));
+        if constexpr (std::is_same_v<Real, double>) {
+            if (rounds) return std::vector{call.rounded(tape, plan, RowSource::rows)};
+        }
+        return std::vector{
+            expert_swiglu(tape, call.x, call.gate_up_stack(), call.down_stack(), plan, {}, RowSource::rows)};
+    };
 }
 
 /// Gradients of everything that `learns` says, through the fused op or the three that it stands for.
@@ -138,6 +154,39 @@ TEST_CASE("expert_swiglu: gradients and float against double") {
         inputs.push_back(test::random_tensor(shape, inputs.size()));
     }
     test::check_complex_step(run_twice(true, 0.4), inputs, 1e-11);
+}
+
+TEST_CASE("expert_swiglu: one expert with all rows, which are not gathered") {
+    const auto shapes = [](Index T, Index D, Index F, Index r) {
+        return std::vector<Shape>{{T, D},        {1, 2 * F, D}, {1, D, F}, {1, r, D},
+                                  {1, 2 * F, r}, {1, r, F},     {1, D, r}};
+    };
+    const auto check_dense = [&](Index D, Index F, Index r, const test::OpCheckOptions& options) {
+        test::check_op(
+            {&expert_swiglu_slot}, [=](Index T) { return shapes(T, D, F, r); }, run_dense(true, false),
+            options,
+            [](Tape& tape, const test::Inputs<double>& in) { return run_dense(true, true)(tape, in); });
+    };
+    check_dense(5, 3, 2, {.scale = kScale});
+    check_dense(24, 16, 8, {.rows = {}, .scale = kScale, .cuda_rows = {131}});
+    check_dense(17, 67, 16, {.rows = {}, .scale = kScale, .cuda_rows = {90}});
+    if (test::has_tensor_cores()) check_dense(72, 328, 32, {.rows = {}, .scale = kScale, .cuda_rows = {300}});
+    std::vector<Tensor<double>> inputs;
+    for (const Shape& shape : shapes(5, 6, 3, 2)) inputs.push_back(test::random_tensor(shape, inputs.size()));
+    test::check_complex_step(run_dense(true, false), inputs, 1e-11);
+}
+
+TEST_CASE("expert_swiglu: one expert has no tokens to gather, nor masks of them") {
+    Tape tape(test::context());
+    const auto zeros = [](const Shape& shape) { return Var<float>(Tensor<float>::zeros(shape)); };
+    const auto plan = one_group(tape, 3);
+    const AdaptedStack<float> gate_up{zeros({1, 6, 4})}, down{zeros({1, 4, 3})};
+    CHECK_THROWS_WITH_AS(expert_swiglu(tape, zeros({3, 4}), gate_up, down, plan),
+                         doctest::Contains("one_group"), Error);
+    const LoraStack<float> dropped{zeros({1, 2, 4}), zeros({1, 6, 2}), 1, {0.5, 1}};
+    CHECK_THROWS_WITH_AS(expert_swiglu(tape, zeros({3, 4}), {zeros({1, 6, 4}), &dropped}, down, plan,
+                                       test::routed_segments(tape, 3), RowSource::rows),
+                         doctest::Contains("dropout for one_group"), Error);
 }
 
 TEST_CASE("expert_swiglu: experts that fill a GPU's tiles in part") {

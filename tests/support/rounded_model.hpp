@@ -108,6 +108,7 @@ private:
         return y;
     }
 
+    /// A dense block that runs as one expert (nn/fused_feed_forward.hpp) rounds the same on the way forward.
     Doubles feed_forward(const Doubles& x, const std::string& gate, const std::string& up,
                          const std::string& down, LowRank low) const {
         const auto g = linear(x, gate, low), u = linear(x, up, low), h = Doubles::zeros(g.shape());

@@ -63,8 +63,8 @@ private:
                        }});
         all.push_back({group, "gate_up, LoRA, SwiGLU", flops(2 * F, D), 0, Against::product, [=, this, &s] {
                            s.forward(stream_, layer_.x.template view<2>(), layer_.up.template view<3>(),
-                                     low(u_, layer_.up_lora.B), view, z_.template view<2>(),
-                                     h_.template view<2>());
+                                     low(u_, layer_.up_lora.B), view, RowSource::tokens,
+                                     z_.template view<2>(), h_.template view<2>());
                        }});
         all.push_back({group, "down, LoRA", flops(D, F), 0, Against::product, [=, this, &g] {
                            g.multiply(stream_, h_.template view<2>(), layer_.down.template view<3>(),

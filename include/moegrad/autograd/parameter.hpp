@@ -18,6 +18,25 @@
 
 namespace moegrad {
 
+/// Room on a GPU, or of a plan, for two weights [O, D] of a bf16 model, one behind the other in one block [2 O, D], so that
+/// a kernel may take them for one matrix. The block is made for the first that comes; it goes with the two weights.
+class SharedRoom {
+public:
+    /// of: 0 or 1.
+    Tensor<bf16> place(int of, const Shape& shape, Device device) {
+        if (!block_.defined() || given_[of])
+            block_ = Tensor<bf16>::zeros({2 * shape[0], shape[1]}, device), given_[1 - of] = false;
+        given_[of] = true;
+        const Tensor<bf16> place = block_.rows(of * shape[0], (of + 1) * shape[0]);
+        if (given_[1 - of]) block_ = {};
+        return place;
+    }
+
+private:
+    Tensor<bf16> block_;
+    bool given_[2] = {};
+};
+
 template <class T>
 class Parameter {
 public:
@@ -171,7 +190,23 @@ public:
     }
     void move_to(Device device) override {
         Parameter<float>::move_to(device);
-        copy_ = placed(copy_, device);
+        if (!room_ || device != Device::cuda || !copy_.defined() || !copy_.on_host()) {
+            copy_ = placed(copy_, device);
+            return;
+        }
+        const Tensor<bf16> there = room_->place(place_, shape_, device);
+        copy_values(copy_, there);
+        copy_ = there;
+    }
+
+    /// On a GPU this weight and `next`, of the same shape, are to lie one behind the other; in a plan they do so here. Before
+    /// either has values.
+    void put_before(Parameter& next) {
+        room_ = next.room_ = std::make_shared<SharedRoom>();
+        place_ = 0, next.place_ = 1;
+        if (!Planning::active()) return;
+        for (Parameter* weight : {this, &next})
+            weight->copy_ = room_->place(weight->place_, shape_, Device::cpu);
     }
 
 private:
@@ -184,6 +219,8 @@ private:
     }
 
     Tensor<bf16> copy_;
+    std::shared_ptr<SharedRoom> room_;
+    int place_ = 0;
 };
 
 }  // namespace moegrad

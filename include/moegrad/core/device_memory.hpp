@@ -24,6 +24,8 @@ struct DeviceMemory {
     void (*wait)() = nullptr;
     /// For `doctor`, "name: text" a line; also where there is no GPU.
     std::vector<std::string> (*describe)() = nullptr;
+    /// Whether Hopper's kernels run there. True where there is no GPU: what is planned is planned for one.
+    bool (*hopper)() = nullptr;
 };
 
 /// Of Device::cuda; empty until moegrad::cuda is linked.
@@ -34,6 +36,11 @@ inline DeviceMemory& cuda_memory() {
 
 inline bool has_cuda() {
     return cuda_memory().allocate != nullptr;
+}
+
+/// Of the GPU that a run takes or a plan is made for: what an op may choose its path by.
+inline bool targets_hopper() {
+    return cuda_memory().hopper == nullptr || cuda_memory().hopper();
 }
 
 inline void require_cuda(const char* place) {

@@ -152,6 +152,20 @@ public:
         t.data_ = data_ + begin;
         return t;
     }
+    /// This [a, ..] and `next` [b, ..] as one tensor [a + b, ..] where they lie in one block, one behind the other; else not
+    /// defined. Shares memory.
+    Tensor followed_by(const Tensor& next) const {
+        if (!defined() || buffer_ != next.buffer_ || pitch_ != columns() || next.pitch_ != pitch_ ||
+            next.data_ != data_ + size() || shape_.rank() != next.shape_.rank()) {
+            return {};
+        }
+        Tensor t = *this;
+        t.shape_[0] += next.shape_[0];
+        for (int axis = 1; axis < shape_.rank(); ++axis) {
+            if (shape_[axis] != next.shape_[axis]) return {};
+        }
+        return t;
+    }
     Tensor reshape(const Shape& shape) const {
         require_dense("reshape");
         if (shape.size() != size()) {

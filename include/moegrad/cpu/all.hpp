@@ -61,6 +61,7 @@
 #include <moegrad/cpu/soft_balance_loss.hpp>
 #include <moegrad/cpu/softmax.hpp>
 #include <moegrad/cpu/sparsemixer.hpp>
+#include <moegrad/cpu/stack_weights.hpp>
 #include <moegrad/cpu/stats_total.hpp>
 #include <moegrad/cpu/sum_squares.hpp>
 #include <moegrad/cpu/swiglu.hpp>

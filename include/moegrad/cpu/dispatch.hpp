@@ -51,8 +51,13 @@ inline void sort(Stream, View<const std::int32_t, 2> expert, View<std::int32_t, 
     expert_begin(0) = 0;
 }
 
+inline void one_group(Stream, Index rows, View<std::int32_t, 1> expert_begin) {
+    expert_begin(0) = 0;
+    expert_begin(1) = static_cast<std::int32_t>(rows);
+}
+
 template <class Real>
-constexpr DispatchKernels<Real> kernels{sort};
+constexpr DispatchKernels<Real> kernels{sort, one_group};
 
 [[maybe_unused]] const bool integer_seat = dispatch_slot.fill<float>(Device::cpu, kernels<float>);
 

@@ -15,9 +15,8 @@ inline const std::int32_t* routed_rows(const DispatchView& plan) {
 
 template <class Real>
 void forward(Stream stream, View<const Real, 2> x, View<const Real, 3> w, LowRank<Real> low,
-             DispatchView plan, View<Real, 2> z, View<Real, 2> h) {
-    grouped_linear_slot.get<Real>(Device::cpu)
-        .multiply(stream, x, w, low, plan, RowSource::tokens, z, Write::overwrite);
+             DispatchView plan, RowSource source, View<Real, 2> z, View<Real, 2> h) {
+    grouped_linear_slot.get<Real>(Device::cpu).multiply(stream, x, w, low, plan, source, z, Write::overwrite);
     swiglu_slot.get<Real>(Device::cpu)
         .forward(stream, {z.data, h.extents, z.pitch}, {z.data + h.columns(), h.extents, z.pitch}, h,
                  routed_rows(plan));

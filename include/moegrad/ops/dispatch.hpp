@@ -12,6 +12,7 @@
 
 namespace moegrad {
 
+/// Of one_group the first rows alone are defined: nothing is permuted.
 struct DispatchPlan {
     Tensor<std::int32_t> expert_begin;  // [E + 1]  first row of each expert; expert_begin[E] = N
     Tensor<std::int32_t> row_token;     // [bound]  token of a row; -1 from N on
@@ -29,9 +30,12 @@ struct DispatchView {
     DispatchView() = default;
     explicit DispatchView(const DispatchPlan& plan)
         : expert_begin(plan.expert_begin.view<1>()),
-          row_token(plan.row_token.view<1>()),
-          row_slot(plan.row_slot.view<1>()),
-          slot_row(plan.slot_row.view<2>()) {}
+          row_token(view_or_none<1>(plan.row_token)),
+          row_slot(view_or_none<1>(plan.row_slot)),
+          slot_row(view_or_none<2>(plan.slot_row)) {}
+
+    /// Whether one expert has all rows, in their order.
+    bool one_group() const { return row_token.data == nullptr; }
 };
 
 /// Sorts on a device count in chunks of so many slots, and need an integer of room for each chunk and expert.
@@ -48,6 +52,8 @@ struct DispatchKernels {
     void (*sort)(Stream, View<const std::int32_t, 2> expert, View<std::int32_t, 1> expert_begin,
                  View<std::int32_t, 1> row_token, View<std::int32_t, 1> row_slot,
                  View<std::int32_t, 2> slot_row, View<std::int32_t, 1> room);
+    /// expert_begin [2] = {0, rows}
+    void (*one_group)(Stream, Index rows, View<std::int32_t, 1> expert_begin);
 };
 
 /// Integers only: the one seat of a device is that of float32.
@@ -75,6 +81,17 @@ inline DispatchPlan dispatch(Tape& tape, const Tensor<std::int32_t>& expert, Ind
     dispatch_slot.get<float>(tape.device())
         .sort(tape.stream(), expert.view<2>(), plan.expert_begin.view<1>(), plan.row_token.view<1>(),
               plan.row_slot.view<1>(), plan.slot_row.view<2>(), room.view<1>());
+    return plan;
+}
+
+/// The plan of one expert that has all rows, in their order: for RowSource::rows, and without dropout, whose masks are of
+/// tokens.
+inline DispatchPlan one_group(Tape& tape, Index rows) {
+    DispatchPlan plan;
+    plan.experts = plan.slots = 1;
+    plan.tokens = plan.bound = rows;
+    plan.expert_begin = tape.make<std::int32_t>({2});
+    dispatch_slot.get<float>(tape.device()).one_group(tape.stream(), rows, plan.expert_begin.view<1>());
     return plan;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // expert_swiglu: the SwiGLU feed-forward of many experts over routed rows, each Linear with LoRA of its own if wanted.
-//     z[n] = up_e(x[t]),   h[n] = silu(z[n, :F]) z[n, F:],   y[n] = down_e(h[n])      t, e: token and expert of row n
+//     z[n] = up_e(x[src(n)]),   h[n] = silu(z[n, :F]) z[n, F:],   y[n] = down_e(h[n])      e: expert of row n
+// src(n): its token, or n where x has a row for each; so one expert with all rows (one_group) is a dense feed-forward.
 // up_e is grouped_linear with gate_up [E, 2F, D], the gate's rows above the up's, down_e with down [E, D, F]. On the
 // CPU to the bit, on a GPU to rounding it is grouped_linear, swiglu_fused, grouped_linear; here z can become h, and dh become dz, where they are made.
 // backward:   dh = the input's gradient of down_e,   dz = the gradient of h by z,   and grouped_linear's for the rest
@@ -15,9 +16,9 @@ namespace moegrad {
 
 template <class Real>
 struct ExpertSwigluKernels {
-    /// z[n] = x[t] w[e]^T + u[n] B[e]^T,  h[n] = silu(z[n, :F]) z[n, F:]
+    /// z[n] = x[src(n)] w[e]^T + u[n] B[e]^T,  h[n] = silu(z[n, :F]) z[n, F:]
     void (*forward)(Stream, View<const Real, 2> x, View<const Real, 3> w, LowRank<Real>, DispatchView,
-                    View<Real, 2> z, View<Real, 2> h);
+                    RowSource, View<Real, 2> z, View<Real, 2> h);
     /// dh[n] = dy[n] w[e] + du[n] A[e], of it dz; h again. dz takes the place of z.
     void (*backward)(Stream, View<const Real, 2> dy, View<const Real, 3> w, LowRank<Real>, DispatchView,
                      View<Real, 2> z, View<Real, 2> h);
@@ -75,11 +76,12 @@ private:
 
 }  // namespace detail
 
-/// x [T, D], gate_up [E, 2F, D], down [E, D, F] -> y [bound, D], of which the first N rows are written.
+/// x [T, D] (tokens) or [bound, D] (rows), gate_up [E, 2F, D], down [E, D, F] -> y [bound, D], of which the first N rows are
+/// written.
 template <class Real>
 Var<Real> expert_swiglu(Tape& tape, const Var<Real>& x, const AdaptedStack<Real>& gate_up,
                         const AdaptedStack<Real>& down, const DispatchPlan& plan,
-                        const Segments& segments = {}) {
+                        const Segments& segments = {}, RowSource source = RowSource::tokens) {
     const Shape &W = gate_up.weight.shape(), &V = down.weight.shape();
     if (W.rank() != 3 || V.rank() != 3 || W[1] != 2 * V[2]) {
         throw Error{ErrorCode::shape, "expert_swiglu", "gate_up [E, 2F, D] and down [E, D, F]",
@@ -88,8 +90,7 @@ Var<Real> expert_swiglu(Tape& tape, const Var<Real>& x, const AdaptedStack<Real>
     const Shape hidden{plan.bound, V[2]};
     detail::ExpertSwiglu<Real> call{
         &expert_swiglu_slot.get<Real>(tape.device()),
-        detail::grouped_linear_call(tape, x.shape(), gate_up.weight, plan, RowSource::tokens, gate_up.lora,
-                                    segments),
+        detail::grouped_linear_call(tape, x.shape(), gate_up.weight, plan, source, gate_up.lora, segments),
         detail::grouped_linear_call(tape, hidden, down.weight, plan, RowSource::rows, down.lora, segments),
         {},
         false};
@@ -100,7 +101,7 @@ Var<Real> expert_swiglu(Tape& tape, const Var<Real>& x, const AdaptedStack<Real>
         call.z = tape.make<Real>({plan.bound, W[1]});
         const auto h = tape.make<Real>(hidden);
         call.kernels->forward(tape.stream(), x.template view<2>(), call.up.dense().template view<3>(),
-                              call.up.low_rank(), DispatchView(plan), call.z.template view<2>(),
+                              call.up.low_rank(), DispatchView(plan), source, call.z.template view<2>(),
                               h.template view<2>());
         call.down.forward(h, y.value());
     }

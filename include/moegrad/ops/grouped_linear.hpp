@@ -165,8 +165,9 @@ struct GroupedLinear {
             kernels->project_back(stream, from, factor, DispatchView(plan), scale, du.template view<2>());
             return du;
         }
-        const auto part =
-            rank_parts<Real>(stream.context(), plan.bound, plan.experts, B.extent(1), B.extent(2));
+        const auto part = plan.row_token.defined() ? rank_parts<Real>(stream.context(), plan.bound,
+                                                                      plan.experts, B.extent(1), B.extent(2))
+                                                   : Tensor<Wide<Real>>();
         auto dB = B.gradient()->target();
         kernels->rank_gradients(stream, from, factor, u.template view<2>(), DispatchView(plan), scale,
                                 view_or_none<2>(part), du.template view<2>(), dB.tensor.template view<3>(),
@@ -231,6 +232,9 @@ GroupedLinear<Real> grouped_linear_call(Tape& tape, const Shape& x, const Matrix
                                         const LoraStack<Real>* lora, const Segments& segments) {
     check_grouped_linear(x, w, plan, source, lora);
     const Dropout dropout = lora ? active_dropout(tape, lora->dropout, segments, plan.tokens) : Dropout{};
+    if (!plan.row_token.defined() && (dropout.rate > 0 || source == RowSource::tokens))
+        throw Error{ErrorCode::unsupported, "grouped_linear", "rows without dropout for one_group",
+                    dropout.rate > 0 ? "dropout" : "tokens", "dispatch gives a plan with its tokens"};
     GroupedLinear<Real> call{&grouped_linear_slot.get<Real>(tape.device()),
                              tape.stream(),
                              plan,
