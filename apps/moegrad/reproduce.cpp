@@ -1,7 +1,7 @@
 // moegrad reproduce: a paper's claim, its number and ours side by side. Claims that share a recipe share its runs; those
-// judged in one call are judged together (Holm).
+// judged in one call are judged together (Holm). Of a recipe the arms run that the asked claims need.
 
-#include <set>
+#include <moegrad/train/claim_arms.hpp>
 
 #include "claims_toml.hpp"
 #include "compare_toml.hpp"
@@ -89,7 +89,13 @@ void judge_and_print(const ReproduceFlags& flags, const std::vector<Claim>& aske
     for (const Claim& claim : asked) results.push_back(measure_claim(claim, done.at(claim.recipe)));
     judge_claims(asked, results);
     fmt::print("\n== claims, {} judged together (Holm)\n", asked.size());
-    for (std::size_t i = 0; i < asked.size(); ++i) fmt::print("{}", claim_text(asked[i], results[i]));
+    for (std::size_t i = 0; i < asked.size(); ++i) {
+        fmt::print("{}  base       {}\n  last full  {}\n", claim_text(asked[i], results[i]),
+                   done.at(asked[i].recipe).front().model, asked[i].state);
+    }
+    fmt::print(
+        "last full: what models/claims.toml keeps of our last run of all claims, on the bases that its head "
+        "names\n");
     const bool timed = std::any_of(asked.begin(), asked.end(),
                                    [](const Claim& claim) { return claim.metric.ends_with("_seconds"); });
     if (timed && flags.jobs.jobs > 1)
@@ -109,6 +115,10 @@ void run_reproduce(const ReproduceFlags& flags) {
     for (const Claim& claim : asked) {
         if (suites.contains(claim.recipe)) continue;
         CompareSuite& suite = suites[claim.recipe] = suite_of(flags, claim.recipe);
+        std::vector<Claim> here;
+        std::copy_if(asked.begin(), asked.end(), std::back_inserter(here),
+                     [&](const Claim& other) { return other.recipe == claim.recipe; });
+        for (CompareSpec& task : suite.tasks) task.arms = arms_of_claims(task.arms, here);
         place_tasks(suite);
         tasks.insert(tasks.end(), suite.tasks.begin(), suite.tasks.end());
     }

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <moegrad/train/claim_arms.hpp>
 #include <moegrad/train/claims.hpp>
 
 using namespace moegrad;
@@ -244,4 +245,35 @@ TEST_CASE("claims: Holm's levels") {
     CHECK(levels[0] == doctest::Approx(.05 / 3));
     CHECK(levels[2] == doctest::Approx(.05 / 2));
     CHECK(levels[1] == 0);
+}
+
+TEST_CASE("claims: the arms of a comparison that some claims need, in its order") {
+    const auto arm = [](const std::string& name, const std::string& load_of = "",
+                        const std::string& picks_of = "", const std::string& of = "") {
+        CompareArm one;
+        one.name = name, one.load_of = load_of, one.picks_of = picks_of, one.of = of;
+        return one;
+    };
+    const std::vector<CompareArm> arms{arm("top2"),
+                                       arm("adamoe"),
+                                       arm("ratio", "adamoe"),
+                                       arm("tuned"),
+                                       arm("ceft", "", "tuned"),
+                                       arm("swapped", "", "", "ratio"),
+                                       arm("unneeded")};
+    const auto needed = [&](const std::vector<std::pair<std::string, std::string>>& pairs) {
+        std::vector<Claim> claims;
+        for (const auto& [a, b] : pairs) {
+            claims.emplace_back();
+            claims.back().a = a, claims.back().b = b;
+        }
+        std::string names;
+        for (const CompareArm& one : arms_of_claims(arms, claims)) names += one.name + " ";
+        return names;
+    };
+    CHECK(needed({{"top2", "top2"}}) == "top2 ");
+    CHECK(needed({{"ratio", "top2"}}) == "top2 adamoe ratio ");
+    CHECK(needed({{"swapped", "ceft"}}) == "adamoe ratio tuned ceft swapped ");  // of what it is of, too
+    CHECK(needed({{"adamoe", "top2"}, {"ceft", "tuned"}}) == "top2 adamoe tuned ceft ");
+    CHECK_THROWS_WITH_AS(needed({{"top2", "rati"}}), doctest::Contains("`ratio`"), Error);
 }

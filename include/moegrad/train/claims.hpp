@@ -175,7 +175,7 @@ inline std::string claim_text(const Claim& claim, const ClaimResult& result) {
     text += format("  ours       {} - {}, {}: {:+.4f} [{:+.4f}, {:+.4f}] of {:.4f}, p {:.3g}\n",
                    detail::claimed(claim.a, claim.a_from), detail::claimed(claim.b, claim.b_from), what,
                    d.value, d.low, d.high, result.reference, result.p);
-    if (claim.test == "no_loss")
+    if (claim.test == "no_loss" || result.saved_a != result.saved_b)
         text += format("             FLOPs saved {:.1f} % against {:.1f} %\n", 100 * result.saved_a,
                        100 * result.saved_b);
     if (claim.has_room())
