@@ -35,14 +35,20 @@ std::string nearest_flag(const CLI::App& verb, const std::string& flag) {
     std::size_t distance = ~std::size_t{0};
     for (const CLI::Option* option : verb.get_options()) {
         for (const std::string& name : option->get_lnames()) {
-            const std::size_t d =
-                std::min(edit_distance(flag, name), edit_distance(flag, name.substr(name.find('.') + 1)));
+            const std::size_t d = key_distance(flag, name);
             if (d >= distance) continue;
             distance = d;
             best = name;
         }
     }
-    return best;
+    return is_near(distance, flag, best) ? "--" + best : "";
+}
+
+void print_unknown(const std::string& what, const std::string& near, const CLI::App& verb) {
+    const CLI::App* parent = verb.get_parent();
+    const std::string usage = (parent ? parent->get_name() + " " : "") + verb.get_name() + " --help";
+    fmt::print(stderr, "error[config]: unknown {}\n  hint:     {}\n", what,
+               near.empty() ? "`" + usage + "` lists what there is" : "did you mean " + near + "?");
 }
 
 /// Names the first word that nobody reads, with the nearest one that somebody does; false: there is none.
@@ -52,13 +58,11 @@ bool explain_unknown(const CLI::App& app) {
     for (const std::string& word : words) {
         if (word.starts_with("--") && word.size() > 2) {
             const std::string flag = word.substr(2, word.find('=') - 2);
-            fmt::print(stderr, "error[config]: unknown flag --{}\n  hint:     did you mean --{}?\n", flag,
-                       nearest_flag(verb, flag));
+            print_unknown("flag --" + flag, nearest_flag(verb, flag), verb);
             return true;
         }
         if (!verbs.empty() && !word.starts_with("-")) {
-            fmt::print(stderr, "error[config]: unknown verb \"{}\"\n  hint:     did you mean {}?\n", word,
-                       nearest(word, verbs));
+            print_unknown("verb \"" + word + "\"", nearest(word, verbs), verb);
             return true;
         }
     }

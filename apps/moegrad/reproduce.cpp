@@ -34,7 +34,7 @@ std::vector<Claim> asked_claims(const ReproduceFlags& flags, const std::vector<C
         const auto found = std::find(names.begin(), names.end(), id);
         if (found == names.end()) {
             throw Error{ErrorCode::config, "reproduce", "a claim of models/claims.toml", "\"" + id + "\"",
-                        "did you mean `" + nearest(id, names) + "`? without a name all are listed"};
+                        did_you_mean(nearest(id, names), "without a name all are listed")};
         }
         asked.push_back(known[static_cast<std::size_t>(found - names.begin())]);
     }
@@ -90,8 +90,7 @@ void judge_and_print(const ReproduceFlags& flags, const std::vector<Claim>& aske
     judge_claims(asked, results);
     fmt::print("\n== claims, {} judged together (Holm)\n", asked.size());
     for (std::size_t i = 0; i < asked.size(); ++i) {
-        fmt::print("{}  base       {}\n  last full  {}\n", claim_text(asked[i], results[i]),
-                   done.at(asked[i].recipe).front().model, asked[i].state);
+        fmt::print("{}", claim_report(asked[i], results[i], done.at(asked[i].recipe).front().model));
     }
     fmt::print(
         "last full: what models/claims.toml keeps of our last run of all claims, on the bases that its head "

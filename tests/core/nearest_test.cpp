@@ -17,3 +17,17 @@ TEST_CASE("nearest: the first of the nearest") {
     CHECK(nearest("aa", {"ab", "ba"}) == "ab");
     CHECK(nearest("aa", {}) == "");
 }
+
+TEST_CASE("nearest: a name is near when at most a third of the longer word's letters differ, rounded up") {
+    CHECK(nearest("mixture_of_routers", {"my_router", "expert_choice", "mor"}) == "");
+    CHECK(nearest("rtf", {"rte"}) == "rte");  // 1 of 3
+    CHECK(nearest("rxx", {"rte"}) == "");     // 2 of 3
+    CHECK(nearest("biazed", {"biased"}) == "biased");
+    CHECK(is_near(4, "abcdefghij", "b"));  // of 10, 4 allowed
+    CHECK_FALSE(is_near(5, "abcdefghij", "b"));
+    CHECK(key_distance("steps", "train.steps") == 0);
+    CHECK(did_you_mean("mor") == "did you mean `mor`?");
+    CHECK(did_you_mean("mor", "see docs") == "did you mean `mor`? see docs");
+    CHECK(did_you_mean("", "see docs") == "see docs");
+    CHECK(did_you_mean("") == "");
+}

@@ -48,6 +48,11 @@ TEST_CASE("choice items: a bad line is refused by file:line and key") {
     refuse("[1]", ErrorCode::data, "an object");
     refuse("{\"question\":", ErrorCode::format, "valid JSON");
     expect_error(ErrorCode::data, "at least one", [&] { read_choice_items(folder.write("e.jsonl", "\n")); });
+    for (const auto& [path, writes] :
+         {std::pair{"none/questions.jsonl", "`moegrad world --out none`"},
+          std::pair{"none/piqa-questions.jsonl", "`moegrad tasks --from DATA --out none`"}}) {
+        expect_error(ErrorCode::file, writes, [&] { read_choice_items(path); });
+    }
 }
 
 TEST_CASE("answer items: three forms") {

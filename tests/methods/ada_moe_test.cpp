@@ -189,6 +189,7 @@ TEST_CASE("AdaMoE: contradictory settings are an error with the way out") {
     router.null_map = NullMap::zero;
     router.k = 5;
     CHECK_THROWS_WITH_AS(router.check(), doctest::Contains("top_k in [1, 4]"), Error);
+    CHECK_THROWS_WITH_AS(router.check(), doctest::Contains("2 experts and 2 null experts"), Error);
     CHECK_THROWS_WITH_AS(copy_gate(*router.gate.weight, 3, "gate2"), doctest::Contains("multiple of the 2"),
                          Error);
 }

@@ -118,6 +118,19 @@ TEST_CASE("claims: what a change costs two arms is compared question by question
     CHECK_THROWS_AS(check_claim(claim), Error);
 }
 
+TEST_CASE(
+    "claims: a report names its base and the last full run, and the FLOPs of both sides where they differ") {
+    Claim claim = some_claim("better");
+    claim.state = "does not hold: +1.28 nats";
+    ClaimResult result = measure_claim(claim, {claim_task(0, 0.1, 0)});
+    const std::string same = claim_report(claim, result, "models/tiny-mixtral");
+    CHECK(same.find("  base       models/tiny-mixtral\n  last full  does not hold: +1.28 nats\n") !=
+          std::string::npos);
+    CHECK(same.find("FLOPs") == std::string::npos);
+    result.saved_a = 0.152;
+    CHECK(claim_text(claim, result).find("FLOPs saved 15.2 % against 0.0 %") != std::string::npos);
+}
+
 TEST_CASE("claims: sooner counts steps until the smoothed loss is that of the other arm's end") {
     using moegrad::detail::smoothed_losses;
     // 40 steps, so means of two. b: 40, 39, .. 1 ends at 1.5. a: 39, 37, ..: 42 - 2 n after n steps, so n = 21.

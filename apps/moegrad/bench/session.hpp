@@ -39,7 +39,7 @@ inline std::vector<std::string> parts_of(const std::string& only) {
             std::string all;
             for (const std::string& part : kParts) all += (all.empty() ? "" : ", ") + part;
             throw Error{ErrorCode::config, "--only", "of " + all, "\"" + word + "\"",
-                        "did you mean " + nearest(word, kParts) + "?"};
+                        nearest(word, kParts).empty() ? "" : "did you mean " + nearest(word, kParts) + "?"};
         }
         parts.push_back(word);
     }

@@ -1,5 +1,5 @@
 #pragma once
-// nearest: the name that looks most like what somebody typed, for "did you mean".
+// The name that looks most like what somebody typed, for "did you mean"; none where none looks like it.
 
 #include <algorithm>
 #include <string>
@@ -23,7 +23,12 @@ inline std::size_t edit_distance(const std::string& a, const std::string& b) {
     return row[b.size()];
 }
 
-/// The first of `names` at the smallest distance; empty when there are none.
+/// Whether a slip of the hand explains `typed`: at most a third of the longer word's letters differ, rounded up.
+inline bool is_near(std::size_t distance, const std::string& typed, const std::string& name) {
+    return 3 * distance <= std::max(typed.size(), name.size()) + 2;
+}
+
+/// The first of `names` at the smallest distance; empty when none is near.
 inline std::string nearest(const std::string& text, const std::vector<std::string>& names) {
     std::string best;
     std::size_t distance = ~std::size_t{0};
@@ -33,7 +38,18 @@ inline std::string nearest(const std::string& text, const std::vector<std::strin
         distance = d;
         best = name;
     }
-    return best;
+    return is_near(distance, text, best) ? best : "";
+}
+
+/// The distance to a key with or without its table: "train.steps" is also typed "steps".
+inline std::size_t key_distance(const std::string& typed, const std::string& key) {
+    return std::min(edit_distance(typed, key), edit_distance(typed, key.substr(key.find('.') + 1)));
+}
+
+/// "did you mean `near`? more", a hint's two sentences, where there is something near.
+inline std::string did_you_mean(const std::string& near, const std::string& more = "") {
+    if (near.empty()) return more;
+    return "did you mean `" + near + "`?" + (more.empty() ? "" : " " + more);
 }
 
 }  // namespace moegrad

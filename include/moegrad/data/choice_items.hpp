@@ -7,7 +7,9 @@
 
 #include <moegrad/data/task_ids.hpp>
 
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -66,7 +68,22 @@ inline ChoiceItem read_choice_item(const JsonRef& line, std::string fallback_id)
     return item;
 }
 
+/// Throws where there is no such file, with the verb that writes one of this name.
+inline void require_questions(const std::string& path) {
+    const std::filesystem::path file(path);
+    std::error_code problem;
+    if (std::filesystem::exists(file, problem) || problem) return;
+    const std::string name = file.filename().string(), folder = file.parent_path().string();
+    const std::string out = " --out " + (folder.empty() ? "." : folder) + "`";
+    const std::string writes = name == "questions.jsonl"            ? "`moegrad world" + out
+                               : name.ends_with("-questions.jsonl") ? "`moegrad tasks --from DATA" + out
+                                                                    : "";
+    throw Error{ErrorCode::file, path, "a readable file", "No such file or directory",
+                writes.empty() ? "" : writes + " writes it"};
+}
+
 inline std::vector<ChoiceItem> read_choice_items(const std::string& path) {
+    require_questions(path);
     std::vector<ChoiceItem> items;
     read_json_lines(path, [&](const JsonRef& line) {
         items.push_back(read_choice_item(line, moegrad::format("{}", items.size() + 1)));

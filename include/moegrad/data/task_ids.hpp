@@ -44,7 +44,7 @@ inline std::int32_t task_of(const JsonRef& line, const std::vector<std::string>&
     const auto found = std::find(names.begin(), names.end(), name);
     if (found == names.end()) {
         throw Error{ErrorCode::data, task->place(), "one of data.tasks", "\"" + printable(name, 40) + "\"",
-                    "did you mean `" + nearest(name, names) + "`?"};
+                    did_you_mean(nearest(name, names))};
     }
     return static_cast<std::int32_t>(found - names.begin());
 }

@@ -71,10 +71,9 @@ inline Method method_named(const std::string& text) {
     }
     if (outside) return Method::registered;
     if (whole) return Method::model;
-    throw Error{
-        ErrorCode::config, "adapter.method", "one of " + method_list(), "\"" + text + "\"",
-        format("did you mean `{}`? a router of your own must be in this program: `moegrad new router`",
-               nearest(text, method_names()))};
+    throw Error{ErrorCode::config, "adapter.method", "one of " + method_list(), "\"" + text + "\"",
+                did_you_mean(nearest(text, method_names()),
+                             "a router of your own must be in this program: `moegrad new router`")};
 }
 
 /// What trains of a checkpoint's gate. The default of a method: frozen for lora and mor, LoRA for adamoe and registered.

@@ -67,7 +67,7 @@ AnyRouter<Wide<Real>> branch_router(MethodBuild<Real>& build, const std::string&
         auto names = registered_router_names();
         names.emplace_back("top_k");
         throw Error{ErrorCode::config, "router.options: router", "top_k, or a registered router",
-                    "\"" + name + "\"", format("did you mean `{}`?", nearest(name, names))};
+                    "\"" + name + "\"", did_you_mean(nearest(name, names))};
     }
     return make_router<Wide<Real>>(*registered, std::move(made));
 }

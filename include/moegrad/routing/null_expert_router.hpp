@@ -49,8 +49,10 @@ struct NullExpertRouter {
     /// Throws when the settings contradict each other; called by whoever builds the router.
     void check() const {
         if (k < 1 || k > experts() + nulls()) {
-            throw Error{ErrorCode::config, "null-expert router",
-                        format("top_k in [1, {}]", experts() + nulls()), format("{}", k)};
+            throw Error{
+                ErrorCode::config, "null-expert router", format("top_k in [1, {}]", experts() + nulls()),
+                format("{}", k),
+                format("{} experts and {} null experts are the slots to choose from", experts(), nulls())};
         }
         check_null_map(slot_weights(), null_map);
     }

@@ -61,7 +61,7 @@ inline BalanceLoss balance_loss_named(const std::string& name) {
             "them: aux = \"switch\", aux_scope = \"micro\", train.micro_batch = 0"};
     }
     throw Error{ErrorCode::config, "router.aux", "one of " + all, "\"" + name + "\"",
-                format("did you mean `{}`?", nearest(name, names))};
+                did_you_mean(nearest(name, names))};
 }
 
 /// Whether it looks at several routers at once.

@@ -69,7 +69,7 @@ public:
             throw Error{ErrorCode::config, "router.options",
                         known.empty() ? "no options: router " + router + " reads none"
                                       : "what router " + router + " reads: " + known,
-                        "`" + key + "`", known.empty() ? "" : "did you mean `" + nearest(key, asked) + "`?"};
+                        "`" + key + "`", known.empty() ? "" : did_you_mean(nearest(key, asked))};
         }
     }
 

@@ -21,7 +21,7 @@ inline std::vector<CompareArm> arms_of_claims(const std::vector<CompareArm>& arm
         const auto found = std::find(names.begin(), names.end(), name);
         if (found == names.end()) {
             throw Error{ErrorCode::config, place, "an arm of its recipe", "\"" + name + "\"",
-                        "did you mean `" + nearest(name, names) + "`?"};
+                        did_you_mean(nearest(name, names))};
         }
         wanted[static_cast<std::size_t>(found - names.begin())] = true;
     };

@@ -183,4 +183,9 @@ inline std::string claim_text(const Claim& claim, const ClaimResult& result) {
     return text + "  verdict    " + result.verdict + "\n";
 }
 
+/// The same with the base it ran on, beside the state of our last full run, which was on another base where they differ.
+inline std::string claim_report(const Claim& claim, const ClaimResult& result, const std::string& base) {
+    return claim_text(claim, result) + "  base       " + base + "\n  last full  " + claim.state + "\n";
+}
+
 }  // namespace moegrad

@@ -29,7 +29,7 @@ public:
     Comparison(const CompareSpec& spec, Watch watch)
         : spec_(spec),
           watch_(std::move(watch)),
-          inputs_(inputs_fingerprint(spec)),
+          inputs_(inputs_with_questions(spec)),
           tokenizer_(load_tokenizer(spec.base.model)),
           questions_(spec) {
         const ModelConfig config = load_model_config(spec.base.model);

@@ -15,6 +15,12 @@
 
 namespace moegrad {
 
+/// inputs_fingerprint; questions that are not there are an error that names the verb which writes them.
+inline std::string inputs_with_questions(const CompareSpec& spec) {
+    if (!spec.questions.empty()) require_questions(spec.questions);
+    return inputs_fingerprint(spec);
+}
+
 class CompareQuestions {
 public:
     explicit CompareQuestions(const CompareSpec& spec) : task_(spec.task), format_(spec.format) {

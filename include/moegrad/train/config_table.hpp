@@ -47,7 +47,7 @@ public:
             return;
         }
         throw Error{ErrorCode::config, where, "a known key", format("`{}`", key),
-                    format("did you mean `{}`? `moegrad {} --help` lists all keys", nearest(key), verb_)};
+                    did_you_mean(nearest(key), format("`moegrad {} --help` lists all keys", verb_))};
     }
 
     /// The key that looks most like `key`, with or without its table ("steps", "train.steps").
@@ -55,15 +55,12 @@ public:
         std::string best;
         std::size_t distance = ~std::size_t{0};
         for (const Entry& entry : entries_) {
-            const std::string full = entry.key;
-            const std::size_t d =
-                std::min(edit_distance(key, full), edit_distance(key, full.substr(full.find('.') + 1)));
-            if (d < distance) {
-                distance = d;
-                best = full;
-            }
+            const std::size_t d = key_distance(key, entry.key);
+            if (d >= distance) continue;
+            distance = d;
+            best = entry.key;
         }
-        return best;
+        return is_near(distance, key, best) ? best : "";
     }
 
     /// Every key with its value, a line each, as a configuration file.

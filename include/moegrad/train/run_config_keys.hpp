@@ -15,15 +15,12 @@ inline std::string nearest_key(const std::string& key) {
     std::string best;
     std::size_t distance = ~std::size_t{0};
     for (const auto& field : config_fields()) {
-        const std::string full = field.key;  // "train.steps"; people also type "steps"
-        const std::size_t d =
-            std::min(edit_distance(key, full), edit_distance(key, full.substr(full.find('.') + 1)));
-        if (d < distance) {
-            distance = d;
-            best = field.key;
-        }
+        const std::size_t d = key_distance(key, field.key);
+        if (d >= distance) continue;
+        distance = d;
+        best = field.key;
     }
-    return best;
+    return is_near(distance, key, best) ? best : "";
 }
 
 /// Sets one key; `place` says where it was written ("run.toml:3:1", "--train.steps").
@@ -40,7 +37,7 @@ inline void set_config(RunConfig& config, const std::string& key, const std::str
         return;
     }
     throw Error{ErrorCode::config, place, "a known key", format("`{}`", key),
-                format("did you mean `{}`? `moegrad train --help` lists all keys", nearest_key(key))};
+                did_you_mean(nearest_key(key), "`moegrad train --help` lists all keys")};
 }
 
 }  // namespace moegrad
