@@ -129,6 +129,12 @@ TEST_CASE(
     CHECK(same.find("FLOPs") == std::string::npos);
     result.saved_a = 0.152;
     CHECK(claim_text(claim, result).find("FLOPs saved 15.2 % against 0.0 %") != std::string::npos);
+    CompareResult dense = claim_task(0, 0.1, 0);  // adapters: a load, and no FLOPs
+    for (ComparedArm& arm : dense.arms) arm.runs[0].measures.erase("flops_saved");
+    dense.arms[1].runs[0].measures["load"] = {3.36, 0, 0, 1};
+    const std::string adapters = claim_text(claim, measure_claim(claim, {dense}));
+    CHECK(adapters.find("load 3.36 against none") != std::string::npos);
+    CHECK(adapters.find("saved") == std::string::npos);
 }
 
 TEST_CASE("claims: sooner counts steps until the smoothed loss is that of the other arm's end") {

@@ -33,6 +33,8 @@ struct ClaimResult {
     Index df =
         0;  // seeds - 1: p is Student's with so many degrees of freedom; 0: one seed, its items, normal
     double saved_a = 0, saved_b = 0;
+    bool counted = true;            // FLOPs of both are known: not of adapters on a dense base
+    double load_a = 0, load_b = 0;  // experts per token and layer; 0: not known
     std::string verdict;
 };
 
@@ -65,6 +67,12 @@ inline double arm_value(const CompareResult& task, const Claim& claim, const std
                         const std::string& metric) {
     const auto found = claimed_arm(task, claim, arm).measure(metric);
     return found ? found->value : 0;
+}
+
+/// Whether both arms have it.
+inline bool knows(const CompareResult& task, const Claim& claim, const std::string& metric) {
+    return claimed_arm(task, claim, claim.a).measure(metric).has_value() &&
+           claimed_arm(task, claim, claim.b).measure(metric).has_value();
 }
 
 /// What b's value is: the mean over seeds where runs have a number, else that of the items, b_from taken off.
@@ -126,6 +134,9 @@ inline ClaimResult measure_claim(const Claim& claim, const std::vector<CompareRe
         result.reference += detail::reference_of(task, claim) / n;
         result.saved_a += detail::arm_value(task, claim, claim.a, "flops_saved") / n;
         result.saved_b += detail::arm_value(task, claim, claim.b, "flops_saved") / n;
+        result.counted = result.counted && detail::knows(task, claim, "flops_saved");
+        result.load_a += detail::arm_value(task, claim, claim.a, "load") / n;
+        result.load_b += detail::arm_value(task, claim, claim.b, "load") / n;
     }
     result.difference = mean_of_tasks(each);
     result.p = claim.has_room() ? detail::no_loss_p(claim, result)
@@ -158,6 +169,18 @@ inline void judge_claims(const std::vector<Claim>& claims, std::vector<ClaimResu
 
 namespace detail {
 
+/// What both sides cost, where it differs: FLOPs, or the load of experts whose FLOPs are not counted.
+inline std::string cost_text(const Claim& claim, const ClaimResult& result) {
+    if (result.counted && (claim.test == "no_loss" || result.saved_a != result.saved_b))
+        return format("             FLOPs saved {:.1f} % against {:.1f} %\n", 100 * result.saved_a,
+                      100 * result.saved_b);
+    if (result.counted || result.load_a == result.load_b) return {};
+    const auto load = [](double experts) { return experts > 0 ? format("{:.2f}", experts) : "none"; };
+    return format(
+        "             load {} against {}, experts per token and layer; their FLOPs are not counted\n",
+        load(result.load_a), load(result.load_b));
+}
+
 /// "a" or "(a - a_from)".
 inline std::string claimed(const std::string& arm, const std::string& from) {
     return from.empty() ? arm : format("({} - {})", arm, from);
@@ -175,9 +198,7 @@ inline std::string claim_text(const Claim& claim, const ClaimResult& result) {
     text += format("  ours       {} - {}, {}: {:+.4f} [{:+.4f}, {:+.4f}] of {:.4f}, p {:.3g}\n",
                    detail::claimed(claim.a, claim.a_from), detail::claimed(claim.b, claim.b_from), what,
                    d.value, d.low, d.high, result.reference, result.p);
-    if (claim.test == "no_loss" || result.saved_a != result.saved_b)
-        text += format("             FLOPs saved {:.1f} % against {:.1f} %\n", 100 * result.saved_a,
-                       100 * result.saved_b);
+    text += detail::cost_text(claim, result);
     if (claim.has_room())
         text += format("             no loss: below {:+.4f}\n", detail::room_of(claim, result));
     return text + "  verdict    " + result.verdict + "\n";
