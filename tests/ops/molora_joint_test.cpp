@@ -17,7 +17,9 @@ MOEGRAD_TEST_COMPLEX_SEAT(take);
 
 namespace {
 
-/// Inputs x, w, A, B, weight [T, K], router [C, D], C >= E: the weights are those plus the logits of the chosen.
+/// Inputs x, w, A, B, weight [T, K], router [C, D], C >= E: the weights are those plus the logits of the chosen. With two Uses
+/// plus them once more, by a product with the same router that reads x for itself, so that dx is written twice.
+template <int Uses>
 const auto joint = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
     const Var<Real> x = in[0];
     const Weight<Real> A = in[2], B = in[3];
@@ -25,8 +27,10 @@ const auto joint = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
     const auto expert =
         placed(test::joint_choices(x.extent(0), weight.extent(1), A.extent(0)), tape.device());
     const auto reading = read_joint<Real>(tape, x, A, router, test::kJointScale);
-    return std::vector{molora_joint<Real>(tape, reading, x, in[1], B, expert,
-                                          add(tape, weight, take(tape, reading.z, expert)))};
+    auto z = reading.z;
+    if constexpr (Uses == 2) z = add(tape, z, wide_linear<Real>(tape, x, router));
+    return std::vector{
+        molora_joint<Real>(tape, reading, x, in[1], B, expert, add(tape, weight, take(tape, z, expert)))};
 };
 /// The same with the two ops that it stands for.
 const auto apart = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
@@ -38,19 +42,6 @@ const auto apart = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
     const auto z = wide_linear<Real>(tape, x, in[5]);
     return std::vector{molora_linear<Real>(tape, x, in[1], {A, in[3], test::kJointScale, {}}, expert,
                                            add(tape, weight, take(tape, z, expert)), {})};
-};
-
-/// The same beside a product with the same router that reads x for itself, so that dx is written twice.
-const auto used_twice = []<class Real>(Tape& tape, const test::Inputs<Real>& in) {
-    const Var<Real> x = in[0];
-    const Weight<Real> A = in[2], B = in[3];
-    const Var<Wide<Real>> weight = in[4], router = in[5];
-    const auto expert =
-        placed(test::joint_choices(x.extent(0), weight.extent(1), A.extent(0)), tape.device());
-    const auto reading = read_joint<Real>(tape, x, A, router, test::kJointScale);
-    const auto z = add(tape, reading.z, wide_linear<Real>(tape, x, router));
-    return std::vector{
-        molora_joint<Real>(tape, reading, x, in[1], B, expert, add(tape, weight, take(tape, z, expert)))};
 };
 
 /// In double with the roundings of bf16: dz g is summed with du A before anything is rounded.
@@ -97,7 +88,7 @@ std::vector<Var<double>> rounded_joint(Tape& tape, const test::Inputs<double>& i
 
 TEST_CASE("molora_joint: gradients, and each device against double") {
     const auto check = [](const auto& in, const test::OpCheckOptions& options = {}) {
-        test::check_op({&molora_joint_slot}, in, joint, options, rounded_joint<1>);
+        test::check_op({&molora_joint_slot}, in, joint<1>, options, rounded_joint<1>);
     };
     check(test::joint_shapes(5, 3, 2, 4, 2, 4));
     check(test::joint_shapes(1, 1, 1, 1, 1, 1));
@@ -109,14 +100,14 @@ TEST_CASE("molora_joint: gradients, and each device against double") {
 
 TEST_CASE("molora_joint: dx is added to what is there") {
     const auto check = [](const auto& in, const test::OpCheckOptions& options = {}) {
-        test::check_op({&molora_joint_slot, &wide_linear_slot}, in, used_twice, options, rounded_joint<2>);
+        test::check_op({&molora_joint_slot, &wide_linear_slot}, in, joint<2>, options, rounded_joint<2>);
     };
     check(test::joint_shapes(24, 9, 3, 2, 2, 3), {.rows = {}, .cuda_rows = {31}});
     check(test::joint_shapes(64, 40, 8, 4, 2, 4), {.rows = {}, .cuda_rows = {129}});
 }
 
 TEST_CASE("molora_joint: complex step") {
-    test::check_complex_step(joint, test::joint_inputs(test::joint_shapes(5, 4, 2, 4, 2, 6)(7)));
+    test::check_complex_step(joint<1>, test::joint_inputs(test::joint_shapes(5, 4, 2, 4, 2, 6)(7)));
 }
 
 TEST_CASE("molora_joint: is molora_linear and the router's product") {
@@ -127,7 +118,7 @@ TEST_CASE("molora_joint: is molora_linear and the router's product") {
                 test::context(), [&](Tape& tape, const auto& v) { return f(tape, test::Inputs<double>(v)); },
                 in);
         };
-        const auto got = run(joint), want = run(apart);
+        const auto got = run(joint<1>), want = run(apart);
         for (std::size_t n = 0; n < want.size(); ++n) CHECK(test::relative_error(got[n], want[n]) < 1e-14);
     }
 }
