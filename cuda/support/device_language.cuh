@@ -41,8 +41,7 @@ struct EarlierKernels {
     }
 };
 
-/// launch(), on Hopper while the kernel ahead still runs: where kernels take a few microseconds, starting them is a third of the
-/// time.
+/// launch(), on Hopper while the kernel ahead still runs: for kernels so short that starting them takes much of their time.
 template <class... Parameters, class... Arguments>
 void launch_early(const char* place, void (*kernel)(EarlierKernels, Parameters...), dim3 grid, dim3 block,
                   std::size_t shared_bytes, cudaStream_t stream, Arguments&&... arguments) {

@@ -12,7 +12,7 @@
 
 namespace moegrad {
 
-/// Of one_group the first rows alone are defined: nothing is permuted.
+/// one_group defines expert_begin alone: its rows are not permuted.
 struct DispatchPlan {
     Tensor<std::int32_t> expert_begin;  // [E + 1]  first row of each expert; expert_begin[E] = N
     Tensor<std::int32_t> row_token;     // [bound]  token of a row; -1 from N on
