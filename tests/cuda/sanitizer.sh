@@ -4,7 +4,8 @@
 # fails and on a part that does not come to its end; logs go to sanitizer/ in the current folder.
 #   The cases are cut into PARTS ranges (40), of which JOBS run at once (the processors, at most 16), the slowest tool first. Nothing else
 #   should use the GPU: beside a training two of the tools took nine minutes and the other two did not end.
-#   -tc='attention*' as a further argument runs some cases; TOOLS="racecheck" runs one tool; COMPUTE_SANITIZER names the program.
+#   -tc='attention*' as a further argument runs some cases; TOOLS="racecheck" runs one tool, KERNELS=rank_gradient lets racecheck watch
+#   kernels of that name alone; COMPUTE_SANITIZER names the program.
 # Sizes: MOEGRAD_TEST_ROWS caps the larger row counts of check_op at 64; cases that are written by hand keep theirs, or ask
 # rows_are_limited().
 # Kernels are loaded when they are first needed: loaded all at once, those of cuBLASLt that nobody asks for take racecheck minutes.
@@ -20,7 +21,7 @@ sanitizer=${COMPUTE_SANITIZER:-$(command -v compute-sanitizer || echo /usr/local
 [ -x "$program" ] || { echo "no program $program: ./moegrad test --cuda builds it" >&2; exit 2; }
 [ -x "$sanitizer" ] || { echo "no compute-sanitizer in PATH, /usr/local/cuda/bin or COMPUTE_SANITIZER" >&2; exit 2; }
 export MOEGRAD_TEST_ROWS=${MOEGRAD_TEST_ROWS:-64} CUDA_MODULE_LOADING=${CUDA_MODULE_LOADING:-LAZY}
-logs=sanitizer tools=${TOOLS:-racecheck memcheck initcheck synccheck} parts=${PARTS:-40}
+logs=sanitizer kernels=${KERNELS:-moegrad} tools=${TOOLS:-racecheck memcheck initcheck synccheck} parts=${PARTS:-40}
 processors=$(nproc)
 jobs=${JOBS:-$((processors < 16 ? processors : 16))}
 rm -rf "$logs"
@@ -56,7 +57,7 @@ part() {
     begin=$((cases * number / parts + 1)) end=$((cases * (number + 1) / parts)) name=$logs/$tool.$number
     [ "$SECONDS" -lt "$deadline" ] || { echo "not begun: no time left" >"$name.state"; return; }
     if [ "$tool" = racecheck ]; then
-        watch "$tool" "$name" "$begin" "$end" --kernel-name kns=moegrad -- "$@" || status=$?
+        watch "$tool" "$name" "$begin" "$end" --kernel-name "kns=$kernels" -- "$@" || status=$?
         if grep -q 'Internal Sanitizer Error' "$name.log"; then
             status=0
             watch "$tool" "$name" "$begin" "$end" -- "$@" || status=$?

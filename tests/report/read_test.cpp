@@ -46,9 +46,26 @@ TEST_CASE("report reads a comparison, and several runs side by side") {
     CHECK(data.pairs.at(0).says == "they differ");
     REQUIRE(data.assay);
     CHECK(data.assay->ok);
+    CHECK(data.arms[1].runs[0].tokens.texts.size() == 1);
     const ReportData both = read_report({folder.file("a-0"), folder.file("b-0")});
     CHECK_FALSE(both.comparison);
     CHECK(both.arms.at(1).name == "b-0");
+}
+
+TEST_CASE("report: an arm's texts are read for its first seed alone, the number of experts is that of all") {
+    const Folder folder;
+    report_test::write_comparison(folder);
+    report_test::write_run(folder, "b-1", true);
+    folder.write("b-1/eval/tokens.json", "not even JSON");
+    std::string runs = report_test::compare_json();
+    const std::string one = R"({"seed":3,"folder":"b-0"})";
+    runs.replace(runs.find(one), one.size(), one + R"(,{"seed":4,"folder":"b-1"})");
+    folder.write("compare.json", runs);
+    const ReportData data = read_report({folder.path()});
+    REQUIRE(data.arms.at(1).runs.size() == 2);
+    CHECK(data.arms[1].runs[0].tokens.texts.size() == 1);
+    CHECK(data.arms[1].runs[1].tokens.texts.empty());
+    CHECK(data.arms[1].runs[1].tokens.experts == 3);
 }
 
 TEST_CASE("report: damaged files are errors that name file, line and key") {

@@ -26,9 +26,10 @@ inline bool has_tensor_cores() {
     return has_cuda() && device_name().find("emulated") == std::string::npos;
 }
 
-/// Whether a Linear with a low-rank term is one sum (cuda/support/low_rank.cuh); extents: all that rows of bf16 have.
+/// Whether a Linear with a low-rank term is one sum (cuda/support/low_rank.cuh): on Hopper, by kernels that were compiled for it;
+/// extents: all that rows of bf16 have.
 inline bool one_contraction(std::initializer_list<Index> extents) {
-    return has_tensor_cores() &&
+    return has_cuda() && targets_hopper() &&
            std::all_of(extents.begin(), extents.end(), [](Index n) { return n % 8 == 0; });
 }
 

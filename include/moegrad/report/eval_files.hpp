@@ -99,7 +99,8 @@ inline bool is_run_folder(const std::string& folder) {
     return false;
 }
 
-inline RunFolder read_run_folder(const std::string& folder) {
+/// with_texts: tokens.json too, much the largest file of a run.
+inline RunFolder read_run_folder(const std::string& folder, bool with_texts = true) {
     RunFolder run;
     std::filesystem::path path = std::filesystem::absolute(folder).lexically_normal();
     if (!path.has_filename()) path = path.parent_path();
@@ -112,7 +113,7 @@ inline RunFolder read_run_folder(const std::string& folder) {
                                                     {"/eval/tokens.json", detail::read_tokens}};
     for (const auto& [name, read] : files) {
         if (!file_exists(folder + name)) continue;
-        read(folder + name, run);
+        if (with_texts || read != detail::read_tokens) read(folder + name, run);
         run.found = true;
     }
     return run;

@@ -76,6 +76,10 @@ inline std::string inner_folder(const JsonRef& json) {
     return path.string();
 }
 
+inline const RunFolder* run_with_tokens(const Arm& arm) {
+    return arm.first([](const RunFolder& run) { return !run.tokens.texts.empty(); });
+}
+
 inline Arm read_arm(const JsonRef& json, const std::string& folder) {
     Arm arm;
     arm.name = json.at("name").string();
@@ -85,7 +89,10 @@ inline Arm read_arm(const JsonRef& json, const std::string& folder) {
         for (std::size_t i = 0; i < runs->array().size(); ++i) {
             const JsonRef run = runs->item(i);
             arm.seeds.push_back(integer_or(run, "seed", 0));
-            arm.runs.push_back(read_run_folder(folder + "/" + inner_folder(run.at("folder"))));
+            const RunFolder* shown = run_with_tokens(arm);  // the page has the texts of one seed
+            const std::int64_t experts = shown ? shown->tokens.experts : 0;
+            arm.runs.push_back(read_run_folder(folder + "/" + inner_folder(run.at("folder")), !shown));
+            if (shown) arm.runs.back().tokens.experts = experts;
         }
     }
     if (const auto metrics = json.find_value("metrics")) {

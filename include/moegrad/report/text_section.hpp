@@ -21,10 +21,6 @@ inline double mean_experts(const Token& token) {
 
 namespace detail {
 
-inline const RunFolder* run_with_tokens(const Arm& arm) {
-    return arm.first([](const RunFolder& run) { return !run.tokens.texts.empty(); });
-}
-
 inline bool same_texts(const TokenTexts& a, const TokenTexts& b) {
     if (a.texts.size() != b.texts.size()) return false;
     for (std::size_t i = 0; i < a.texts.size(); ++i) {
