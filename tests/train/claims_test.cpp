@@ -218,23 +218,22 @@ TEST_CASE("claims: one run of a number per run tells nothing") {
     CHECK(verdict_of(claim, claim_task(0, 0, 0)) == "cannot tell");
 }
 
-TEST_CASE("claims: no loss has a p of its own, which Holm's levels bound") {
-    const Claim claim = some_claim("no_loss");
-    ClaimResult result;
-    result.reference = 2;  // room 0.01
-    // Below the room by 1.644854 standard errors: p = 0.05 (normal quantile).
-    const double error = 0.004, cost = 0.01 - 1.6448536269514722 * error, half = 1.959963984540054 * error;
-    result.difference = {cost, cost - half, cost + half, 9};
-    CHECK(moegrad::detail::no_loss_p(claim, result) == doctest::Approx(0.05).epsilon(1e-6));
-    Claim accuracy = some_claim("no_loss", "acc");
-    result.difference = {-cost, -cost - half, -cost + half, 9};
-    CHECK(moegrad::detail::no_loss_p(accuracy, result) == doctest::Approx(0.05).epsilon(1e-6));
-    CHECK(moegrad::detail::no_loss_p(claim, result) < 0.05);
-    result.difference = {0.01, 0.01 - half, 0.01 + half, 9};
-    CHECK(moegrad::detail::no_loss_p(claim, result) == 1);
-    result.p = 0.03, result.saved_a = 0.1;
-    CHECK(claim_verdict(claim, result, 0.05) == "holds");
-    CHECK(claim_verdict(claim, result, 0.025) == "cannot tell");
+TEST_CASE("claims: no loss has a p of its own, which Holm's levels bound on both sides") {
+    const double error = 0.004, away = 1.959963984540054 * error;  // p = 0.05 (normal quantile)
+    for (const auto& [metric, sign] : {std::pair{"nll", 1}, std::pair{"acc", -1}}) {
+        const Claim claim = some_claim("no_loss", metric);
+        for (const auto& [cost, verdict] :
+             {std::pair{0.01 - away, "holds"}, std::pair{0.01 + away, "does not hold"}}) {
+            ClaimResult result;
+            result.reference = 2, result.saved_a = 0.1;  // room 0.01
+            result.difference = {sign * cost, sign * cost - away, sign * cost + away, 9};
+            result.p =
+                moegrad::detail::two_sided_p(result.difference, moegrad::detail::in_favour(claim, result), 0);
+            CHECK(result.p == doctest::Approx(0.05).epsilon(1e-6));
+            CHECK(claim_verdict(claim, result, 0.06) == verdict);
+            CHECK(claim_verdict(claim, result, 0.04) == "cannot tell");
+        }
+    }
 }
 
 TEST_CASE(

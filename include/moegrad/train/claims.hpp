@@ -2,15 +2,15 @@
 // Claims of papers, held against runs of ours. A claim names a comparison (a recipe of `compare`), two of its arms and what
 // is said of them:
 //   better      a is better than b by `metric`: the paired difference is beside zero, on a's side
-//   kept        a costs nothing: the paired difference of `metric`, towards worse, is below `margin` of b's value
-//               p = Phi((d - room) / se),   room = margin |b|,   one-sided
+//   kept        a costs nothing: the paired difference of `metric`, towards worse, is below the room, `margin` of b's value
 //   no_loss     the same, and a runs fewer FLOPs than b
 //   less        `metric` of a, a number per run (load_cv, load, step_seconds, ask_seconds), is below that of b
 //   sooner      a reaches b's loss in fewer steps, seed by seed (claim_numbers.hpp)
 //   off_budget  the load of a is nearer to `budget` than that of b:   | load - budget |, a number per run
 // With a_from and b_from, two more arms, `better` is said of what a change costs: of a - a_from beside b - b_from.
-// Verdicts: holds; does not hold: the opposite is shown (of no_loss and kept: the lower end of d is above the room);
-// cannot tell. Of several claims judged together the p-values are Holm's. One run of a number per run tells nothing. The
+// Verdicts, from the distance that the difference lies on the claim's side of zero, or of the room:
+//     p = 2 P(t > |distance| / se);   above its level cannot tell, else holds on this side, does not hold on the other
+// Of several claims judged together the levels are Holm's. One run of a number per run tells nothing. The
 // smallest effect that such an experiment shows in four cases of five is 2.80 standard errors; it is printed before the
 // result.       Holm 1979; intervals and pairs: compare_statistics.hpp
 
@@ -28,7 +28,7 @@ namespace moegrad {
 struct ClaimResult {
     Estimate difference;   // a - b, over tasks
     double reference = 0;  // b's value
-    double p = 1;          // of the difference being zero, two-sided; of no_loss: of a cost above the room
+    double p = 1;          // of a difference that lies on zero, of no_loss and kept on the room; two-sided
     double smallest = 0;   // effect shown in four cases of five
     Index df =
         0;  // seeds - 1: p is Student's with so many degrees of freedom; 0: one seed, its items, normal
@@ -100,26 +100,19 @@ inline double room_of(const Claim& claim, const ClaimResult& result) {
     return claim.margin * std::abs(result.reference);
 }
 
-/// Of a cost of at least the room: one-sided.
-inline double no_loss_p(const Claim& claim, const ClaimResult& result) {
-    const double cost = less_is_better(claim) ? result.difference.value : -result.difference.value;
-    const double left = room_of(claim, result) - cost;
-    return left <= 0 ? 1 : 0.5 * two_sided_p(result.difference, left, result.df);
+/// How far the difference lies on the claim's side.
+inline double in_favour(const Claim& claim, const ClaimResult& result) {
+    const double better = less_is_better(claim) ? -result.difference.value : result.difference.value;
+    return claim.has_room() ? room_of(claim, result) + better : better;
 }
 
 }  // namespace detail
 
 /// p_level: what p must be below; Holm's, where several claims are judged together.
 inline std::string claim_verdict(const Claim& claim, const ClaimResult& result, double p_level) {
-    const Estimate& d = result.difference;
-    if (claim.has_room()) {
-        const double best = less_is_better(claim) ? d.low : -d.high, room = detail::room_of(claim, result);
-        if (best > room) return "does not hold";
-        const bool saved = claim.test == "kept" || result.saved_a > result.saved_b;
-        return result.p <= p_level && saved ? "holds" : "cannot tell";
-    }
     if (result.p > p_level) return "cannot tell";
-    return (d.value < 0) == less_is_better(claim) ? "holds" : "does not hold";
+    if (detail::in_favour(claim, result) < 0) return "does not hold";
+    return claim.test != "no_loss" || result.saved_a > result.saved_b ? "holds" : "cannot tell";
 }
 
 /// Without the verdict, which needs the other claims.
@@ -139,8 +132,7 @@ inline ClaimResult measure_claim(const Claim& claim, const std::vector<CompareRe
         result.load_b += detail::arm_value(task, claim, claim.b, "load") / n;
     }
     result.difference = mean_of_tasks(each);
-    result.p = claim.has_room() ? detail::no_loss_p(claim, result)
-                                : detail::two_sided_p(result.difference, result.difference.value, result.df);
+    result.p = detail::two_sided_p(result.difference, detail::in_favour(claim, result), result.df);
     result.smallest = detail::shown_at(result.df) * detail::standard_error(result.difference, result.df);
     return result;
 }
