@@ -124,13 +124,13 @@ public:
         });
         settle(jobs);
         for (Job& job : jobs) job.run = job.before = {}, job.elsewhere = {};  // and the memory that they hold
+        results_.jobs.insert(results_.jobs.end(), jobs.begin(), jobs.end());
         for (const Job& job : jobs) {
-            const auto cells = job_cells(job, jobs);
+            const auto cells = job_cells(job, results_.jobs);
             fmt::print("  {:<60} {:>13} {:<24} {:>14} {:>12} {:>6}\n", cells[0], cells[1], cells[2], cells[3],
                        cells[4], cells[5]);
         }
         std::fflush(stdout);
-        results_.jobs.insert(results_.jobs.end(), jobs.begin(), jobs.end());
     }
     void measure(std::vector<Job> jobs, double least = 10e-3) {
         measure(std::move(jobs), least, [](std::vector<Job>&) {});
