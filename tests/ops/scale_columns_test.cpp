@@ -36,7 +36,7 @@ auto column_shapes(Index O) {
 
 TEST_CASE("scale_columns: gradients and float against double") {
     for (Index O : {1, 5, 16, 67}) {
-        test::check_op({&scale_columns_slot}, column_shapes(O), plain_factors, {.cuda_rows = {64, 65, 300}});
+        test::check_op({&scale_columns_slot}, column_shapes(O), plain_factors, {.cuda_rows = {32, 33, 300}});
         test::check_op({&scale_columns_slot}, column_shapes(O), divided_factors, {.cuda_rows = {65}});
     }
 }
@@ -66,6 +66,29 @@ TEST_CASE("scale_columns: known values, and columns whose divisor is 0") {
         // NaN is not taken for 0: only a finite column is switched off.
         CHECK(std::isnan(host(y.value()).data()[2]));
         CHECK(host(y.value()).data()[5] == 0);
+    });
+}
+
+TEST_CASE("scale_columns: either may be frozen, the other keeps its gradient to the bit") {
+    test::on_each_device([](Context& context) {
+        const auto n = test::tensor_on(context, some_divisors<float>(12));
+        const auto gradients = [&](bool x_learns, bool l_learns) {
+            Tape tape(context);
+            const auto var = [&](const Tensor<float>& tensor, bool learns) {
+                const auto there = test::tensor_on(context, tensor);
+                return learns ? tape.input(there) : Var<float>(there);
+            };
+            const auto x = var(test::random_tensor<float>({70, 12}, 1), x_learns),
+                       l = var(test::random_tensor<float>({12}, 2), l_learns);
+            const auto y = scale_columns(tape, x, l, n);
+            copy_values(test::random_tensor<float>({70, 12}, 3), y.gradient()->target().tensor);
+            tape.backward();
+            return std::pair{x_learns ? host(x.gradient()->tensor()) : Tensor<float>(),
+                             l_learns ? host(l.gradient()->tensor()) : Tensor<float>()};
+        };
+        const auto both = gradients(true, true);
+        CHECK(test::same_bits(gradients(true, false).first, both.first));
+        CHECK(test::same_bits(gradients(false, true).second, both.second));
     });
 }
 

@@ -24,8 +24,10 @@ void apply(Stream stream, View<const Real, 2> x, View<const Real, 1> l, View<con
 }
 
 template <class Real>
-void backward_scale(Stream stream, View<const Real, 2> x, View<const Real, 2> dy, View<const Real, 1> n,
-                    View<Real, 1> dl, Write write, View<Real, 2>) {
+void backward(Stream stream, View<const Real, 2> x, View<const Real, 1> l, View<const Real, 1> n,
+              View<const Real, 2> dy, View<Real, 1> dl, Write write, View<Real, 2> dx, Write dx_write,
+              View<Real, 2>) {
+    if (dx.data != nullptr) apply(stream, dy, l, n, dx, dx_write);
     const Index T = x.extent(0);
     const bool divides = !n.empty();
     for_columns(stream, x.extent(1), T, [&](Index begin, Index end) {
@@ -42,7 +44,7 @@ void backward_scale(Stream stream, View<const Real, 2> x, View<const Real, 2> dy
 }
 
 template <class Real>
-constexpr ScaleColumnsKernels<Real> kernels{apply<Real>, backward_scale<Real>};
+constexpr ScaleColumnsKernels<Real> kernels{apply<Real>, backward<Real>};
 
 }  // namespace
 }  // namespace moegrad::cpu::scale_columns

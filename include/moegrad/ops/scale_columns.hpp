@@ -10,18 +10,19 @@
 namespace moegrad {
 
 /// Rows whose share of dl a GPU adds in one chain.
-inline constexpr Index kScaleColumnsRows = 64;
+inline constexpr Index kScaleColumnsRows = 32;
 
 /// n: empty where nothing divides.
 template <class Real>
 struct ScaleColumnsKernels {
-    /// y = x l / n, or y += that. Backward for the input is the same function of dy.
+    /// y = x l / n, or y += that. Backward for the input alone is the same function of dy.
     void (*apply)(Stream, View<const Real, 2> x, View<const Wide<Real>, 1> l, View<const Wide<Real>, 1> n,
                   View<Real, 2> y, Write);
-    /// CPU: one chain per column over the rows, starting from what dl holds. GPU: the sums of kScaleColumnsRows rows each
-    /// in `part` [ceil(T / kScaleColumnsRows), O], then over those.
-    void (*backward_scale)(Stream, View<const Real, 2> x, View<const Real, 2> dy, View<const Wide<Real>, 1> n,
-                           View<Wide<Real>, 1> dl, Write, View<Wide<Real>, 2> part);
+    /// dl, and dx with it unless that is empty: dy is read once for both. CPU: one chain per column over the rows, starting from what
+    /// dl holds. GPU: the sums of kScaleColumnsRows rows each in `part` [ceil(T / kScaleColumnsRows), O], then over those.
+    void (*backward)(Stream, View<const Real, 2> x, View<const Wide<Real>, 1> l, View<const Wide<Real>, 1> n,
+                     View<const Real, 2> dy, View<Wide<Real>, 1> dl, Write dl_write, View<Real, 2> dx,
+                     Write dx_write, View<Wide<Real>, 2> part);
 };
 
 inline constinit KernelSlot<ScaleColumnsKernels> scale_columns_slot{"scale_columns"};
@@ -49,23 +50,21 @@ Var<Real> scale_columns(Tape& tape, const Var<Real>& x, const std::type_identity
     kernels.apply(tape.stream(), x.template view<2>(), detail::factors_of(l.value()), detail::factors_of(n),
                   y.value().template view<2>(), Write::overwrite);
     if (!y.needs_gradient()) return y;
-    tape.record(
-        y.gradient(), [&kernels, stream = tape.stream(), x = l.needs_gradient() ? x.value() : Tensor<Real>(),
-                       l, n, dy = y.gradient(), into = x.gradient()] {
-            const View<const Real, 2> dy_view = dy->tensor().template view<2>();
-            if (l.needs_gradient()) {
-                auto dl = l.gradient()->target();
-                const Index parts = (x.extent(0) + kScaleColumnsRows - 1) / kScaleColumnsRows;
-                const auto part = stream.context().template make<Wide<Real>>({parts, x.extent(1)});
-                kernels.backward_scale(stream, x.template view<2>(), dy_view, detail::factors_of(n),
-                                       detail::factors_of(dl.tensor), dl.write, part.template view<2>());
-            }
-            if (into) {
-                auto dx = into->target();
-                kernels.apply(stream, dy_view, detail::factors_of(l.value()), detail::factors_of(n),
-                              dx.tensor.template view<2>(), dx.write);
-            }
-        });
+    tape.record(y.gradient(), [&kernels, stream = tape.stream(),
+                               x = l.needs_gradient() ? x.value() : Tensor<Real>(), l, n, dy = y.gradient(),
+                               into = x.gradient()] {
+        const View<const Real, 2> dy_view = dy->tensor().template view<2>();
+        const auto l_view = detail::factors_of(l.value()), n_view = detail::factors_of(n);
+        const auto dx = into ? into->target() : GradientTarget<Real>();
+        if (!l.needs_gradient()) {
+            return kernels.apply(stream, dy_view, l_view, n_view, dx.tensor.template view<2>(), dx.write);
+        }
+        auto dl = l.gradient()->target();
+        const Index parts = (x.extent(0) + kScaleColumnsRows - 1) / kScaleColumnsRows;
+        const auto part = stream.context().template make<Wide<Real>>({parts, x.extent(1)});
+        kernels.backward(stream, x.template view<2>(), l_view, n_view, dy_view, detail::factors_of(dl.tensor),
+                         dl.write, view_or_none<2>(dx.tensor), dx.write, part.template view<2>());
+    });
     return y;
 }
 
