@@ -1,6 +1,6 @@
 #pragma once
-// --jobs N of `compare` and `reproduce`: N processes of this program share the runs, each with its own folders; then this
-// one goes on and finds them done. A process is started by exec alone, as CUDA does not live through a fork.
+// --jobs N of `compare` and `reproduce`: stage after stage (train/compare_share.hpp), N processes of this program share its units; then
+// this one goes on and finds all done. A process is started by exec alone, as CUDA does not live through a fork.
 
 #include <CLI/CLI.hpp>
 
@@ -30,7 +30,8 @@ namespace moegrad {
 
 struct JobFlags {
     int jobs = 1;
-    std::string share;  // "2/4/PID": this process is the second of four that PID started
+    std::string
+        share;  // "2/4/1/PID": this process is the second of four that PID started for the first stage
 
     bool is_share() const { return !share.empty(); }
 };
@@ -43,20 +44,21 @@ inline void add_job_flags(CLI::App& verb, JobFlags& flags) {
 
 /// Of the processes that share the runs.
 struct Share {
-    std::size_t place = 0, count = 1;  // place: 0 to count - 1
+    std::size_t place = 0, count = 1, stage = 0;  // place: 0 to count - 1
     pid_t parent = 0;
 
     static Share of(const std::string& text) {
         Share share;
         int parent = 0, end = 0;
-        const int read = std::sscanf(text.c_str(), "%zu/%zu/%d%n", &share.place, &share.count, &parent, &end);
-        if (read == 3 && text.size() == static_cast<std::size_t>(end) && share.place >= 1 &&
-            share.place <= share.count) {
-            --share.place;
+        const int read = std::sscanf(text.c_str(), "%zu/%zu/%zu/%d%n", &share.place, &share.count,
+                                     &share.stage, &parent, &end);
+        if (read == 4 && text.size() == static_cast<std::size_t>(end) && share.place >= 1 &&
+            share.place <= share.count && share.stage >= 1) {
+            --share.place, --share.stage;
             share.parent = parent;
             return share;
         }
-        throw Error{ErrorCode::config, "--share", "I/N/PID", "\"" + text + "\"", "--jobs N sets it"};
+        throw Error{ErrorCode::config, "--share", "I/N/STAGE/PID", "\"" + text + "\"", "--jobs N sets it"};
     }
 
     /// From here on this process ends with the one that started it, however that one ends.
@@ -75,14 +77,15 @@ inline int threads_of(const JobFlags& flags, int threads) {
 /// The processes. They end with this object.
 class ShareJobs {
 public:
-    /// verb: the word of the command line after which --share stands. Logs: folder/jobs/1.log and so on.
-    ShareJobs(const char* verb, const std::string& folder, std::size_t count) : jobs_(count) {
-        std::filesystem::create_directories(folder + "/jobs");
+    /// verb: the word of the command line after which --share stands. Logs: folder/jobs/1.log and so on, to which a later stage adds.
+    ShareJobs(const char* verb, const std::string& folder, std::size_t count, std::size_t stage)
+        : jobs_(count) {
         const std::vector<std::string> words = command_line();
         const auto after = std::find(words.begin(), words.end(), verb);
         for (std::size_t i = 0; i < count; ++i) {
             std::vector<std::string> command(words.begin(), after);
-            command.insert(command.end(), {verb, format("--share={}/{}/{}", i + 1, count, ::getpid())});
+            command.insert(command.end(),
+                           {verb, format("--share={}/{}/{}/{}", i + 1, count, stage + 1, ::getpid())});
             if (after != words.end()) command.insert(command.end(), after + 1, words.end());
             jobs_[i].log = format("{}/jobs/{}.log", folder, i + 1);
             start(jobs_[i], command);
@@ -112,16 +115,6 @@ public:
             any = any || job.runs();
         }
         return any;
-    }
-
-    /// Runs that the logs say are done.
-    std::size_t runs_done() const {
-        std::size_t done = 0;
-        for (const Job& job : jobs_) {
-            std::ifstream log(job.log);
-            for (std::string line; std::getline(log, line);) done += line.ends_with(kRunDone) ? 1 : 0;
-        }
-        return done;
     }
 
     /// A paragraph for every one that failed, with the end of its log.
@@ -163,7 +156,7 @@ private:
         ::posix_spawn_file_actions_init(&actions);
         ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
         ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, job.log.c_str(),
-                                           O_WRONLY | O_CREAT | O_TRUNC, 0644);
+                                           O_WRONLY | O_CREAT | O_APPEND, 0644);
         ::posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
         const int problem =
             ::posix_spawn(&job.process, "/proc/self/exe", &actions, nullptr, words.data(), environ);
@@ -187,45 +180,81 @@ private:
     std::vector<Job> jobs_;
 };
 
-/// On a terminal one line that is written over; elsewhere one for every tenth of the runs.
-inline void watch_jobs(ShareJobs& jobs, std::size_t runs) {
-    constexpr auto pause = std::chrono::milliseconds(100);
-    constexpr int looks = 20;  // pauses between two looks into the logs
-    LiveLine live;
-    std::size_t tenth = 0;
-    for (int n = 1; jobs.run(); ++n) {
-        std::this_thread::sleep_for(pause);
-        if (n % looks != 0) continue;
-        const std::size_t done = jobs.runs_done(), now = 10 * done / runs;
-        const std::string line = format("{} jobs: {} of {} runs done", jobs.size(), done, runs);
-        live(now > tenth ? CompareNews::done : CompareNews::tick, line, "");
-        tenth = now;
+/// Runs that the logs in `folder` say are done.
+inline std::size_t runs_done(const std::string& folder) {
+    std::size_t done = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+        std::ifstream log(entry.path());
+        for (std::string line; std::getline(log, line);) done += line.ends_with(kRunDone) ? 1 : 0;
     }
-    live(CompareNews::done, format("{} jobs: {} of {} runs done", jobs.size(), jobs.runs_done(), runs), "");
+    return done;
 }
 
-/// This process's part of the runs.
+/// "4 jobs: 10 of 45 runs done": on a terminal one line that is written over; elsewhere one for every tenth of the runs.
+class JobsLine {
+public:
+    JobsLine(std::string logs, std::size_t jobs, std::size_t runs)
+        : logs_(std::move(logs)), jobs_(jobs), runs_(runs) {}
+
+    /// Until the jobs have ended.
+    void watch(ShareJobs& jobs) {
+        constexpr auto pause = std::chrono::milliseconds(100);
+        constexpr int looks = 20;  // pauses between two looks into the logs
+        for (int n = 1; jobs.run(); ++n) {
+            std::this_thread::sleep_for(pause);
+            if (n % looks == 0) say(false);
+        }
+    }
+    void say(bool last) {
+        const std::size_t done = runs_done(logs_), now = 10 * done / runs_;
+        const std::string line = format("{} jobs: {} of {} runs done", jobs_, done, runs_);
+        live_(last || now > tenth_ ? CompareNews::done : CompareNews::tick, line, "");
+        tenth_ = now;
+    }
+
+private:
+    std::string logs_;
+    std::size_t jobs_, runs_, tenth_ = 0;
+    LiveLine live_;
+};
+
+/// This process's part of a stage.
 inline void run_share(const std::vector<CompareSpec>& tasks, const Share& share) {
-    for (const CompareUnit& unit : share_of(compare_units(tasks), share.place, share.count)) {
-        const CompareSpec& task = tasks[unit.task];
-        fmt::print("== {}, {}\n", task.name, task.task);
-        with_numbers(task, [&]<class Real>() { run_compare_share<Real>(task, unit.arms, LiveLine()); });
+    const auto stages = compare_stages(tasks);
+    if (share.stage >= stages.size()) return;
+    const CompareStage mine = share_of(stages[share.stage], share.place, share.count);
+    for (std::size_t t = 0; t < tasks.size(); ++t) {
+        CompareStage units;
+        for (const CompareUnit& unit : mine)
+            if (unit.task == t) units.push_back(unit);
+        if (units.empty()) continue;
+        fmt::print("== {}, {}\n", tasks[t].name, tasks[t].task);
+        with_numbers(tasks[t], [&]<class Real>() { run_compare_share<Real>(tasks[t], units, LiveLine()); });
     }
 }
 
-/// The runs of all tasks in processes; what one that fails leaves is left to this process.
+/// The stages of all tasks in processes. A stage that one of them fails in is the last; what is left is left to this process.
 inline void run_jobs(const char* verb, std::size_t most, const std::string& folder,
                      const std::vector<CompareSpec>& tasks) {
     for (const CompareSpec& task : tasks) {
         with_numbers(task,
                      [&]<class Real>() { require_startable<Real>(task, load_tokenizer(task.base.model)); });
     }
-    const std::vector<CompareUnit> units = compare_units(tasks);
-    std::size_t runs = 0;
-    for (const CompareUnit& unit : units) runs += unit.arms.size() * tasks[unit.task].seeds.size();
-    ShareJobs jobs(verb, folder, std::min(most, units.size()));
-    watch_jobs(jobs, runs);
-    const std::string failures = jobs.failures();
+    const auto stages = compare_stages(tasks);
+    std::size_t runs = 0, widest = 0;
+    for (const CompareSpec& task : tasks) runs += task.arms.size() * task.seeds.size();
+    for (const CompareStage& stage : stages) widest = std::max(widest, std::min(most, stage.size()));
+    const std::string logs = folder + "/jobs";
+    std::filesystem::remove_all(logs);
+    std::filesystem::create_directories(logs);
+    JobsLine line(logs, widest, runs);
+    std::string failures;
+    for (std::size_t i = 0; i < stages.size() && failures.empty(); ++i) {
+        ShareJobs jobs(verb, folder, std::min(most, stages[i].size()), i);
+        line.watch(jobs);
+        failures = jobs.failures();
+    }
+    line.say(true);
     if (!failures.empty()) fmt::print("{}what is left of their runs is run here\n", failures);
 }
 

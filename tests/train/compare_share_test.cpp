@@ -1,5 +1,5 @@
-// Processes that share the runs of a comparison: which arms stay together, how the work is divided, and that a comparison
-// of shares is the one of a single process.
+// Processes that share the runs of a comparison: its stages, how a stage is divided, and that a comparison of shares is the one of a
+// single process.
 
 #include "train/compare_world.hpp"
 
@@ -26,14 +26,22 @@ CompareArm share_arm(const char* name, const char* load_of = "", const char* pic
     return arm;
 }
 
-/// Names of the arms, a group in brackets.
-std::string groups_text(const std::vector<CompareArm>& arms) {
+/// "a0 b0 c1": arms and their depths.
+std::string depths_text(const std::vector<CompareArm>& arms) {
     std::string text;
-    for (const ArmGroup& group : arm_groups(arms)) {
-        text += "[";
-        for (const std::size_t i : group) text += arms[i].name;
-        text += "]";
-    }
+    const auto depths = arm_depths(arms);
+    for (std::size_t i = 0; i < arms.size(); ++i)
+        text += format("{}{}{}", i > 0 ? " " : "", arms[i].name, depths[i]);
+    return text;
+}
+
+/// "rate a0 rate a1 run b0": kind, arm and place of the units of the first task.
+std::string stage_text(const CompareStage& stage, const std::vector<CompareArm>& arms) {
+    const char* kinds[] = {"setting", "rate", "run"};
+    std::string text;
+    for (const CompareUnit& unit : stage)
+        text += format("{}{} {}{}", text.empty() ? "" : " ", kinds[static_cast<int>(unit.kind)],
+                       arms[unit.arm].name, unit.place);
     return text;
 }
 
@@ -78,44 +86,50 @@ std::vector<std::string> begun_by(Work work) {
 
 }  // namespace
 
-TEST_CASE("share: arms that take something from each other stay together, in the file's order") {
-    CHECK(groups_text({}).empty());
-    CHECK(groups_text({share_arm("a"), share_arm("b"), share_arm("c")}) == "[a][b][c]");
-    CHECK(groups_text({share_arm("a"), share_arm("b"), share_arm("c", "a"), share_arm("d", "", "b"),
-                       share_arm("e", "", "", "a")}) == "[ace][bd]");
-    // Through another arm: d takes from c, which takes from a.
-    CHECK(groups_text({share_arm("a"), share_arm("b"), share_arm("c", "a"), share_arm("d", "", "c")}) ==
-          "[acd][b]");
-    // An arm that takes from two makes one group of theirs.
-    CHECK(groups_text({share_arm("a"), share_arm("b"), share_arm("c"), share_arm("d", "c", "a")}) ==
-          "[acd][b]");
+TEST_CASE("share: an arm is one deeper than the deepest that it takes something from") {
+    CHECK(depths_text({}).empty());
+    CHECK(depths_text({share_arm("a"), share_arm("b"), share_arm("c", "a"), share_arm("d", "", "b"),
+                       share_arm("e", "", "", "a")}) == "a0 b0 c1 d1 e1");
+    // Through another arm, and from two of unlike depth.
+    CHECK(depths_text({share_arm("a"), share_arm("b"), share_arm("c", "a"), share_arm("d", "b", "c")}) ==
+          "a0 b0 c1 d2");
+}
+
+TEST_CASE("share: stages hold every setting, rate and run once, each after what it needs") {
+    CompareSpec spec;
+    spec.base.steps = 10, spec.seeds = {0, 1}, spec.rates = {0.1, 0.2, 0.3};
+    spec.arms = {share_arm("a"), share_arm("b", "a"), share_arm("c", "", "", "a"), share_arm("d")};
+    spec.arms[3].length = 2;
+    CompareSpec other;
+    other.base.steps = 100, other.arms = {share_arm("e")};
+    const auto stages = compare_stages({spec});
+    REQUIRE(stages.size() == 5);
+    CHECK(stage_text(stages[0], spec.arms) == "rate d0 rate d1 rate d2 rate a0 rate a1 rate a2");
+    CHECK(stage_text(stages[1], spec.arms) == "run d0 run d1 run a0 run a1");
+    CHECK(stage_text(stages[2], spec.arms) == "setting b0 setting b1");
+    CHECK(stage_text(stages[3], spec.arms) == "rate b0 rate b1 rate b2");
+    CHECK(stage_text(stages[4], spec.arms) == "run b0 run b1 run c0 run c1");  // c is asked, not trained
+    const auto both = compare_stages({spec, other});
+    REQUIRE(both.size() == 5);
+    CHECK(both[1].front().task == 1);
+    CHECK(both[1].front().size == 100);
 }
 
 TEST_CASE("share: every unit is in one share; larger ones first, each to the share that has least") {
-    CompareSpec small, large;
-    small.base.steps = 10, small.seeds = {0, 1}, small.rates = {0.1, 0.2, 0.3};
-    small.arms = {share_arm("a"), share_arm("b", "", "", "a"), share_arm("c")};
-    small.arms[2].length = 2;
-    large.base.steps = 100, large.seeds = {0};
-    large.arms = {share_arm("a"), share_arm("b", "a"), share_arm("c")};
-    const auto units = compare_units({small, large});
-    // (2 seeds + 3 rates) * 10 = 50 for a, whose change b trains nothing; * 20 = 100 for c; 1 * 100 an arm of `large`.
-    REQUIRE(units.size() == 4);
-    const std::vector<double> sizes{200, 100, 100, 50};
-    const std::vector<std::size_t> tasks{1, 0, 1, 0};
-    for (std::size_t i = 0; i < units.size(); ++i) {
-        CHECK(units[i].size == sizes[i]);
-        CHECK(units[i].task == tasks[i]);
-    }
-    const auto first = share_of(units, 0, 2), second = share_of(units, 1, 2);
-    // 200 | 100 + 100, then 50 to the first of equals.
-    REQUIRE(first.size() == 2);
-    REQUIRE(second.size() == 2);
-    CHECK(first[0].arms == ArmGroup{0, 1});
-    CHECK(first[1].size == 50);
-    CHECK(second[0].size + second[1].size == 200);
-    CHECK(share_of(units, 0, 1).size() == 4);
-    CHECK(share_of(units, 4, 5).empty());
+    const CompareStage units{{0, 0, UnitKind::run, 0, 200}, {0, 1, UnitKind::run, 0, 100},
+                             {0, 2, UnitKind::run, 0, 100}, {0, 3, UnitKind::run, 0, 50},
+                             {0, 4, UnitKind::run, 0, 0},   {0, 5, UnitKind::run, 0, 0}};
+    const auto arms = [&](std::size_t place, std::size_t count) {
+        std::vector<std::size_t> all;
+        for (const CompareUnit& unit : share_of(units, place, count)) all.push_back(unit.arm);
+        return all;
+    };
+    // 200 | 100 + 100, then 50 to the first of equals; what trains nothing counts as a step.
+    CHECK(arms(0, 2) == std::vector<std::size_t>{0, 3});
+    CHECK(arms(1, 2) == std::vector<std::size_t>{1, 2, 4, 5});
+    CHECK(arms(0, 1).size() == 6);
+    CHECK(arms(3, 7) == std::vector<std::size_t>{3});
+    CHECK(arms(6, 7).empty());
 }
 
 TEST_CASE("share: a comparison of shares is that of one process, and finds every run done") {
@@ -123,13 +137,11 @@ TEST_CASE("share: a comparison of shares is that of one process, and finds every
     const CompareSpec alone = shared_spec(world, "alone"), shared = shared_spec(world, "shared");
     const auto quiet = [](CompareNews, const std::string&, const std::string&) {};
     const std::string want = compare_text(run_compare<float>(alone, quiet));
-    const std::vector<CompareUnit> units = compare_units({shared});
-    REQUIRE(units.size() == 3);
     std::set<std::string> begun;
-    for (std::size_t place = 3; place-- > 0;) {  // in another order than the file's
-        for (const CompareUnit& unit : share_of(units, place, 3)) {
-            const auto more =
-                begun_by([&](auto watch) { run_compare_share<float>(shared, unit.arms, watch); });
+    for (const CompareStage& stage : compare_stages({shared})) {
+        for (std::size_t place = 3; place-- > 0;) {  // in another order than the file's
+            const auto more = begun_by(
+                [&](auto watch) { run_compare_share<float>(shared, share_of(stage, place, 3), watch); });
             for (const std::string& label : more) CHECK(begun.insert(label).second);
         }
     }
@@ -175,12 +187,15 @@ TEST_CASE("share: --jobs 2 of the command line writes the compare.json of one pr
     CHECK(text.find("drop, seed 3  done before") != text.npos);
     CHECK(without_times(world.path("jobs/compare.json")) == without_times(world.path("alone/compare.json")));
     CHECK(whole_file(world.path("jobs/compare.csv")) == whole_file(world.path("alone/compare.csv")));
+    // Every run is in one log.
     const std::string logs[] = {whole_file(world.path("jobs/jobs/1.log")),
                                 whole_file(world.path("jobs/jobs/2.log"))};
-    // nulls and drop train most: they are the first job's; plain and its change, then top1, the second's.
-    CHECK(logs[0].find("drop, seed 3  run done\n") != std::string::npos);
-    CHECK(logs[1].find("swapped, seed 0  run done\n") != std::string::npos);
-    CHECK(logs[1].find("top1, seed 3  run done\n") != std::string::npos);
-    CHECK(logs[0].find("plain") == std::string::npos);
-    CHECK(compare("jobs", " --jobs 64").find("3 jobs: 10 of 10 runs done\n") != std::string::npos);
+    for (const char* arm : {"nulls", "drop", "plain", "swapped"}) {
+        CAPTURE(arm);
+        for (const int seed : {0, 3}) {
+            const std::string line = format("{}, seed {}  run done\n", arm, seed);
+            CHECK((logs[0].find(line) != line.npos) != (logs[1].find(line) != line.npos));
+        }
+    }
+    CHECK(compare("jobs", " --jobs 64").find("6 jobs: 10 of 10 runs done\n") != std::string::npos);
 }

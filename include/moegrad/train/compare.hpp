@@ -50,14 +50,20 @@ public:
         return result;
     }
 
-    /// The runs of `arms`, which need no other arm, and nothing else.
-    void run_share(const ArmGroup& arms) {
+    /// `units` of one stage of this comparison, after all stages before it, and nothing else.
+    void run_share(const CompareStage& units) {
         CompareResult result = nothing_yet();
-        for (const std::uint64_t seed : spec_.seeds) {
-            for (const std::size_t i : arms) {
-                add_run(i, seed, result);
-                watch_(CompareNews::whole, run_label(spec_.arms[i], seed), kRunDone);
-            }
+        for (const CompareUnit& unit : units) {
+            const bool tries = unit.kind == UnitKind::rate;
+            const std::uint64_t seed = tries ? spec_.seeds.front() : spec_.seeds[unit.place];
+            const CompareArm& arm = spec_.arms[unit.arm];
+            if (unit.kind == UnitKind::run) settle_shown(unit.arm, result);
+            show_taken(unit.arm, seed, result);
+            if (unit.kind == UnitKind::setting) setting_for(arm, seed, result);
+            if (tries) try_one_rate(arm, config_for(arm, seed, result), spec_.rates[unit.place]);
+            if (unit.kind != UnitKind::run) continue;
+            run_arm(arm, seed, result);
+            watch_(CompareNews::whole, run_label(arm, seed), kRunDone);
         }
     }
 
@@ -129,20 +135,40 @@ private:
             [&](const std::string& line) { watch_(CompareNews::done, run_label(arm, seed), line); });
     }
 
+    /// In a share: what the arm takes from others is there, their rates and their runs with `seed`.
+    void show_taken(std::size_t i, std::uint64_t seed, CompareResult& result) {
+        for (const std::size_t j : taken_from(spec_.arms, i)) {
+            settle_shown(j, result);
+            const std::string folder = run_folder_name(spec_.arms[j], seed);
+            result.arms[j].runs = {read_compared_run(spec_.output, folder, seed)};
+        }
+    }
+    /// In a share: the rate of an arm that an earlier stage found.
+    void settle_shown(std::size_t i, CompareResult& result) {
+        settled_.resize(spec_.arms.size());
+        if (settled_[i]) return;
+        show_taken(i, spec_.seeds.front(), result);
+        settle_rate(spec_.arms[i], result);
+        settled_[i] = true;
+    }
+
+    TriedRate try_one_rate(const CompareArm& arm, const RunConfig& config, double rate) {
+        const std::string label = format("{}, rate {:g}", arm.name, rate);
+        const std::string folder = format("{}/rates/{}-{:g}", spec_.output, arm.name, rate);
+        const auto say = [&](const std::string& line) { watch_(CompareNews::step, label, line); };
+        const TriedRate tried = try_rate(config, rate, inputs_, folder, [&](const RunConfig& one) {
+            return run_training<Real>(one, say).nll_after;
+        });
+        watch_(CompareNews::done, label, format("held-out nll {:.4f}", tried.nll));
+        return tried;
+    }
+
     /// The rate of the grid that suits the arm; it has it from here on.
     void settle_rate(CompareArm& arm, CompareResult& result) {
         if (spec_.rates.empty() || !arm.of.empty()) return;
         const RunConfig config = config_for(arm, spec_.seeds.front(), result);
         std::vector<TriedRate> tried;
-        for (const double rate : spec_.rates) {
-            const std::string label = format("{}, rate {:g}", arm.name, rate);
-            const std::string folder = format("{}/rates/{}-{:g}", spec_.output, arm.name, rate);
-            const auto say = [&](const std::string& line) { watch_(CompareNews::step, label, line); };
-            tried.push_back(try_rate(config, rate, inputs_, folder, [&](const RunConfig& one) {
-                return run_training<Real>(one, say).nll_after;
-            }));
-            watch_(CompareNews::done, label, format("held-out nll {:.4f}", tried.back().nll));
-        }
+        for (const double rate : spec_.rates) tried.push_back(try_one_rate(arm, config, rate));
         arm.keys.push_back({"optim.lr", format("{}", tried[best_rate(tried)].rate), "rates"});
         rates_ += (rates_.empty() ? "" : ", ") + best_rate_text(arm.name, tried);
     }
@@ -224,6 +250,7 @@ private:
 
     CompareSpec spec_;  // arms get the rates that suit them
     Watch watch_;
+    std::vector<bool> settled_;  // arms of a share whose rate is known
     std::string inputs_, rates_;
     Tokenizer tokenizer_;
     CompareQuestions questions_;
@@ -237,12 +264,12 @@ CompareResult run_compare(const CompareSpec& spec, Watch watch) {
     return Comparison<Real, Watch>(spec, std::move(watch)).run();
 }
 
-/// One group of arm_groups(spec.arms): its rates are settled and its runs done, so that run_compare finds them. The base
-/// is not asked and no file of the comparison is written; processes with other groups may run beside this one.
+/// Units of one stage of `spec`, after all stages before it (compare_share.hpp), so that run_compare finds them done. The base
+/// is not asked and no file of the comparison is written; processes with other units of the stage may run beside this one.
 template <class Real, class Watch>
-void run_compare_share(const CompareSpec& spec, const ArmGroup& arms, Watch watch) {
+void run_compare_share(const CompareSpec& spec, const CompareStage& units, Watch watch) {
     check_compare(spec);
-    Comparison<Real, Watch>(spec, std::move(watch)).run_share(arms);
+    Comparison<Real, Watch>(spec, std::move(watch)).run_share(units);
 }
 
 }  // namespace moegrad
