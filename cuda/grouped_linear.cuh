@@ -6,7 +6,7 @@
 // bf16: sums in float; y, u, du and each row of dx are rounded once (u and du after their scale). Rounded besides: drop(x),
 // with dropout each row of dy w before mask(du A) is added to it, and mask(du A)'s du A; with a gather the sum over slots.
 // Weight gradients are float and not rounded.
-// Where one expert has all rows (one_group) the products with a factor of low rank are cuBLASLt's, rounded alike.
+// Where one expert has all rows (one_group) the other products with a factor of low rank are cuBLASLt's, rounded alike.
 
 #include <moegrad/cuda/support/drop.cuh>
 #include <moegrad/cuda/support/grouped_product.cuh>
@@ -74,14 +74,17 @@ void weight_gradient(Stream stream, View<const Real, 2> dy, View<const Real, 2> 
 
 template <class Real>
 void rank_gradients(Stream stream, View<const Real, 2> dy, View<const Real, 3> B, View<const Real, 2> u,
-                    DispatchView plan, double factor, View<Wide<Real>, 2> part, View<Real, 2> du,
+                    DispatchView plan, double factor, View<Wide<Real>, 1> parts, View<Real, 2> du,
                     View<Wide<Real>, 3> dB, Write write) {
-    if (plan.one_group()) {
-        project_back(stream, dy, B, plan, factor, du);
-        return weight_gradient(stream, dy, u, plan, RowSource::rows, dB, write);
+    const auto to = store(du, Write::overwrite, factor);
+    if (!plan.one_group()) {
+        return grouped::rank_gradient(cuda_stream(stream), operands(dy, B, {}, plan, nullptr), to, u, parts,
+                                      dB, write);
     }
-    grouped::rank_gradient(cuda_stream(stream), operands(dy, B, {}, plan, nullptr),
-                           store(du, Write::overwrite, factor), u, part, dB, write);
+    if (grouped::group_rank_gradient(cuda_stream(stream), dy, B.slice(0), u, to, parts, dB.slice(0), write))
+        return;
+    project_back(stream, dy, B, plan, factor, du);
+    weight_gradient(stream, dy, u, plan, RowSource::rows, dB, write);
 }
 
 /// The expert of row n: the last whose first row is not beyond it.

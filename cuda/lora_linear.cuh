@@ -39,6 +39,16 @@ void backward_rank(Stream stream, View<const Real, 2> dy, View<const Real, 2> B,
     multiply_back("lora_linear, du", stream, dy, B, du, Write::overwrite, scale);
 }
 
+/// grouped_linear's with one group, which reads dy once where it can.
+template <class Real>
+void backward_ranks(Stream stream, View<const Real, 2> dy, View<const Real, 2> B, View<const Real, 2> u,
+                    double scale, View<Wide<Real>, 1> parts, View<Real, 2> du, View<Wide<Real>, 2> dB,
+                    Write write) {
+    const View<Wide<Real>, 3> stack{dB.data, {1, dB.extent(0), dB.extent(1)}, dB.pitch};
+    grouped_linear_slot.get<Real>(Device::cuda)
+        .rank_gradients(stream, dy, one_expert(B), u, DispatchView(), scale, parts, du, stack, write);
+}
+
 template <class Real>
 void backward_input(Stream stream, View<const Real, 2> dy, View<const Real, 2> w, View<const Real, 2> du,
                     View<const Real, 2> A, DroppedInput<Real> dropped, View<std::int32_t, 1> bounds,
@@ -59,8 +69,8 @@ void backward_down(Stream stream, View<const Real, 2> x, View<const Real, 2> du,
 }
 
 template <class Real>
-constexpr LoraLinearKernels<Real> kernels{forward<Real>, backward_rank<Real>, backward_input<Real>,
-                                          backward_down<Real>};
+constexpr LoraLinearKernels<Real> kernels{forward<Real>, backward_rank<Real>, backward_ranks<Real>,
+                                          backward_input<Real>, backward_down<Real>};
 
 }  // namespace
 }  // namespace moegrad::cuda::lora_linear

@@ -1,32 +1,31 @@
 #pragma once
-// du and dB of an expert stack's adapter in one reading of dy, ranks 8 and 16:
+// du and dB of an adapter in one reading of dy, ranks 8 and 16:
 //     du[n] = s dy[n] B[e],      dB[e] (+)= sum_n dy[n]^T u[n]          n a row of expert e
 //
-//     a block: all rows of an expert, a slice of 512,        a ring of stages of 32 rows: u [32, 16], and of dy
-//     256 or 128 columns
+//     a block: all rows of an expert, or a piece of one      a ring of stages of 32 rows: u [32, 16], and of dy
+//     group's, a slice of 512, 256 or 128 columns
 //            dy                                                 warp 0      warp 1      warp 2      warp 3
 //       +---+---+---+                                            slice / 4   slice / 4   slice / 4   slice / 4
 //     e |   | | |   |        B [slice / 4, R] and the sum of dB [slice / 4, R]: each warp's own, in registers to the last row
 //       |   | v |   |        du [32, R]: a part of each warp to where its dy was, then the sum of the four to
-//       +---+---+---+                    part [slices, N, R] in float
+//       +---+---+---+                    parts [slices, N, R] in float
 //
-// A second kernel adds the slices' parts, scales and rounds. A byte of `part`, written and read, stands for 16 bytes of dy at
-// 512 columns and R = 16, 4 at 128: wide slices are better, narrower ones give each multiprocessor a block where a stack has
-// few columns (rank_slice). 64 KiB a block are on their way by cp.async, two blocks an SM; each warp brings the columns that
-// it multiplies. mma.sync takes dy once as it lies (ldmatrix) and once turned (.trans), a fifth of the tensor cores' time at
-// the rate of memory.
+// A second kernel adds the slices' parts, scales and rounds (grouped_rank_sums.cuh). A byte of a part, written and read, stands
+// for 16 bytes of dy at 512 columns and R = 16, 4 at 128: wide slices are better, narrower ones give each multiprocessor a
+// block where a stack has few columns (rank_slice). 64 KiB a block are on their way by cp.async, two blocks an SM; each warp
+// brings the columns that it multiplies. mma.sync takes dy once as it lies (ldmatrix) and once turned (.trans), a fifth of the
+// tensor cores' time at the rate of memory.
 // The rows of an expert are not cut between blocks: it would cost parts of dB and another sum, and the few blocks of one long
-// expert keep the memory busy alone (56 in Mixtral's gate and up). With all rows in one expert of few columns (16 blocks in
-// its down) two readings would be faster.
-// du is a chain over a warp's columns, then over the warps and the slices; dB a chain over the rows, 16 at a time. No atomics.
+// expert keep the memory busy alone (56 in Mixtral's gate and up). One group has few columns for all its rows (8 blocks in
+// a Linear of 4,096): there the rows are cut, and dB of a piece is a part as well.
+// du is a chain over a warp's columns, then over the warps and the slices; dB a chain over the rows, 16 at a time, then over
+// the pieces. No atomics.
 
 #include <moegrad/cuda/support/grouped_skinny.cuh>
-#include <moegrad/cuda/support/groups.cuh>
 #include <moegrad/ops/rank_slices.hpp>
 
 namespace moegrad::cuda::grouped {
 
-inline constexpr int kRankRows = 32;  // of a stage
 inline constexpr int kRankWidth = 16;
 inline constexpr int kRankWarps = kPlainThreads / 32;
 
@@ -37,7 +36,10 @@ struct RankGradient {
     Index part_slice, dB_pitch;  // of part: from slice to slice
     int columns, rank;
     Write write;
-    const std::int32_t* expert_begin;
+    const std::int32_t* expert_begin;  // null: one group, whose dB are parts [pieces, O, R]
+    int rows = 0, piece = 0;           // of one group
+
+    __device__ bool one_group() const { return expert_begin == nullptr; }
 };
 
 /// One stage, and what a lane does with it. Columns: of a warp.
@@ -186,13 +188,15 @@ __global__ void __launch_bounds__(kPlainThreads, 2)
     constexpr int kStages = Stage::kStages;
     auto* const memory = dynamic_shared<unsigned char>();
     const hopper::Address stages = hopper::shared_address(memory);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, expert = blockIdx.y;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, expert = blockIdx.y;  // or piece
     const int slice = blockIdx.x * Stage::kSlice, column = slice + warp * Columns;
-    const int begin = p.expert_begin[expert], end = p.expert_begin[expert + 1];
+    const int begin = p.one_group() ? expert * p.piece : p.expert_begin[expert];
+    const int end = p.one_group() ? min(begin + p.piece, p.rows) : p.expert_begin[expert + 1];
     const int steps = (end - begin + kRankRows - 1) / kRankRows;
     float dB[Columns / 16][8] = {};
     std::uint32_t B[Columns / 16][4];
-    if (steps > 0) Stage::load_factor(p, expert, slice, stages + (kStages - 1) * Stage::kBytes);
+    if (steps > 0)
+        Stage::load_factor(p, p.one_group() ? 0 : expert, slice, stages + (kStages - 1) * Stage::kBytes);
     for (int step = 0; step < kStages - 1; ++step) {
         if (step < steps)
             Stage::load(p, column, begin + step * kRankRows, end, stages + step * Stage::kBytes);
@@ -221,48 +225,21 @@ __global__ void __launch_bounds__(kPlainThreads, 2)
 }
 
 template <int Columns>
-void launch_rank_gradient(cudaStream_t stream, const RankGradient& p, int slices, int experts) {
+void launch_slices(cudaStream_t stream, const RankGradient& p, Index slices, Index pieces) {
     using Stage = RankStage<Columns>;
     launch("rank_gradient", grouped_rank_gradient<Columns>,
-           dim3(static_cast<unsigned>(slices), static_cast<unsigned>(experts)), dim3(kPlainThreads),
+           dim3(static_cast<unsigned>(slices), static_cast<unsigned>(pieces)), dim3(kPlainThreads),
            Stage::kStages * Stage::kBytes, stream, p);
 }
 
-/// du[n] = factor * the sum over slices of part[slice][n], in order; `rows`: how many exist.
-inline void add_parts(cudaStream_t stream, View<const float, 2> part, const std::int32_t* rows,
-                      const Store<bf16>& du) {
-    const Index R = du.columns, slices = part.extent(0), most = part.extent(1) / R;
-    groups<4>("rank_gradient: du", stream, most, R, rows, [=] __device__(Index n, Index r) {
-        auto sum = Values<float, 4>::all(0);
-        const float* from = part.data + n * R + r;
-#pragma unroll 8
-        for (Index slice = 0; slice < slices; ++slice) {
-            const auto one = Values<float, 4>::load(from + slice * part.pitch);
-#pragma unroll
-            for (int i = 0; i < 4; ++i) sum[i] += one[i];
-        }
-        Values<bf16, 4> result;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) result[i] = du.factor * sum[i];
-        result.store(du.c + n * du.pitch + r);
-    });
-}
-
-/// x: dy and B; du = factor * dy B. part [slices, N R]; rows start at 16 bytes, those of dB at 8.
-inline void run_rank_gradient(cudaStream_t stream, const Operands<bf16>& x, const Store<bf16>& du,
-                              View<const bf16, 2> u, View<float, 2> part, View<float, 3> dB, Write write) {
-    const View<const bf16, 2>& dy = x.a;
-    const View<const bf16, 3>& B = x.b;
-    const int columns = static_cast<int>(B.extent(1)), rank = static_cast<int>(B.extent(2));
-    const RankGradient p{dy.data, B.data,     u.data,   dy.pitch, B.pitch, u.pitch, part.data,
-                         dB.data, part.pitch, dB.pitch, columns,  rank,    write,   x.expert_begin};
-    const int experts = x.experts(), slices = static_cast<int>(part.extent(0));
-    switch (rank_slice(experts, columns, rank)) {
-        case 512: launch_rank_gradient<128>(stream, p, slices, experts); break;
-        case 256: launch_rank_gradient<64>(stream, p, slices, experts); break;
-        default: launch_rank_gradient<32>(stream, p, slices, experts);
+/// slice: 512, 256 or 128; pieces: or experts.
+inline void launch_rank_gradient(cudaStream_t stream, const RankGradient& p, Index slice, Index pieces) {
+    const Index slices = (p.columns + slice - 1) / slice;
+    switch (slice) {
+        case 512: return launch_slices<128>(stream, p, slices, pieces);
+        case 256: return launch_slices<64>(stream, p, slices, pieces);
+        default: return launch_slices<32>(stream, p, slices, pieces);
     }
-    add_parts(stream, part, x.expert_begin + experts, du);
 }
 
 }  // namespace

@@ -64,6 +64,18 @@ TEST_CASE("lora_linear: gradients and float against double") {
     }
 }
 
+TEST_CASE("lora_linear: a GPU reads dy once for du and dB, in slices and pieces whose last are short") {
+    for (const Index R : {8, 16}) {
+        const Index T = test::rows_are_limited() ? 64 : 1025, O = test::rows_are_limited() ? 16384 : 2056;
+        REQUIRE(rank_cut(T, O, R));
+        for (double rate : {0.0, 0.3}) {
+            test::check_op({&lora_linear_slot}, shapes(8, O, R), op_with(rate),
+                           {.rows = {}, .cuda_rows = {T}}, rounded_op(rate));
+        }
+        if (!test::has_tensor_cores()) return;
+    }
+}
+
 TEST_CASE("lora_linear: complex step") {
     for (double rate : {0.0, 0.3}) {
         test::check_complex_step(op_with(rate),

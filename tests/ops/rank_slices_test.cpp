@@ -110,13 +110,34 @@ TEST_CASE("rank_slices: the widest slices that leave a GPU 128 blocks") {
     CHECK(rank_slice(0, 28672, 16) == 0);
 }
 
+TEST_CASE("rank_slices: one group is cut into wide slices and long pieces that an H100 takes at once") {
+    const auto is = [](const RankCut& cut, Index slice, Index slices, Index piece, Index pieces) {
+        return cut.slice == slice && cut.slices == slices && cut.piece == piece && cut.pieces == pieces;
+    };
+    CHECK(is(rank_cut(16384, 4096, 8), 512, 8, 512, 32));     // Llama-2-7B's attention: 256 blocks
+    CHECK(is(rank_cut(16384, 22016, 16), 512, 43, 2752, 6));  // its gate and up: 258
+    CHECK(
+        is(rank_cut(4096, 1024, 16), 256, 4, 128, 32));  // four key-value heads beside a quarter of the rows
+    CHECK(is(rank_cut(1025, 2056, 8), 128, 17, 160,
+             7));  // 65 rows in the last piece, 8 columns in the last slice
+    CHECK(is(rank_cut(1, 16384, 8), 128, 128, 32, 1));
+    CHECK_FALSE(rank_cut(1023, 2048, 8));
+    CHECK_FALSE(rank_cut(16384, 4096, 32));
+    CHECK_FALSE(rank_cut(16384, 4092, 8));
+    CHECK_FALSE(rank_cut(0, 16384, 8));
+    CHECK(rank_cut(1025, 2056, 8).size(1025, 2056, 8) == (17 * 1025 + 7 * 2056) * 8);
+}
+
 TEST_CASE("rank_slices: room for the parts where a GPU of bf16 makes them, and nowhere else") {
     Context cpu({.device = Device::cpu}), dry({.device = Device::dry, .plans = Device::cuda});
     CHECK_FALSE(rank_parts<bf16>(cpu, 100, 8, 4096, 16).defined());
     CHECK_FALSE(rank_parts<float>(dry, 100, 8, 4096, 16).defined());
     CHECK_FALSE(rank_parts<bf16>(dry, 100, 8, 4096, 12).defined());
-    CHECK(rank_parts<bf16>(dry, 100, 8, 4096, 16).shape() == Shape{16, 1600});
-    CHECK(rank_parts<bf16>(dry, 100, 8, 4104, 16).shape() == Shape{17, 1600});
+    CHECK(rank_parts<bf16>(dry, 100, 8, 4096, 16).shape() == Shape{16 * 1600});
+    CHECK(rank_parts<bf16>(dry, 100, 8, 4104, 16).shape() == Shape{17 * 1600});
+    CHECK(group_rank_parts<bf16>(dry, 1024, 2048, 8).shape() == Shape{(16 * 1024 + 8 * 2048) * 8});
+    CHECK_FALSE(group_rank_parts<float>(dry, 1024, 2048, 8).defined());
+    CHECK_FALSE(group_rank_parts<bf16>(cpu, 1024, 2048, 8).defined());
 }
 
 TEST_CASE("rank_slices: du and dB of slices of 128 columns, for rows about the size of a stage") {

@@ -127,10 +127,10 @@ private:
         const Index O = B.extent(1), R = B.extent(2);
         const double bytes = static_cast<double>(dy.size()) * sizeof(Real);
         return {group, what, 2 * flops(R, O), bytes, Against::copy, [=, this] {
-                    const auto part = rank_parts<Real>(context_, N_, B.extent(0), O, R);
+                    const auto parts = rank_parts<Real>(context_, N_, B.extent(0), O, R);
                     grouped_linear_slot.get<Real>(device_).rank_gradients(
                         stream_, dy.template view<2>(), B.template view<3>(), u_.template view<2>(),
-                        DispatchView(plan_), 2, view_or_none<2>(part), du_.template view<2>(),
+                        DispatchView(plan_), 2, view_or_none<1>(parts), du_.template view<2>(),
                         B.gradient()->tensor().template view<3>(), Write::overwrite);
                 }};
     }

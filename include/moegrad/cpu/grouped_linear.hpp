@@ -136,7 +136,7 @@ void weight_gradient(Stream stream, View<const Real, 2> dy, View<const Real, 2> 
 
 template <class Real>
 void rank_gradients(Stream stream, View<const Real, 2> dy, View<const Real, 3> B, View<const Real, 2> u,
-                    DispatchView plan, double factor, View<Wide<Real>, 2>, View<Real, 2> du,
+                    DispatchView plan, double factor, View<Wide<Real>, 1>, View<Real, 2> du,
                     View<Wide<Real>, 3> dB, Write write) {
     project_back(stream, dy, B, plan, factor, du);
     weight_gradient(stream, dy, u, plan, RowSource::rows, dB, write);

@@ -52,6 +52,14 @@ void backward_rank(Stream stream, View<const Real, 2> dy, View<const Real, 2> B,
 }
 
 template <class Real>
+void backward_ranks(Stream stream, View<const Real, 2> dy, View<const Real, 2> B, View<const Real, 2> u,
+                    double scale, View<Wide<Real>, 1>, View<Real, 2> du, View<Wide<Real>, 2> dB,
+                    Write write) {
+    multiply_weight(stream, dy, u, dy.extent(0), dB, write);
+    backward_rank(stream, dy, B, scale, du);
+}
+
+template <class Real>
 void backward_input(Stream stream, View<const Real, 2> dy, View<const Real, 2> w, View<const Real, 2> du,
                     View<const Real, 2> A, DroppedInput<Real> dropped, View<std::int32_t, 1>,
                     View<Real, 2> dx, Write write) {
@@ -71,8 +79,8 @@ void backward_down(Stream stream, View<const Real, 2> x, View<const Real, 2> du,
 }
 
 template <class Real>
-constexpr LoraLinearKernels<Real> kernels{forward<Real>, backward_rank<Real>, backward_input<Real>,
-                                          backward_down<Real>};
+constexpr LoraLinearKernels<Real> kernels{forward<Real>, backward_rank<Real>, backward_ranks<Real>,
+                                          backward_input<Real>, backward_down<Real>};
 
 }  // namespace
 }  // namespace moegrad::cpu::lora_linear

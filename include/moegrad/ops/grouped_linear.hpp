@@ -53,9 +53,9 @@ struct GroupedLinearKernels {
     /// du[n] = factor dy[n] B[e]
     void (*project_back)(Stream, View<const Real, 2> dy, View<const Real, 3> B, DispatchView, double factor,
                          View<Real, 2> du);
-    /// du[n] = factor dy[n] B[e] and dB[e] (+)= sum_n dy[n]^T u[n]; part: rank_parts, or empty
+    /// du[n] = factor dy[n] B[e] and dB[e] (+)= sum_n dy[n]^T u[n]; parts: rank_parts, of one group group_rank_parts; or empty
     void (*rank_gradients)(Stream, View<const Real, 2> dy, View<const Real, 3> B, View<const Real, 2> u,
-                           DispatchView, double factor, View<Wide<Real>, 2> part, View<Real, 2> du,
+                           DispatchView, double factor, View<Wide<Real>, 1> parts, View<Real, 2> du,
                            View<Wide<Real>, 3> dB, Write);
     /// dw[e] (+)= sum_n dy[n]^T x[src(n)]
     void (*weight_gradient)(Stream, View<const Real, 2> dy, View<const Real, 2> x, DispatchView, RowSource,
@@ -165,12 +165,13 @@ struct GroupedLinear {
             kernels->project_back(stream, from, factor, DispatchView(plan), scale, du.template view<2>());
             return du;
         }
-        const auto part = plan.row_token.defined() ? rank_parts<Real>(stream.context(), plan.bound,
-                                                                      plan.experts, B.extent(1), B.extent(2))
-                                                   : Tensor<Wide<Real>>();
+        const Index O = B.extent(1), R = B.extent(2);
+        const auto parts = plan.row_token.defined()
+                               ? rank_parts<Real>(stream.context(), plan.bound, plan.experts, O, R)
+                               : group_rank_parts<Real>(stream.context(), plan.bound, O, R);
         auto dB = B.gradient()->target();
         kernels->rank_gradients(stream, from, factor, u.template view<2>(), DispatchView(plan), scale,
-                                view_or_none<2>(part), du.template view<2>(), dB.tensor.template view<3>(),
+                                view_or_none<1>(parts), du.template view<2>(), dB.tensor.template view<3>(),
                                 dB.write);
         return du;
     }

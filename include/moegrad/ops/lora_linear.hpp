@@ -8,6 +8,7 @@
 
 #include <moegrad/ops/dropout.hpp>
 #include <moegrad/ops/linear.hpp>
+#include <moegrad/ops/rank_slices.hpp>
 
 namespace moegrad {
 
@@ -36,6 +37,10 @@ struct LoraLinearKernels {
     /// du = s dy B
     void (*backward_rank)(Stream, View<const Real, 2> dy, View<const Real, 2> B, double scale,
                           View<Real, 2> du);
+    /// The same and dB (+)= dy^T u; parts: group_rank_parts, or empty
+    void (*backward_ranks)(Stream, View<const Real, 2> dy, View<const Real, 2> B, View<const Real, 2> u,
+                           double scale, View<Wide<Real>, 1> parts, View<Real, 2> du, View<Wide<Real>, 2> dB,
+                           Write);
     void (*backward_input)(Stream, View<const Real, 2> dy, View<const Real, 2> w, View<const Real, 2> du,
                            View<const Real, 2> A, DroppedInput<Real>, View<std::int32_t, 1> bounds,
                            View<Real, 2> dx, Write);
@@ -76,14 +81,8 @@ struct LoraLinearBackward {
             base.backward_weight(stream, x.template view<2>(), dy_view, dw.tensor.template view<2>(),
                                  dw.write);
         }
-        if (lora.B.needs_gradient()) {
-            auto dB = lora.B.gradient()->target();
-            base.backward_weight(stream, u.template view<2>(), dy_view, dB.tensor.template view<2>(),
-                                 dB.write);
-        }
-        if (!dx && !lora.A.needs_gradient()) return;
-        const auto du = stream.context().template make<Real>(u.shape());
-        kernels.backward_rank(stream, dy_view, lora.B.template view<2>(), lora.scale, du.template view<2>());
+        const Tensor<Real> du = rank_gradient(kernels, base, dy_view);
+        if (!du.defined()) return;
         const Tensor<Real> room =
             lora.dropout.rate > 0 ? stream.context().template make<Real>(input_shape()) : Tensor<Real>();
         const DroppedInput<Real> dropped{lora.dropout, token_keys(lora.dropout, segments),
@@ -102,7 +101,31 @@ struct LoraLinearBackward {
         }
     }
 
+private:
     Shape input_shape() const { return {u.extent(0), w.extent(1)}; }
+
+    /// du, where A or the input needs it, and dB, where B learns.
+    Tensor<Real> rank_gradient(const LoraLinearKernels<Real>& kernels, const LinearKernels<Real>& base,
+                               View<const Real, 2> dy_view) const {
+        const bool learns = lora.B.needs_gradient(), needed = dx || lora.A.needs_gradient();
+        const auto from = u.template view<2>();
+        if (learns && !needed) {
+            auto dB = lora.B.gradient()->target();
+            base.backward_weight(stream, from, dy_view, dB.tensor.template view<2>(), dB.write);
+        }
+        if (!needed) return {};
+        const auto du = stream.context().template make<Real>(u.shape());
+        const auto B = lora.B.template view<2>();
+        if (!learns) {
+            kernels.backward_rank(stream, dy_view, B, lora.scale, du.template view<2>());
+            return du;
+        }
+        const auto parts = group_rank_parts<Real>(stream.context(), u.extent(0), B.extent(0), u.extent(1));
+        auto dB = lora.B.gradient()->target();
+        kernels.backward_ranks(stream, dy_view, B, from, lora.scale, view_or_none<1>(parts),
+                               du.template view<2>(), dB.tensor.template view<2>(), dB.write);
+        return du;
+    }
 };
 
 }  // namespace detail
