@@ -33,13 +33,14 @@ Var<Real> checkpoint(Tape& tape, const Var<Real>& x, Segment segment) {
         replay.set_selections(choices.get());
         const Var<Real> again = segment(replay, x);
         // Nobody reads dy after this: the replayed output takes it over.
-        if (again.needs_gradient() && !again.gradient()->adopt(dy->tensor())) {
+        Tensor<Real> whole = dy->give();
+        if (again.needs_gradient() && !again.gradient()->adopt(whole)) {
             // A segment that returns its input has a gradient there already.
-            if (!dy->tensor().on_host()) {
+            if (!whole.on_host()) {
                 throw Error{ErrorCode::unsupported, "checkpoint", "a segment that computes something",
                             "one that returns its input, on a GPU", "leave the checkpoint out"};
             }
-            const View<const Real, 2> from = dy->tensor().matrix();
+            const View<const Real, 2> from = whole.matrix();
             const View<Real, 2> into = again.gradient()->target().tensor.matrix();
             for (Index t = 0; t < from.rows(); ++t) {
                 for (Index d = 0; d < from.columns(); ++d) {
@@ -48,6 +49,7 @@ Var<Real> checkpoint(Tape& tape, const Var<Real>& x, Segment segment) {
                 }
             }
         }
+        whole = {};
         replay.backward();
     });
     return y;

@@ -3,6 +3,8 @@
 // is a sum over many rows and micro-batches, kept in Wide<T>: float for bf16. For float and double both are one type.
 // Closures on the tape keep the two apart: an op holds the values it saved and the gradients it writes, nothing else,
 // so memory goes back as soon as the last reader has run.
+// An op whose gradient is that of its result (add) hands the result's over instead of a copy: several gradients share one
+// tensor, and the first that is added to while others still hold it gets a copy of its own.
 // A deferred Var has a shape and no memory before somebody asks for its value or its gradient.
 
 #include <memory>
@@ -34,6 +36,7 @@ public:
     /// The next write: overwrite at first, accumulate from then on.
     GradientTarget<T> target() {
         if (!tensor_.defined()) tensor_ = context_->template make<T>(shape_);
+        if (adopted_ && !tensor_.alone()) tensor_ = context_->clone(tensor_);
         const Write write = written_ || accumulates_ ? Write::accumulate : Write::overwrite;
         written_ = true;
         return {tensor_, write};
@@ -42,13 +45,17 @@ public:
     /// micro-batch cannot tell the first from the others.
     void set_accumulates(bool accumulates) { accumulates_ = accumulates; }
 
-    /// Takes `whole` as this gradient when nothing has been written yet. What is added later is added in place.
+    /// Takes `whole` as this gradient, where nothing has been written yet and nothing lasting stands. What is added later is
+    /// added in place once nobody else holds it, else to a copy.
     bool adopt(const Tensor<T>& whole) {
-        if (written_) return false;
+        if (written_ || tensor_.defined()) return false;
         tensor_ = whole;
-        written_ = true;
+        written_ = adopted_ = true;
         return true;
     }
+
+    /// The tensor, which this gradient holds no longer: for whoever is the last to read it.
+    Tensor<T> give() { return std::exchange(tensor_, {}); }
 
     /// The next write overwrites again; called by the update.
     void forget() { written_ = false; }
@@ -57,7 +64,7 @@ private:
     Context* context_ = nullptr;
     Tensor<T> tensor_;
     Shape shape_;
-    bool written_ = false, accumulates_ = false;
+    bool written_ = false, accumulates_ = false, adopted_ = false;
 };
 
 template <class T, class G = T>

@@ -11,6 +11,7 @@
 #include <moegrad/core/device.hpp>
 #include <moegrad/core/tensor.hpp>
 #include <moegrad/core/thread_pool.hpp>
+#include <moegrad/core/transfer.hpp>
 
 namespace moegrad {
 
@@ -90,6 +91,13 @@ public:
     template <class T>
     Tensor<T> make(const Shape& shape) {
         return Tensor<T>(arena_, shape);
+    }
+    /// A copy in step memory of a dense tensor that lies where this context computes.
+    template <class T>
+    Tensor<T> clone(const Tensor<T>& tensor) {
+        auto copy = make<T>(tensor.shape());
+        if (device_ != Device::dry) copy_values(tensor, copy);
+        return copy;
     }
 
 private:

@@ -92,6 +92,8 @@ public:
     Index columns() const { return shape_.columns(); }
     Index pitch() const { return pitch_; }
     bool defined() const { return buffer_ != nullptr; }
+    /// Whether no other tensor holds this memory.
+    bool alone() const { return buffer_.use_count() == 1; }
     /// Device::cpu for what is not defined.
     Device device() const { return buffer_ ? buffer_->device() : Device::cpu; }
     bool on_host() const { return device() != Device::cuda; }

@@ -1,5 +1,6 @@
 #pragma once
 // add, the residual sum.   y = a + b          backward: da = dy, db = dy
+// Both take over dy's tensor where they have none of their own yet: along a residual stream no gradient is copied.
 // Saved: nothing.
 
 #include <moegrad/autograd/tape.hpp>
@@ -30,7 +31,7 @@ Var<Real> add(Tape& tape, const Var<Real>& a, const Var<Real>& b) {
     tape.record(y.gradient(),
                 [&kernels, stream = tape.stream(), dy = y.gradient(), da = a.gradient(), db = b.gradient()] {
                     for (const auto& into : {da, db}) {
-                        if (!into) continue;
+                        if (!into || into->adopt(dy->tensor())) continue;
                         auto dx = into->target();
                         kernels.backward(stream, dy->tensor().matrix(), dx.tensor.matrix(), dx.write);
                     }
