@@ -139,6 +139,29 @@ TEST_CASE("compare: chance, majority and floor stand under the table, with the a
     CHECK(compare_text(result).find("floor") == std::string::npos);
 }
 
+TEST_CASE("compare: arms that are not better than the base are named, beside those that are worse") {
+    const auto arm = [](const char* name, const std::vector<std::vector<double>>& bits) {
+        ComparedArm one;
+        one.name = name;
+        for (const auto& seed : bits) {
+            one.runs.emplace_back();
+            one.runs.back().items["bits_per_byte"] = seed;
+        }
+        return one;
+    };
+    CompareResult result;
+    result.metrics = document_metrics();
+    result.base = arm("base", {{2, 3, 4, 5}});
+    result.arms = {arm("better", {{1.9, 2.8, 3.9, 4.8}, {1.8, 2.9, 3.8, 4.9}}),
+                   arm("worse", {{2.1, 3.2, 4.1, 5.2}, {2.2, 3.1, 4.2, 5.1}}),
+                   arm("mixed", {{2.3, 2.8, 4.3, 4.8}, {1.8, 3.2, 3.7, 5.3}})};
+    CHECK(base_text(result) ==
+          "Worse than the base they started from: worse.\nCannot be told from the base they started from: "
+          "mixed.\n");
+    result.arms.resize(1);
+    CHECK(base_text(result).empty());
+}
+
 TEST_CASE(
     "compare: the recipes of the evidence suite are read, with the controls at one load and five seeds on "
     "every task") {

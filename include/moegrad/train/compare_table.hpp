@@ -143,6 +143,23 @@ inline std::string floor_text(const CompareResult& result) {
     return text;
 }
 
+/// The arms that their training did not make better by the first metric, by paired differences from the base; nothing where it
+/// made all better. Such an arm has shown nothing.
+inline std::string base_text(const CompareResult& result) {
+    const std::string metric = result.metrics.front().key;
+    const auto base = result.base.runs.front().items.at(metric);
+    std::string same, worse;
+    for (const ComparedArm& arm : result.arms) {
+        const ItemsBySeed before(arm.runs.size(), base);
+        const ComparedPair pair{arm.name, result.base.name, metric,
+                                paired_over_items_and_seeds(arm.items(metric), before)};
+        std::string& list = pair.better() < 0 ? worse : same;
+        if (pair.better() <= 0) list += (list.empty() ? "" : ", ") + arm.name;
+    }
+    return (worse.empty() ? "" : "Worse than the base they started from: " + worse + ".\n") +
+           (same.empty() ? "" : "Cannot be told from the base they started from: " + same + ".\n");
+}
+
 /// What the differences say and what they do not.
 inline std::string compare_text(const CompareResult& result) {
     const std::size_t S = result.seeds.size();
@@ -163,6 +180,7 @@ inline std::string compare_text(const CompareResult& result) {
                     : "Paired differences of bits per byte (less is better).\n";
     if (result.assay && !result.assay->passed())
         text += "The base failed the assay: nothing here is a statement about routers.\n";
+    text += base_text(result);
     for (std::size_t i = 0; i < result.arms.size(); ++i) text += detail::against(result, i);
     const std::string same = detail::not_told_apart(result);
     if (!same.empty()) text += "Not told apart by anything here: " + same + ".\n";
