@@ -67,6 +67,28 @@ TEST_CASE("shared gradient: a checkpointed sum leaves what the others read") {
     });
 }
 
+TEST_CASE(
+    "shared gradient: one tensor goes down a residual stream, added to in place, also through checkpoints") {
+    for (const bool recomputed : {false, true}) {
+        CAPTURE(recomputed);
+        Tape tape(test::context());
+        const auto x = tape.input(test::random_tensor({3, 4}, 1));
+        const double* place = nullptr;
+        {
+            const auto layer = [](Tape& t, const Var<double>& v) {
+                return add(t, v, sigmoid(t, sigmoid(t, v)));
+            };
+            auto y = x;
+            for (int i = 0; i < 2; ++i) y = recomputed ? checkpoint(tape, y, layer) : layer(tape, y);
+            const auto dy = test::random_tensor({3, 4}, 2);
+            place = dy.data();
+            REQUIRE(y.gradient()->adopt(dy));
+        }
+        tape.backward();
+        CHECK(x.gradient()->tensor().data() == place);
+    }
+}
+
 TEST_CASE("shared gradient: a lasting gradient keeps its tensor") {
     const auto lasting = Tensor<double>::zeros({3, 4});
     const auto gradient = std::make_shared<Gradient<double>>(lasting);
