@@ -9,8 +9,6 @@
 #include <type_traits>
 
 #include <moegrad/cuda/support/grouped_gram.cuh>
-#include <moegrad/cuda/support/grouped_rank_gradient.cuh>
-#include <moegrad/cuda/support/grouped_rank_sums.cuh>
 #include <moegrad/cuda/support/grouped_skinny.cuh>
 #include <moegrad/cuda/support/grouped_sm90.cuh>
 
@@ -67,39 +65,6 @@ inline bool fast_gram(cudaStream_t stream, const GramSide& dy, const GramSide& x
                       Write write, const std::int32_t* expert_begin) {
     if (!aligned(dy) || !aligned(x)) return false;
     run_gram(stream, dy, x, dw, write, expert_begin);
-    return true;
-}
-
-/// du = factor * dy B into `to` and dB[e] (+)= sum_n dy[n]^T u[n], x: dy and B; false where `parts` is empty or rows do
-/// not start at 16 bytes.
-inline bool fast_rank_gradient(cudaStream_t stream, const Operands<bf16>& x, const Store<bf16>& to,
-                               View<const bf16, 2> u, View<float, 1> parts, View<float, 3> dB, Write write) {
-    const bool pairs = reinterpret_cast<std::uintptr_t>(dB.data) % 8 == 0 && dB.pitch % 2 == 0;
-    if (parts.empty() || !pairs || !fits_tensor_map(x.a) || !fits_tensor_map(x.b) || !fits_tensor_map(u) ||
-        !aligned(to)) {
-        return false;
-    }
-    const Index columns = x.b.extent(1), rank = x.b.extent(2), experts = x.experts();
-    const Index slice = rank_slice(experts, columns, rank), slices = (columns + slice - 1) / slice,
-                part = parts.size() / slices;
-    launch_rank_gradient(
-        stream,
-        {x.a.data, x.b.data, u.data, x.a.pitch, x.b.pitch, u.pitch, parts.data, dB.data, part, dB.pitch,
-         static_cast<int>(columns), static_cast<int>(rank), write, x.expert_begin},
-        slice, experts);
-    add_slices(stream, parts.data, slices, part / rank, x.expert_begin + experts, to);
-    return true;
-}
-
-/// The parts of one group; false where rows do not start at 16 bytes.
-inline bool fast_rank_parts(cudaStream_t stream, const RankParts& g) {
-    if (!fits_tensor_map(g.dy) || !fits_tensor_map(g.B) || !fits_tensor_map(g.u)) return false;
-    const Index rows = g.dy.extent(0), columns = g.B.extent(0), rank = g.B.extent(1);
-    launch_rank_gradient(stream,
-                         {g.dy.data, g.B.data, g.u.data, g.dy.pitch, g.B.pitch, g.u.pitch, g.du, g.dB,
-                          rows * rank, rank, static_cast<int>(columns), static_cast<int>(rank),
-                          Write::overwrite, nullptr, static_cast<int>(rows), static_cast<int>(g.cut.piece)},
-                         g.cut.slice, g.cut.pieces);
     return true;
 }
 

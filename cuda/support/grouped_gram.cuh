@@ -73,13 +73,13 @@ __global__ void __launch_bounds__(kPlainThreads) grouped_gram(const __grid_const
     float d[Narrow / 16][16] = {};
     for (int step = 0; step < kPlainStages - 1; ++step) {
         if (step < steps) load(step);
-        asm volatile("cp.async.commit_group;" ::: "memory");
+        close_copies();
     }
     for (int step = 0; step < steps; ++step) {
-        asm volatile("cp.async.wait_group %0;" ::"n"(kPlainStages - 2) : "memory");
+        wait_for_copies<kPlainStages - 2>();
         __syncthreads();
         if (step + kPlainStages - 1 < steps) load(step + kPlainStages - 1);
-        asm volatile("cp.async.commit_group;" ::: "memory");
+        close_copies();
         const hopper::Address a = stages + step % kPlainStages * kBytes, b = a + kNarrowBytes;
 #pragma unroll
         for (int k = 0; k < kPlainDepth; k += 16) {

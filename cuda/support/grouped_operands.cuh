@@ -76,4 +76,11 @@ inline bool aligned(const GramSide& side) {
     return reinterpret_cast<std::uintptr_t>(side.data) % 16 == 0 && side.pitch % 8 == 0;
 }
 
+/// Where a chunk of 16 bytes lies among rows of 32, 64 or 128 bytes: eight rows of one column of chunks in different banks.
+template <int RowBytes>
+__device__ __forceinline__ int place_chunk(int row, int chunk) {
+    constexpr int kRowsOfBanks = 128 / RowBytes;
+    return row * RowBytes + (chunk ^ (row / kRowsOfBanks % (RowBytes / 16))) * 16;
+}
+
 }  // namespace moegrad::cuda::grouped

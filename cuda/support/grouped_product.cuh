@@ -5,6 +5,7 @@
 
 #include <moegrad/cuda/support/grouped_fast.cuh>
 #include <moegrad/cuda/support/grouped_fma.cuh>
+#include <moegrad/cuda/support/grouped_rank_sums.cuh>
 
 namespace moegrad::cuda::grouped {
 namespace {
@@ -42,28 +43,11 @@ void gram(cudaStream_t stream, View<const Real, 2> dy, View<const Real, 2> x, co
 template <class Real>
 void rank_gradient(cudaStream_t stream, const Operands<Real>& x, const Store<Real>& to, View<const Real, 2> u,
                    View<float, 1> parts, View<float, 3> dB, Write write) {
-    if constexpr (std::is_same_v<Real, bf16> && kTensorCores) {
-        if (fast_rank_gradient(stream, x, to, u, parts, dB, write)) return;
+    if constexpr (std::is_same_v<Real, bf16>) {
+        if (stack_rank_gradient(stream, x, to, u, parts, dB, write)) return;
     }
     rows_across(stream, x, to);
     gram(stream, x.a, u, nullptr, dB, write, x.expert_begin);
-}
-
-/// The same of one group, dy [N, O], B [O, R], in one reading of dy; false where `parts` is empty or rows do not start at 16
-/// bytes: nothing is done then.
-template <class Real>
-bool group_rank_gradient(cudaStream_t stream, View<const Real, 2> dy, View<const Real, 2> B,
-                         View<const Real, 2> u, const Store<Real>& du, View<float, 1> parts,
-                         View<float, 2> dB, Write write) {
-    if constexpr (std::is_same_v<Real, bf16>) {
-        if (parts.empty() || !aligned(du) || !all_aligned(dB)) return false;
-        const RankParts group = RankParts::of(dy, B, u, parts);
-        if (!fast_rank_parts(stream, group)) return false;
-        add_slices(stream, group.du, group.cut.slices, dy.extent(0), nullptr, du);
-        add_pieces(stream, group.dB, group.cut.pieces, dB, write);
-        return true;
-    }
-    return false;
 }
 
 }  // namespace

@@ -21,13 +21,16 @@
 // du is a chain over a warp's columns, then over the warps and the slices; dB a chain over the rows, 16 at a time, then over
 // the pieces. No atomics.
 
-#include <moegrad/cuda/support/grouped_skinny.cuh>
+#include <moegrad/cuda/support/device_language.cuh>
+#include <moegrad/cuda/support/grouped_operands.cuh>
+#include <moegrad/cuda/support/warp_matrices.cuh>
 #include <moegrad/ops/rank_slices.hpp>
 
 namespace moegrad::cuda::grouped {
 
 inline constexpr int kRankWidth = 16;
-inline constexpr int kRankWarps = kPlainThreads / 32;
+inline constexpr int kRankWarps = 4;
+inline constexpr int kRankThreads = 32 * kRankWarps;
 
 struct RankGradient {
     const bf16 *dy, *B, *u;
@@ -82,7 +85,7 @@ struct RankStage {
     /// B [slice, R] of one expert, through a stage that no rows use yet. column: of the slice.
     __device__ static void load_factor(const RankGradient& p, int expert, int column, hopper::Address to) {
 #pragma unroll
-        for (int i = threadIdx.x; i < 2 * kSlice; i += kPlainThreads) {
+        for (int i = threadIdx.x; i < 2 * kSlice; i += kRankThreads) {
             const int o = i / 2, first = i % 2 * 8;
             const bool there = column + o < p.columns && first < p.rank;
             const Index row = static_cast<Index>(expert) * p.columns + column + o;
@@ -182,7 +185,7 @@ __device__ __forceinline__ void put_factor(const RankGradient& p, int expert, in
 namespace {
 
 template <int Columns>
-__global__ void __launch_bounds__(kPlainThreads, 2)
+__global__ void __launch_bounds__(kRankThreads, 2)
     grouped_rank_gradient(const __grid_constant__ RankGradient p) {
     using Stage = RankStage<Columns>;
     constexpr int kStages = Stage::kStages;
@@ -200,18 +203,18 @@ __global__ void __launch_bounds__(kPlainThreads, 2)
     for (int step = 0; step < kStages - 1; ++step) {
         if (step < steps)
             Stage::load(p, column, begin + step * kRankRows, end, stages + step * Stage::kBytes);
-        asm volatile("cp.async.commit_group;" ::: "memory");
+        close_copies();
     }
-    asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2) : "memory");
+    wait_for_copies<kStages - 2>();
     __syncthreads();
     if (steps > 0) Stage::read_factor(stages + (kStages - 1) * Stage::kBytes, warp, lane, B);
     for (int step = 0; step < steps; ++step) {
-        asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2) : "memory");
+        wait_for_copies<kStages - 2>();
         __syncthreads();
         const int next = step + kStages - 1, row = begin + step * kRankRows;
         if (next < steps)
             Stage::load(p, column, begin + next * kRankRows, end, stages + next % kStages * Stage::kBytes);
-        asm volatile("cp.async.commit_group;" ::: "memory");
+        close_copies();
         const int at = step % kStages * Stage::kBytes;
         float du[2][8] = {};
         Stage::multiply(stages + at, warp, lane, B, du, dB);
@@ -228,7 +231,7 @@ template <int Columns>
 void launch_slices(cudaStream_t stream, const RankGradient& p, Index slices, Index pieces) {
     using Stage = RankStage<Columns>;
     launch("rank_gradient", grouped_rank_gradient<Columns>,
-           dim3(static_cast<unsigned>(slices), static_cast<unsigned>(pieces)), dim3(kPlainThreads),
+           dim3(static_cast<unsigned>(slices), static_cast<unsigned>(pieces)), dim3(kRankThreads),
            Stage::kStages * Stage::kBytes, stream, p);
 }
 

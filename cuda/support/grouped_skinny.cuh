@@ -16,13 +16,6 @@ inline constexpr int kSkinnyDepth = 64;
 inline constexpr int kSkinnyStages = 5;
 inline constexpr int kSkinnyMost = 64;  // columns
 
-/// Where a chunk of 16 bytes lies among rows of 32, 64 or 128 bytes: eight rows of one column of chunks in different banks.
-template <int RowBytes>
-__device__ __forceinline__ int place_chunk(int row, int chunk) {
-    constexpr int kRowsOfBanks = 128 / RowBytes;
-    return row * RowBytes + (chunk ^ (row / kRowsOfBanks % (RowBytes / 16))) * 16;
-}
-
 /// One stage of the ring. Columns: 16, 32 or 64, of which b may have fewer.
 template <Major MajorB, int Columns>
 struct SkinnyStage {
@@ -96,16 +89,16 @@ __device__ __forceinline__ void skinny_tile(const PlainProduct<Store<bf16>>& p, 
     __syncthreads();  // nobody still reads the stages
     for (int step = 0; step < kSkinnyStages - 1; ++step) {
         if (step < steps) Stage::load(source, b, f, step * kSkinnyDepth, stages + step * Stage::kBytes);
-        asm volatile("cp.async.commit_group;" ::: "memory");
+        close_copies();
     }
     for (int step = 0; step < steps; ++step) {
-        asm volatile("cp.async.wait_group %0;" ::"n"(kSkinnyStages - 2) : "memory");
+        wait_for_copies<kSkinnyStages - 2>();
         __syncthreads();
         const int next = step + kSkinnyStages - 1;
         if (next < steps) {
             Stage::load(source, b, f, next * kSkinnyDepth, stages + next % kSkinnyStages * Stage::kBytes);
         }
-        asm volatile("cp.async.commit_group;" ::: "memory");
+        close_copies();
         Stage::multiply(stages + step % kSkinnyStages * Stage::kBytes, threadIdx.x / 32, threadIdx.x % 32,
                         used);
     }

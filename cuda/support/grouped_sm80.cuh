@@ -5,6 +5,7 @@
 
 #include <moegrad/cuda/support/device_language.cuh>
 #include <moegrad/cuda/support/grouped_finish.cuh>
+#include <moegrad/cuda/support/warp_matrices.cuh>
 #include <moegrad/cuda/support/wgmma.cuh>
 
 namespace moegrad::cuda::grouped {
@@ -56,44 +57,6 @@ __device__ inline bool find_tile(const std::int32_t* begin, int experts, int col
         first += rows * columns;
     }
     return false;
-}
-
-__device__ __forceinline__ void load_matrices(std::uint32_t (&r)[4], hopper::Address from) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(from));
-}
-__device__ __forceinline__ void load_turned_matrices(std::uint32_t (&r)[4], hopper::Address from) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(from));
-}
-/// d += a b: 16 rows, 8 columns, 16 deep.
-__device__ __forceinline__ void multiply_16(float* d, const std::uint32_t (&a)[4], std::uint32_t b0,
-                                            std::uint32_t b1) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-        "{%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-/// 8 values into shared memory, zeros from `count` on.
-template <bool Aligned>
-__device__ __forceinline__ void copy_chunk(hopper::Address to, const bf16* from, int count) {
-    if constexpr (Aligned) {
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(count * 2)
-                     : "memory");
-    } else {
-        std::uint32_t w[4] = {};
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-            if (i < count) w[i / 2] |= static_cast<std::uint32_t>(from[i].bits) << (16 * (i & 1));
-        }
-        asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(w[0]), "r"(w[1]), "r"(w[2]),
-                     "r"(w[3])
-                     : "memory");
-    }
 }
 
 /// Where a chunk of 16 bytes lies: rows of 4 chunks (depth along the row) or of 16 (depth across).
@@ -182,17 +145,17 @@ __device__ __forceinline__ void plain_tile(const PlainProduct<To>& p, const Plai
             if (step < steps) {
                 load_stage<MajorB, Aligned>(p, tile, f, step * kPlainDepth, stages + step * 2 * kPlainBytes);
             }
-            asm volatile("cp.async.commit_group;" ::: "memory");
+            close_copies();
         }
         for (int step = 0; step < steps; ++step) {
-            asm volatile("cp.async.wait_group %0;" ::"n"(kPlainStages - 2) : "memory");
+            wait_for_copies<kPlainStages - 2>();
             __syncthreads();
             const int next = step + kPlainStages - 1;
             if (next < steps) {
                 load_stage<MajorB, Aligned>(p, tile, f, next * kPlainDepth,
                                             stages + next % kPlainStages * 2 * kPlainBytes);
             }
-            asm volatile("cp.async.commit_group;" ::: "memory");
+            close_copies();
             multiply_plain_stage<MajorB>(stages + step % kPlainStages * 2 * kPlainBytes, warp, lane, d);
         }
     }
