@@ -54,3 +54,26 @@ TEST_CASE("compare: the mean over tasks adds the errors of independent estimates
     CHECK(mean.value == 2);
     CHECK(mean.high - mean.value == doctest::Approx(std::sqrt(0.09 + 0.16) / 2));
 }
+
+TEST_CASE("compare: the mean over tasks is not narrower for intervals that end where the number does") {
+    // Bits per byte of two seeds and three texts: a wide interval around 0.5, cut at zero where it is shown.
+    CompareResult task;
+    task.task = "texts", task.metrics = document_metrics();
+    ComparedArm arm;
+    for (const double seed : {-0.4, 0.4}) {
+        CompareRun run;
+        run.items["bits_per_byte"] = {0.5 + seed, 0.4 + seed, 0.6 + seed};
+        arm.runs.push_back(run);
+    }
+    task.arms = {arm};
+    const Estimate whole = mean_over_items_and_seeds(arm.items("bits_per_byte"));
+    REQUIRE(whole.low < 0);
+    CHECK(arm.measure("bits_per_byte")->low == 0);
+    // One task: its own interval.
+    const Estimate one = SuiteColumn({task}, kBitsPerByte).mean(0);
+    CHECK(one.low == 0);
+    CHECK(one.high == doctest::Approx(whole.high));
+    // Of two that are alike half the variance.
+    const Estimate two = SuiteColumn({task, task}, kBitsPerByte).mean(0);
+    CHECK(two.high - two.value == doctest::Approx((whole.high - whole.value) / std::sqrt(2.0)));
+}

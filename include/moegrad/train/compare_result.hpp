@@ -51,15 +51,21 @@ struct ComparedArm {
         for (const CompareRun& run : runs) all.push_back(run.items.at(metric));
         return all;
     }
-    /// What has items over items and seeds, everything else over seeds; nothing when a run does not know it.
+    /// measure_whole, within what the number can be.
     std::optional<Estimate> measure(const std::string& metric) const {
-        const bool share = metric == "acc" || metric == "fact_auroc";
+        const auto whole = measure_whole(metric);
+        if (!whole) return whole;
+        return within(*whole, metric != "flops_saved", metric == "acc" || metric == "fact_auroc");
+    }
+    /// What has items over items and seeds, everything else over seeds; nothing when a run does not know it. A mean of several needs
+    /// the whole interval: one that was cut has lost its width.
+    std::optional<Estimate> measure_whole(const std::string& metric) const {
         if (!runs.empty() && runs.front().items.contains(metric)) {
             const auto& first = runs.front().items.at(metric);
             if (metric == "acc" && runs.size() == 1)
                 return proportion(std::count(first.begin(), first.end(), 1.0),
                                   static_cast<Index>(first.size()));
-            return within(mean_over_items_and_seeds(items(metric)), true, share);
+            return mean_over_items_and_seeds(items(metric));
         }
         std::vector<Estimate> all;
         for (const CompareRun& run : runs) {
@@ -67,10 +73,9 @@ struct ComparedArm {
             if (found == run.measures.end()) return std::nullopt;
             all.push_back(found->second);
         }
-        return within(mean_over_seeds(all), metric != "flops_saved", share);
+        return mean_over_seeds(all);
     }
 
-private:
     /// An interval does not leave what the number can be.
     static Estimate within(Estimate e, bool from_zero, bool to_one) {
         if (from_zero) e.low = std::max(e.low, 0.0);

@@ -43,8 +43,8 @@ public:
 
     Estimate mean(std::size_t arm) const {
         std::vector<Estimate> all;
-        for (const auto* task : tasks_) all.push_back(*task->arms[arm].measure(metric_.key));
-        return mean_of_tasks(all);
+        for (const auto* task : tasks_) all.push_back(*task->arms[arm].measure_whole(metric_.key));
+        return ComparedArm::within(mean_of_tasks(all), true, metric_.share);
     }
     /// Of an arm to the first one.
     ComparedPair difference(std::size_t arm) const {
