@@ -197,3 +197,12 @@ TEST_CASE("report: the same bytes on a second run, and where the folder lies is 
     write_report(one.path());
     CHECK(page == one.read("report.html"));
 }
+
+TEST_CASE("report: an assay of too few documents has not failed") {
+    moegrad::report::Assay assay{1.25, 1.31, 2.0, "nats per token", false, false};
+    CHECK(moegrad::report::detail::assay_line(assay).find("Assay failed.") != std::string::npos);
+    assay.undecided = true;
+    const std::string line = moegrad::report::detail::assay_line(assay);
+    CHECK(line.find("Assay undecided.") != std::string::npos);
+    CHECK(line.find("Too few documents") != std::string::npos);
+}

@@ -191,12 +191,17 @@ inline std::string assay_line(const Assay& assay) {
     const auto against = [&](double value) {
         return fixed(value, 3) + " (" + (value >= assay.top2 ? "+" : "") + fixed(value - assay.top2, 3) + ")";
     };
-    std::string out = "<p class=\"assay\"><b>" + std::string(assay.ok ? "Assay passed." : "Assay failed.") +
+    std::string out = "<p class=\"assay\"><b>" +
+                      std::string(assay.ok          ? "Assay passed."
+                                  : assay.undecided ? "Assay undecided."
+                                                    : "Assay failed.") +
                       "</b> The base model alone, " + escape(assay.unit) + ": its own top-2 " +
                       fixed(assay.top2, 3) + ", forced top-1 " + against(assay.top1) + ", random experts " +
                       against(assay.random) + ". ";
-    out += assay.ok ? "It depends on its routing, so differences between routers can show."
-                    : "It hardly depends on its routing: no ground for statements about routers.";
+    out += assay.ok          ? "It depends on its routing, so differences between routers can show."
+           : assay.undecided ? "Too few documents to say whether it depends on its routing: no ground yet "
+                               "for statements about routers."
+                             : "It hardly depends on its routing: no ground for statements about routers.";
     return out + "</p>\n";
 }
 

@@ -52,7 +52,7 @@ struct PairedDifference {
 struct Assay {
     double top2 = kNothing, top1 = kNothing, random = kNothing;
     std::string unit;
-    bool ok = false;
+    bool ok = false, undecided = false;
 };
 
 struct ReportData {
@@ -109,9 +109,14 @@ inline PairedDifference read_pair(const JsonRef& json) {
 }
 
 inline Assay read_assay(const JsonRef& json) {
-    Assay assay{number_or_nothing(json, "top2"), number_or_nothing(json, "top1"),
-                number_or_nothing(json, "random"), string_or(json, "unit", "nats per token"), false};
+    Assay assay{number_or_nothing(json, "top2"),
+                number_or_nothing(json, "top1"),
+                number_or_nothing(json, "random"),
+                string_or(json, "unit", "nats per token"),
+                false,
+                false};
     if (const auto ok = json.find_value("ok")) assay.ok = ok->boolean();
+    if (const auto undecided = json.find_value("undecided")) assay.undecided = undecided->boolean();
     return assay;
 }
 

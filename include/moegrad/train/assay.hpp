@@ -27,6 +27,8 @@ struct Assay {
     Estimate top1, random, random_equal;
 
     bool passed() const { return top1.low >= kTopOneCost && random.low >= kRandomCost; }
+    /// Not passed, and not shown to cost too little either: the documents are too few to say.
+    bool undecided() const { return !passed() && top1.high >= kTopOneCost && random.high >= kRandomCost; }
 };
 
 /// Sum of the negative log likelihoods of each document. Batches of about 2048 tokens; the cut changes no bit.
@@ -153,10 +155,14 @@ inline std::string assay_text(const Assay& assay) {
         "  {} experts at random              {}   (at least {} wanted; equal weights {:+.3f})\n",
         assay.documents, assay.tokens, assay.slots, assay.nll, cost(assay.top1), kTopOneCost, assay.slots,
         cost(assay.random), kRandomCost, assay.random_equal.value);
-    return text + (assay.passed()
-                       ? "  routing matters on this base: differences between routers mean something here\n"
-                       : "  THIS BASE IS NO GROUND FOR STATEMENTS ABOUT ROUTERS: it hardly notices which "
-                         "experts run. Pretrain it better, or take another.\n");
+    if (assay.passed())
+        return text + "  routing matters on this base: differences between routers mean something here\n";
+    return text +
+           (assay.undecided()
+                ? "  NO GROUND YET FOR STATEMENTS ABOUT ROUTERS: so few documents do not show that this base "
+                  "notices which experts run. Read more of them.\n"
+                : "  THIS BASE IS NO GROUND FOR STATEMENTS ABOUT ROUTERS: it hardly notices which "
+                  "experts run. Pretrain it better, or take another.\n");
 }
 
 }  // namespace moegrad

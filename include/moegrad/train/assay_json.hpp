@@ -20,6 +20,7 @@ inline Json assay_json(const Assay& assay) {
     json.add("tokens", assay.tokens);
     json.add("unit", "nats per token");
     json.add("ok", assay.passed());
+    if (assay.undecided()) json.add("undecided", true);
     return json;
 }
 

@@ -179,7 +179,11 @@ inline std::string compare_text(const CompareResult& result) {
                     ? "Paired differences: accuracy in points, nll in nats per question (less is better).\n"
                     : "Paired differences of bits per byte (less is better).\n";
     if (result.assay && !result.assay->passed())
-        text += "The base failed the assay: nothing here is a statement about routers.\n";
+        text += result.assay->undecided()
+                    ? "The assay saw too few documents to say (eval.documents): nothing here is a statement "
+                      "about "
+                      "routers yet.\n"
+                    : "The base failed the assay: nothing here is a statement about routers.\n";
     text += base_text(result);
     for (std::size_t i = 0; i < result.arms.size(); ++i) text += detail::against(result, i);
     const std::string same = detail::not_told_apart(result);
