@@ -8,6 +8,7 @@
 //                             name, control, of and change
 //     [[task]]                name, keys of [eval], and any key of `moegrad train`: one comparison for each
 
+#include <moegrad/core/nearest.hpp>
 #include <moegrad/train/compare_suite.hpp>
 
 #include "toml_config.hpp"
@@ -35,34 +36,64 @@ inline void collect_keys(const toml::table& table, const std::string& prefix, co
     throw Error{ErrorCode::config, key.place, "one of " + known, "`" + key.key + "`"};
 }
 
+/// parse(value); its errors name the place and the key.
+template <class Parse>
+auto parse_at(const CompareKey& key, Parse parse) {
+    try {
+        return parse(key.value);
+    } catch (const Error& error) {
+        throw Error{error.code, format("{}: {}", key.place, key.key), error.expected, error.got, error.hint};
+    }
+}
+
+/// A key that is none of `train`'s and looks most like one of `own`.
+inline void refuse_slip(const CompareKey& key, const std::vector<std::string>& own) {
+    const std::string near = nearest(key.key, own), other = nearest_key(key.key);
+    if (near.empty() || key.key == other) return;
+    if (!other.empty() && key_distance(key.key, other) <= edit_distance(key.key, near)) return;
+    throw Error{ErrorCode::config, key.place, "a known key", format("`{}`", key.key), did_you_mean(near)};
+}
+
+inline const std::vector<std::string>& arm_keys() {
+    static const std::vector<std::string> all{"name",   "control", "load_of", "picks_of", "picks",
+                                              "length", "load",    "of",      "change"};
+    return all;
+}
+inline const std::vector<std::string>& eval_keys() {
+    static const std::vector<std::string> all{"questions", "texts",   "format",
+                                              "limit",     "heldout", "documents"};
+    return all;
+}
+
+/// Whether `one` is a key of an arm and not of `train`; then it is set.
+inline bool read_arm_key(CompareArm& arm, const CompareKey& one) {
+    for (const auto& [key, text] :
+         {std::pair{"name", &arm.name}, std::pair{"load_of", &arm.load_of},
+          std::pair{"picks_of", &arm.picks_of}, std::pair{"of", &arm.of}, std::pair{"change", &arm.change}}) {
+        if (one.key != key) continue;
+        *text = one.value;
+        return true;
+    }
+    for (const auto& [key, number] : {std::pair{"length", &arm.length}, std::pair{"load", &arm.load}}) {
+        if (one.key != key) continue;
+        *number = parse_at(one, parse_number);
+        return true;
+    }
+    if (one.key == "control") arm.control = parse_at(one, parse_flag);
+    if (one.key == "picks") arm.picks = parse_at(one, parse_count);
+    return one.key == "control" || one.key == "picks";
+}
+
 inline CompareArm read_arm(const toml::table& table, const std::string& path) {
     CompareArm arm;
     arm.place = toml_place(path, table);
     std::vector<CompareKey> keys;
     collect_keys(table, "", path, keys);
     for (CompareKey& one : keys) {
-        if (one.key == "name") {
-            arm.name = one.value;
-            arm.place = one.place;
-        } else if (one.key == "control") {
-            arm.control = parse_flag(one.value);
-        } else if (one.key == "load_of") {
-            arm.load_of = one.value;
-        } else if (one.key == "picks_of") {
-            arm.picks_of = one.value;
-        } else if (one.key == "picks") {
-            arm.picks = parse_count(one.value);
-        } else if (one.key == "length") {
-            arm.length = parse_number(one.value);
-        } else if (one.key == "load") {
-            arm.load = parse_number(one.value);
-        } else if (one.key == "of") {
-            arm.of = one.value;
-        } else if (one.key == "change") {
-            arm.change = one.value;
-        } else {
-            arm.keys.push_back(std::move(one));
-        }
+        if (one.key == "name") arm.place = one.place;
+        if (read_arm_key(arm, one)) continue;
+        refuse_slip(one, arm_keys());
+        arm.keys.push_back(std::move(one));
     }
     return arm;
 }
@@ -78,7 +109,7 @@ inline bool read_eval_key(CompareSpec& spec, const CompareKey& one) {
     for (const auto& [key, count] :
          {std::pair{"limit", &spec.limit}, std::pair{"documents", &spec.documents}}) {
         if (one.key != key) continue;
-        *count = parse_count(one.value);
+        *count = parse_at(one, parse_count);
         return true;
     }
     return false;
@@ -104,6 +135,7 @@ inline CompareSpec read_task(const CompareSpec& common, const toml::table& table
         } else if (one.key == "note") {
             spec.note = one.value;
         } else if (!read_eval_key(spec, one)) {
+            refuse_slip(one, eval_keys());
             set_config(spec.base, one.key, one.value, one.place);
         }
     }
@@ -132,10 +164,11 @@ inline void read_compare_table(CompareSpec& spec, const toml::table& table, cons
         } else if (key == "seeds") {
             spec.seeds.clear();
             for (const std::string& one : parse_list(toml_text(path, node)))
-                spec.seeds.push_back(static_cast<std::uint64_t>(parse_count(one)));
+                spec.seeds.push_back(
+                    static_cast<std::uint64_t>(parse_at({key, one, toml_place(path, node)}, parse_count)));
         } else if (key == "rates") {
             for (const std::string& one : parse_list(toml_text(path, node)))
-                spec.rates.push_back(parse_number(one));
+                spec.rates.push_back(parse_at({key, one, toml_place(path, node)}, parse_number));
         } else if (key == "name" || key == "task" || key == "note") {
             (key == "name" ? spec.name : key == "task" ? spec.task : spec.note) = toml_text(path, node);
         } else {

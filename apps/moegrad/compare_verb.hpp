@@ -105,9 +105,18 @@ inline void place_tasks(CompareSuite& suite) {
     }
 }
 
+/// A mistake in the last task must not wait until the others have trained.
+inline void require_all_startable(const std::vector<CompareSpec>& tasks) {
+    for (const CompareSpec& task : tasks) {
+        with_numbers(task,
+                     [&]<class Real>() { require_startable<Real>(task, load_tokenizer(task.base.model)); });
+    }
+}
+
 /// Every task after the other, then what they say together.
 inline std::vector<CompareResult> compare_and_print(const CompareSuite& suite) {
     std::vector<CompareResult> results;
+    if (suite.tasks.size() > 1) require_all_startable(suite.tasks);
     for (const CompareSpec& task : suite.tasks) {
         if (suite.tasks.size() > 1) std::printf("\n== %s\n", task.task.c_str());
         results.push_back(compare_and_print(task));

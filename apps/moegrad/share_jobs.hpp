@@ -180,11 +180,23 @@ private:
     std::vector<Job> jobs_;
 };
 
+/// 1.log, 2.log and so on in `folder`, and nothing else that may lie there: a task can be called jobs too.
+inline std::vector<std::string> job_logs(const std::string& folder) {
+    std::vector<std::string> logs;
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+        const std::string stem = entry.path().stem().string();
+        const bool number = stem.find_first_not_of("0123456789") == std::string::npos;
+        if (number && entry.path().extension() == ".log" && entry.is_regular_file())
+            logs.push_back(entry.path().string());
+    }
+    return logs;
+}
+
 /// Runs that the logs in `folder` say are done.
 inline std::size_t runs_done(const std::string& folder) {
     std::size_t done = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-        std::ifstream log(entry.path());
+    for (const std::string& path : job_logs(folder)) {
+        std::ifstream log(path);
         for (std::string line; std::getline(log, line);) done += line.ends_with(kRunDone) ? 1 : 0;
     }
     return done;
@@ -196,6 +208,13 @@ public:
     JobsLine(std::string logs, std::size_t jobs, std::size_t runs)
         : logs_(std::move(logs)), jobs_(jobs), runs_(runs) {}
 
+    /// Before a stage: which one, as no run is done while settings and learning rates are tried.
+    void begin(std::size_t stage, std::size_t stages, UnitKind kind) {
+        const char* what = kind == UnitKind::setting ? "settings for a load"
+                           : kind == UnitKind::rate  ? "learning rates"
+                                                     : "runs";
+        live_(CompareNews::done, format("{} jobs, stage {} of {}: {}", jobs_, stage + 1, stages, what), "");
+    }
     /// Until the jobs have ended.
     void watch(ShareJobs& jobs) {
         constexpr auto pause = std::chrono::milliseconds(100);
@@ -236,26 +255,26 @@ inline void run_share(const std::vector<CompareSpec>& tasks, const Share& share)
 /// The stages of all tasks in processes. A stage that one of them fails in is the last; what is left is left to this process.
 inline void run_jobs(const char* verb, std::size_t most, const std::string& folder,
                      const std::vector<CompareSpec>& tasks) {
-    for (const CompareSpec& task : tasks) {
-        with_numbers(task,
-                     [&]<class Real>() { require_startable<Real>(task, load_tokenizer(task.base.model)); });
-    }
+    require_all_startable(tasks);
     const auto stages = compare_stages(tasks);
     std::size_t runs = 0, widest = 0;
     for (const CompareSpec& task : tasks) runs += task.arms.size() * task.seeds.size();
     for (const CompareStage& stage : stages) widest = std::max(widest, std::min(most, stage.size()));
     const std::string logs = folder + "/jobs";
-    std::filesystem::remove_all(logs);
     std::filesystem::create_directories(logs);
+    for (const std::string& log : job_logs(logs)) std::filesystem::remove(log);
     JobsLine line(logs, widest, runs);
     std::string failures;
     for (std::size_t i = 0; i < stages.size() && failures.empty(); ++i) {
+        line.begin(i, stages.size(), stages[i].front().kind);
         ShareJobs jobs(verb, folder, std::min(most, stages[i].size()), i);
         line.watch(jobs);
         failures = jobs.failures();
     }
     line.say(true);
-    if (!failures.empty()) fmt::print("{}what is left of their runs is run here\n", failures);
+    if (!failures.empty())
+        fmt::print("{}what is left runs here, in one process; end it and start again for {} jobs\n", failures,
+                   widest);
 }
 
 /// With --jobs the runs of all tasks, in processes with logs below `folder`. True in such a process: it has no more to do.

@@ -180,9 +180,15 @@ TEST_CASE("share: --jobs 2 of the command line writes the compare.json of one pr
         return text;
     };
     compare("alone", " --threads 1");
+    // What somebody else keeps in the folder of the logs stays, an old log does not.
+    std::filesystem::create_directories(world.path("jobs/jobs"));
+    for (const char* file : {"jobs/jobs/kept.log", "jobs/jobs/7.log"}) world.write(file, "x");
     const std::string text = compare("jobs", " --jobs 2");
+    CHECK(std::filesystem::exists(world.path("jobs/jobs/kept.log")));
+    CHECK_FALSE(std::filesystem::exists(world.path("jobs/jobs/7.log")));
     INFO(text);
     CHECK(text.find("2 jobs: 10 of 10 runs done\n") != text.npos);
+    CHECK(text.find("2 jobs, stage 1 of 5: learning rates\n") != text.npos);
     CHECK(text.find("failed (") == text.npos);
     CHECK(text.find("drop, seed 3  done before") != text.npos);
     CHECK(without_times(world.path("jobs/compare.json")) == without_times(world.path("alone/compare.json")));

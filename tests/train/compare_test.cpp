@@ -146,6 +146,13 @@ TEST_CASE("compare: mistakes in the file are named with their place") {
     says("[[arm]]\nname = \"../a\"\n", {"arms.toml:8:", "letters"});
     says("[[arm]]\nname = \"base\"\n", {"arms.toml:8:"});
     says("adapter.method = \"random_dropp\"\n", {"arms.toml:7:", "random_drop"});
+    // Keys of the comparison itself: place and key of a value that is none, and their own names as a guess.
+    says("control = \"yes\"\n", {"arms.toml:7:", "control", "true or false", "\"yes\""});
+    says("length = \"half\"\n", {"arms.toml:7:", "length", "\"half\""});
+    says("picks = -1\n", {"arms.toml:7:", "picks", "\"-1\""});
+    says("contrl = true\n", {"arms.toml:7:", "did you mean `control`"});
+    says("[[task]]\nname = \"t\"\nquestion = \"q\"\n", {"arms.toml:9:", "did you mean `questions`"});
+    says("[[task]]\nname = \"t\"\nlimit = \"all\"\n", {"arms.toml:9:", "limit", "\"all\""});
     const auto alone = [&](const std::string& toml, const char* word) {
         INFO(complaint(toml));
         CHECK(complaint(toml).find(word) != std::string::npos);
@@ -153,6 +160,9 @@ TEST_CASE("compare: mistakes in the file are named with their place") {
     alone("[base]\nmodel.paths = \"m\"\n", "arms.toml:2:");
     alone("[eval]\nquestion = \"m\"\n", "arms.toml:2:");
     alone("seed = [1]\n", "arms.toml:1:");
+    alone("seeds = [0, \"a\"]\n", "arms.toml:1:9: seeds");
+    alone("seeds = [0, 1.5]\n", "arms.toml:1:9: seeds");
+    alone("\nrates = [\"x\"]\n", "arms.toml:2:9: rates");
     alone("seeds = [1, 1]\n[eval]\nquestions = \"q\"\n[[arm]]\nname = \"a\"\n", "1 twice");
     alone("[eval]\nquestions = \"q\"\n", "[[arm]]");
     alone("[[arm]]\nname = \"a\"\n", "eval.questions");
@@ -213,6 +223,43 @@ TEST_CASE("compare: the words say what the intervals say") {
     CHECK(neither.says() == "a and b cannot be told apart by nll of the right answers");
     CHECK(moegrad::detail::difference_of({better}, "b", "a", "acc").better() == -1);
     CHECK(moegrad::detail::difference_of({better}, "a", "b", "acc").better() == 1);
+}
+
+TEST_CASE("compare: a file that is read when all has trained is missed before anything trains") {
+    const TinyWorld world;
+    const auto missing = [&](const char* file) {
+        fs::rename(world.path(file), world.path("away"));
+        std::vector<std::string> begun;
+        CompareSpec spec = parse_compare_toml(world.recipe(), "arms.toml").tasks.front();
+        spec.output = world.path("out");
+        std::string text;
+        try {
+            run_compare<float>(spec, Counter{&begun});
+        } catch (const Error& error) {
+            text = error.what();
+        }
+        fs::rename(world.path("away"), world.path(file));
+        CHECK(begun.empty());
+        return text.find(file) != std::string::npos;
+    };
+    CHECK(missing("heldout.jsonl"));
+    CHECK(missing("questions.jsonl"));
+    CHECK(missing("train.jsonl"));
+}
+
+TEST_CASE("assay: too few documents are told from a base that hardly notices") {
+    // Costs of 0.05 and 0.3 are wanted: shown, not shown either way, shown to be less.
+    Assay assay;
+    assay.top1 = {0.064, 0.051, 0.077, 400}, assay.random = {5.5, 5.1, 6.0, 400};
+    CHECK(assay.passed());
+    CHECK_FALSE(assay.undecided());
+    assay.top1 = {0.064, 0.018, 0.110, 20};
+    CHECK_FALSE(assay.passed());
+    CHECK(assay.undecided());
+    CHECK(assay_text(assay).find("so few documents") != std::string::npos);
+    assay.random = {0.2, 0.1, 0.29, 20};  // one that is shown to be too little decides
+    CHECK_FALSE(assay.undecided());
+    CHECK(assay_text(assay).find("hardly notices") != std::string::npos);
 }
 
 TEST_CASE("assay: costs of changed routers per token, and the routers put back") {

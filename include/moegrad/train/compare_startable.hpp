@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include <moegrad/data/choice_items.hpp>
 #include <moegrad/train/compare_spec.hpp>
 #include <moegrad/train/model_files.hpp>
 #include <moegrad/train/run_data.hpp>
@@ -32,9 +33,18 @@ void require_startable_arm(const CompareSpec& spec, const CompareArm& arm) {
 
 }  // namespace detail
 
+/// What the runs are asked, and the documents of an assay: the last of them are read when all has trained.
+inline void require_asked_files(const CompareSpec& spec) {
+    if (!spec.questions.empty()) require_questions(spec.questions);
+    const bool assay = !spec.heldout.empty() && load_model_config(spec.base.model).is_mixture();
+    for (const std::string& file : {spec.texts, assay ? spec.heldout : std::string()})
+        if (!file.empty()) MappedFile{file};
+}
+
 /// A mistake in the last arm must not wait until the others have trained.
 template <class Real>
 void require_startable(const CompareSpec& spec, const Tokenizer& tokenizer) {
+    require_asked_files(spec);
     std::string readable;  // settings whose data was read without an error
     for (const CompareArm& arm : spec.arms) {
         try {
