@@ -1,4 +1,4 @@
-// moegrad bench: every kernel, block and step, timed in turns with a copy and a large product of the same run and with PyTorch
+// moegrad bench: kernels, blocks and steps, timed in turns with a copy and a large product of the same run and with PyTorch
 // where it is; then the rows that the project is held against, each with its bounds.
 
 #include "bench/kernel_parts.hpp"
@@ -89,14 +89,15 @@ void run_bench(BenchFlags flags) {
 void add_bench(CLI::App& app) {
     auto flags = std::make_shared<BenchFlags>();
     bench::BenchOptions& options = flags->options;
-    CLI::App* verb = app.add_subcommand("bench", "times every kernel and step, beside PyTorch where it is");
+    CLI::App* verb = app.add_subcommand("bench", "times kernels, blocks and steps, beside PyTorch where it is");
     verb->add_option(
         "--only", options.only,
         "parts, with commas: ceilings rows linears experts block fine attention adamoe molora nf4 step "
         "methods [all]");
     verb->add_option("--rounds", options.rounds, "turns of every job [20]")->check(CLI::Range(1, 10000));
     verb->add_option("--seconds", options.seconds,
-                     "no part begins later, and no round but the first three [no limit]");
+                     "no part begins later, and no round but the first three [0: no limit]")
+        ->check(CLI::NonNegativeNumber);
     verb->add_option("--out", options.out, "FILE.md; FILE.jsonl beside it has a line per job");
     verb->add_option("--peer", flags->peer, "a Python with PyTorch, or none [python3]");
     verb->add_option("--device", options.device, "cpu or cuda [cuda where the program has it]")

@@ -1,10 +1,20 @@
 #pragma once
-// Forward of attention on Hopper. Resident blocks take pieces of 128 rows of one query head, which walk their keys upwards.
-// Scores of the next keys are computed and softened while the weights of these meet their values; the two warpgroups that
-// multiply (64 rows each) issue their products in turns, so that one softens while the other has the tensor cores; the loading
-// one fetches the next piece's rows and keys while this one is finished.
+// Forward of attention on Hopper.
 //   s[t,j] = <q[t], k[j]>,  a = scale s,  m[t] = max a,  p = exp(a - m),  y[t] = sum_j p v[j] / sum_j p
 //   lse[t] = m + log sum_j p
+//
+//     a piece: 128 rows of one query head     one thread loads: q, and k and v of 128 keys, two stages of each
+//               keys, upwards ->
+//            +-----+-----+-----+              group 1   s0 | soften s0 | s1, y += p0 v0 | soften s1 | s2, y += p1 v1 | ...
+//     group 1| k,v | k,v | k,v |              group 2        s0 | soften s0             | s1, y += p0 v0 | soften s1 | ...
+//     group 2|  0  |  1  |  2  |                        the tensor cores' turn goes from one to the other
+//            +-----+-----+-----+
+//
+// A warpgroup has 64 rows. Its products of a turn are the scores of the next keys and these keys' weights with their values; the
+// scores are softened while the values are still met, and while the other group has the tensor cores: at a head of 128 a step
+// of both takes those 2,048 cycles, its exponentials 1,024.
+// Resident blocks take pieces, those with the most keys first; the next one's rows and keys are fetched while this one is
+// finished.
 
 #include <moegrad/cuda/support/attention_sm90.cuh>
 

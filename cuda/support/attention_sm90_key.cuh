@@ -1,8 +1,14 @@
 #pragma once
 // dk and dv of attention on Hopper: a block of 128 keys of one key-value head walks the query heads of its
-// group, and of each the rows that see the keys, upwards. All products are turned: keys are the rows of s^T =
-// k q^T.
+// group, and of each the rows that see the keys, upwards.
 //   dk[j] = scale sum_h sum_t da q[t],   dv[j] = sum_h sum_t p dy[t]
+//
+//     stays: k and v of the keys             one thread loads: q, dy, lse2 and delta of 64 rows, four stages (two at a head of 64)
+//     a step of a warpgroup, 64 keys:        s^T = k q^T | dp^T = v dy^T          | dv += p^T dy            | dk += da^T q
+//                                                        | p = exp2(s - lse2)     | da = p (dp - delta)     |
+//
+// All products are turned: keys are the rows of s^T, so that p^T and da^T are left in registers just as the next product takes
+// its first operand. 64 rows a step: dk, dv, s, dp and both operands take 224 registers at a head of 128.
 
 #include <moegrad/cuda/support/attention_sm90.cuh>
 

@@ -1,6 +1,14 @@
 #pragma once
 // dq of attention on Hopper: a block of 128 rows of one query head walks its keys upwards, as forward does.
 //   p = exp(a - lse),  da = p (<dy[t], v[j]> - delta[t]),  dq[t] = scale sum_j da k[j]
+//
+//     stays: q and dy of the rows            one thread loads: k and v of 64 keys (128 at a head of 64), two stages
+//     a step of a warpgroup, 64 rows:        s = q k^T | dp = dy v^T          | dq += da k
+//                                                      | p = exp2(s - lse2)   | da = p (dp - delta)
+//
+// Fewer keys a step than in forward: s, dp and da lie in registers beside dq, 144 of 240 at 64 keys of a head of 128; at 128
+// keys it were 224. dq has a kernel of its own, which makes s and dp a second time (7 products in place of 5): beside dk and dv
+// it would have to be added up between blocks, in an order that depends on timing.
 
 #include <moegrad/cuda/support/attention_sm90.cuh>
 

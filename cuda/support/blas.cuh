@@ -178,7 +178,8 @@ void matrix_product(const char* place, Stream stream, float alpha, View<const In
     if (status != CUBLAS_STATUS_SUCCESS) {
         throw Error{
             ErrorCode::state, place, format("a product [{}, {}] over {} by cuBLASLt", M, N, K),
-            format("{}, pitches {}, {}, {}", cublasLtGetStatusString(status), a.pitch, b.pitch, y.pitch)};
+            format("{}, pitches {}, {}, {}", cublasLtGetStatusString(status), a.pitch, b.pitch, y.pitch),
+            "moegrad doctor shows device, driver and libraries"};
     }
 }
 

@@ -1,16 +1,16 @@
 #pragma once
 // Checked calls of the CUDA runtime, and what launch configurations need to know of the device. Every call goes through
-// check(), every launch is followed by launched().
+// check(), every launch through launched(); calls that only give something back have nobody to tell.
 
 #include <cuda_runtime.h>
+
+#include <string>
 
 #include <moegrad/core/error.hpp>
 
 namespace moegrad::cuda {
 
-/// `place` names the op and what it was doing.
-inline void check(cudaError_t status, const char* place) {
-    if (status == cudaSuccess) return;
+[[noreturn]] inline void fail(cudaError_t status, const char* place, const std::string& wanted) {
     cudaGetLastError();  // forget it: the next launch must not report this one
     const char* hint =
         "run with CUDA_LAUNCH_BLOCKING=1 to see the kernel it comes from; moegrad doctor shows device and "
@@ -19,12 +19,21 @@ inline void check(cudaError_t status, const char* place) {
         hint =
             "built for other cards (90a alone, unless told otherwise); configure with "
             "-DMOEGRAD_CUDA_ARCHITECTURES='90a-real;80-virtual'";
-    throw Error{ErrorCode::state, place, "success of a CUDA call",
+    throw Error{ErrorCode::state, place, wanted,
                 format("{} ({})", cudaGetErrorString(status), cudaGetErrorName(status)), hint};
 }
 
-inline void launched(const char* place) {
-    check(cudaGetLastError(), place);
+/// `place` names the op and what it was doing.
+inline void check(cudaError_t status, const char* place) {
+    if (status != cudaSuccess) fail(status, place, "success of a CUDA call");
+}
+
+/// Of a launch, whose shape is that of the op's rows and columns.
+inline void launched(cudaError_t status, const char* place, dim3 grid, dim3 block, std::size_t shared_bytes) {
+    if (status == cudaSuccess) return;
+    fail(status, place,
+         format("a launch of {} x {} x {} blocks of {} threads, {} bytes of shared memory", grid.x, grid.y,
+                grid.z, block.x * block.y * block.z, shared_bytes));
 }
 
 struct DeviceLimits {

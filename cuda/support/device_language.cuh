@@ -27,7 +27,7 @@ void launch(const char* place, void (*kernel)(Parameters...), dim3 grid, dim3 bl
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     if (shared_bytes > 48 * 1024) allow_shared_memory(kernel, static_cast<int>(shared_bytes), place);
     kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
-    launched(place);
+    launched(cudaGetLastError(), place, grid, block, shared_bytes);
 }
 
 /// The first parameter of a kernel that launch_early starts: its blocks may lie on the card before the kernels ahead of it in the
@@ -61,8 +61,8 @@ void launch_early(const char* place, void (*kernel)(EarlierKernels, Parameters..
     config.stream = stream;
     config.attrs = &early;
     config.numAttrs = 1;
-    check(cudaLaunchKernelEx(&config, kernel, EarlierKernels{}, static_cast<Parameters>(arguments)...),
-          place);
+    launched(cudaLaunchKernelEx(&config, kernel, EarlierKernels{}, static_cast<Parameters>(arguments)...),
+             place, grid, block, shared_bytes);
 }
 
 }  // namespace moegrad::cuda

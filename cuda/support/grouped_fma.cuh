@@ -1,7 +1,16 @@
 #pragma once
 // Grouped products by plain fused multiply-adds: float in float (no tf32), and bf16 where tensor cores do not serve.
-// Tiles of 128 by 128, 8 by 8 a thread, 16 deep; blocks take tiles from a list that each makes from the experts' first
-// rows. An element is one chain in the order of the contraction, starting from 0.
+//
+//     a block: 128 by 128 of c, 256 threads of 8 by 8        16 deep at a time: a and b [16, 128 + 4] in shared memory
+//            +---------+---------+
+//            | 4x4     | 4x4     |   of thread (y, x): rows and columns     the next 16 are on their way to registers
+//            +---------+---------+   4y .. and 4x .. of each half           while these are multiplied
+//            | 4x4     | 4x4     |
+//            +---------+---------+
+//
+// 64 products for 16 values read: shared memory keeps up. Halves, so that a warp reads its columns without a conflict of banks.
+// Resident blocks take tiles from a list that each makes from the experts' first rows. An element is one chain in the order of
+// the contraction, starting from 0.
 
 #include <moegrad/cuda/support/grouped_operands.cuh>
 #include <moegrad/cuda/support/rows.cuh>

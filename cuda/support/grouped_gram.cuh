@@ -1,7 +1,16 @@
 #pragma once
 // Sums over an expert's rows:   c[e][i, j] (+)= sum_n narrow[src(n), i] wide[src(n), j]
-// LoRA's gradients: one side has R columns, the other D or O. mma.sync fed by cp.async; a block owns 16 or 64 by 128
-// elements of one expert and walks all its rows in order: one chain of depth 16, no split, no atomics.
+// LoRA's gradients: one side has R columns, the other D or O.
+//
+//     a block: 16 or 64 by 128 elements of one expert        ring of 4 stages of 32 rows: narrow [32, 16 or 64], wide [32, 128]
+//            narrow       wide, 128 columns
+//       rows +--+   +----+----+----+----+
+//       of e |  |   |    |    |    |    |   a warp a quarter     cp.async for three stages ahead; ldmatrix.trans turns both
+//          v |  |   |    |    |    |    |   of the columns       sides, mma.sync adds 16 rows at a time
+//            +--+   +----+----+----+----+
+//
+// Memory limits it: the wide side is read once for up to 64 ranks, the narrow one again by every block, from the L2 cache. All
+// rows of an expert are one block's: one chain of depth 16, no split, no atomics.
 
 #include <moegrad/cuda/support/grouped_sm80.cuh>
 

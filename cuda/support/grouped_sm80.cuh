@@ -1,7 +1,17 @@
 #pragma once
 // The grouped product where Hopper's path does not fit: cards from sm_80 on, and operands whose rows do not start at 16
-// bytes. mma.sync fed by cp.async; resident blocks take tiles of 128 rows by 128 columns from the same kind of list.
-// Four warps, 64 rows by 64 columns each; an element of c is one chain of products of depth 16, in order.
+// bytes.
+//
+//     a block: 128 rows of an expert by 128 columns      ring of 4 stages, 32 deep: a [128, 32], b [128, 32] or [32, 128]
+//            +--------+--------+
+//            | warp 0 | warp 1 |  64 by 64 each          all four warps: cp.async for the stage three ahead, then
+//            +--------+--------+                         d += a b of this one, mma.sync fed by ldmatrix; one barrier
+//            | warp 2 | warp 3 |                         a stage
+//            +--------+--------+
+//
+// Two blocks an SM, 64 KiB each: one multiplies while the other waits or finishes. They take tiles from the same kind of list as
+// grouped_sm90.cuh. Rows that do not start at 16 bytes come value by value (copy_chunk).
+// An element of c is one chain of products of depth 16, in order.
 
 #include <moegrad/cuda/support/device_language.cuh>
 #include <moegrad/cuda/support/grouped_finish.cuh>

@@ -1,9 +1,23 @@
 #pragma once
 // The grouped product for Hopper: wgmma fed by the copy engine, bf16 in and out, float accumulators.
-// Resident blocks, in pairs (clusters of two), take tiles of 128 rows by 256 columns from a list that each computes
-// from the experts' first rows: nothing about the routing is known on the host. One warpgroup loads, two multiply.
-// A pair takes two tiles of an expert above each other, which share b: each block fetches one half and sends it to
-// both. The last row of tiles of an expert with an odd count is taken in pairs beside each other, which share a.
+//
+//     a pair of blocks (a cluster)          ring of 4 stages, 64 deep: a [128, 64], b [256, 64] or [64, 256]
+//            columns of b[e], 256
+//            +---------+---------+          warpgroup 0 loads           warpgroups 1 and 2 multiply
+//     block 0| 128 rows of e     |            wait   empty[s]             wait   full[s]
+//            +---------+---------+            fetch  a: its own rows      d += a b, 64 rows and 256 columns each
+//     block 1| the next 128      |                   b: one half, sent    free   the stage before, in both blocks,
+//            +---------+---------+                      to both blocks           while this one is multiplied
+//       b from block 0   block 1              48 KiB: full[s]             behind the last: finish (grouped_finish.cuh)
+//
+// Resident blocks take tiles from a list that each computes from the experts' first rows: nothing about the routing is known on
+// the host. The ring goes on from tile to tile: operands of the next one come while this one is finished.
+// Why this size: a stage takes the tensor cores 1,024 cycles, and shared memory as many (wgmma reads 80 KiB, 48 are written, 128
+// bytes a cycle). A smaller tile waits for shared memory; a larger one has no registers, of which d takes 128 a thread.
+// Why pairs: two tiles of an expert above each other share b, so that it leaves the L2 cache once for 256 rows. The last row of
+// tiles of an expert with an odd count is taken in pairs beside each other, which share a.
+// Gathered rows come by cp.async of the whole loading warpgroup (grouped_sm90_load.cuh); z of dSwiGLU comes through the same ring
+// (grouped_sm90_tiles.cuh).
 // An element of c is one chain of products of depth 16, in order: no split, no atomics, the same bits every time.
 
 #include <moegrad/cuda/support/device_language.cuh>
@@ -239,7 +253,8 @@ void run_hopper(cudaStream_t stream, const Operands<bf16>& x, int columns, int c
     config.stream = stream;
     config.attrs = &pairs;
     config.numAttrs = 1;
-    check(cudaLaunchKernelEx(&config, kernel, p), "grouped_product");
+    launched(cudaLaunchKernelEx(&config, kernel, p), "grouped_product", config.gridDim, config.blockDim,
+             kSharedBytes);
 }
 
 }  // namespace

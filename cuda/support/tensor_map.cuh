@@ -35,7 +35,7 @@ inline PFN_cuTensorMapEncodeTiled_v12000 tensor_map_encoder() {
 #endif
         if (found != cudaDriverEntryPointSuccess) {
             throw Error{ErrorCode::unsupported, "tensor_map", "a driver with cuTensorMapEncodeTiled", "none",
-                        ""};
+                        "moegrad doctor shows the driver; Hopper's kernels need that of CUDA 12.0 or later"};
         }
         return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(entry);
     }();
@@ -55,7 +55,8 @@ CUtensorMap encode(const bf16* data, const cuuint64_t (&extents)[Rank], const cu
     if (status != CUDA_SUCCESS) {
         throw Error{
             ErrorCode::state, "tensor_map", "a map of the matrix",
-            format("driver error {} for a matrix of {} columns", static_cast<int>(status), extents[0]), ""};
+            format("driver error {} for a matrix of {} columns", static_cast<int>(status), extents[0]),
+            "a matrix that does not start at 16 bytes, or is too large; moegrad doctor shows the driver"};
     }
     return map;
 }

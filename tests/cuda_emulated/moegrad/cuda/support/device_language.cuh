@@ -34,7 +34,7 @@ void launch(const char* place, void (*kernel)(Parameters...), dim3 grid, dim3 bl
         },
         &call);
     ++emulated::operations;
-    launched(place);
+    launched(cudaGetLastError(), place, grid, block, shared_bytes);
 }
 
 struct EarlierKernels {
