@@ -89,7 +89,8 @@ void run_bench(BenchFlags flags) {
 void add_bench(CLI::App& app) {
     auto flags = std::make_shared<BenchFlags>();
     bench::BenchOptions& options = flags->options;
-    CLI::App* verb = app.add_subcommand("bench", "times kernels, blocks and steps, beside PyTorch where it is");
+    CLI::App* verb =
+        app.add_subcommand("bench", "times kernels, blocks and steps, beside PyTorch where it is");
     verb->add_option(
         "--only", options.only,
         "parts, with commas: ceilings rows linears experts block fine attention adamoe molora nf4 step "

@@ -39,9 +39,8 @@ inline void launched(cudaError_t status, const char* place, dim3 grid, dim3 bloc
 struct DeviceLimits {
     int device = -1;
     int multiprocessors = 0;
-    int compute = 0;  // 10 major + minor
-    int code =
-        0;  // what this program's kernels were compiled for, as `compute`; it does not tell 90a from 90
+    int compute = 0;      // 10 major + minor
+    int code = 0;         // what the kernels were compiled for, as `compute`; it does not tell 90a from 90
     bool hopper = false;  // whether Hopper's kernels run here; compiled for anything but 90a they are empty
 };
 

@@ -135,17 +135,13 @@ void run_block(Machine& m, std::uint64_t order) {
     }
 }
 
-void check_limits(const char* place, const dim3& grid, const dim3& block, std::size_t shared_bytes) {
-    const std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
-    if (threads == 0 || threads > kMostThreads || block.z > 64 || grid.x > 0x7fffffffu || grid.y > 65535 ||
-        grid.z > 65535 || shared_bytes > kMostShared) {
-        throw Error{ErrorCode::state, place, "a launch that a GPU takes",
-                    format("grid ({}, {}, {}), block ({}, {}, {}), {} bytes of shared memory", grid.x, grid.y,
-                           grid.z, block.x, block.y, block.z, shared_bytes)};
-    }
-}
-
 }  // namespace
+
+bool accepts(const dim3& grid, const dim3& block, std::size_t shared_bytes) {
+    const std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
+    return threads > 0 && threads <= kMostThreads && block.z <= 64 && grid.x <= 0x7fffffffu &&
+           grid.y <= 65535 && grid.z <= 65535 && shared_bytes <= kMostShared;
+}
 
 void pass_on(Machine& m, Fiber& mine) {
     const Warp& warp = warp_of(m, m.current);
@@ -157,7 +153,6 @@ void run(const char* place, const dim3& grid, const dim3& block, std::size_t sha
          void (*thread)(const void*), const void* parameters) {
     static std::mutex one_at_a_time;
     const std::lock_guard lock(one_at_a_time);
-    check_limits(place, grid, block, shared_bytes);
     Machine& m = machine();
     m.place = place;
     m.thread = thread;

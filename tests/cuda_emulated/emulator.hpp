@@ -24,6 +24,9 @@ struct Site {
     unsigned line;
 };
 
+/// Whether a GPU of sm_80 would take a launch of this shape.
+bool accepts(const dim3& grid, const dim3& block, std::size_t shared_bytes);
+
 /// thread(parameters) for every thread of every block. Throws Error when threads wait for what never comes.
 void run(const char* place, const dim3& grid, const dim3& block, std::size_t shared_bytes,
          void (*thread)(const void*), const void* parameters);

@@ -20,6 +20,8 @@ template <class... Parameters, class... Arguments>
 void launch(const char* place, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
             cudaStream_t, Arguments&&... arguments) {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+    if (!emulated::accepts(grid, block, shared_bytes))
+        launched(emulated::failed(cudaErrorInvalidConfiguration), place, grid, block, shared_bytes);
     if (shared_bytes > 48 * 1024) allow_shared_memory(kernel, static_cast<int>(shared_bytes), place);
     struct Call {
         void (*kernel)(Parameters...);
