@@ -97,8 +97,7 @@ double relative_error(const Tensor<A>& a, const Tensor<B>& b) {
 
 struct OpCheckOptions {
     std::vector<Index> rows = {0, 1, 7};
-    double float_bound =
-        1e-5;  // of the largest double value; on a GPU of their rms, 4 times that for gradients
+    double float_bound = 1e-5;       // of the largest double value; on a GPU of the rms, gradients 4 times
     std::vector<double> scale = {};  // of each input's normal values; 1 where absent
     std::vector<double> shift = {};
     std::uint64_t seed = 1;
