@@ -61,6 +61,7 @@ void require_results_file(const std::string& out) {
 
 void run_bench(BenchFlags flags) {
     require_results_file(flags.options.out);
+    bench::require_pieces(flags.options.pieces);
     if (flags.options.device.empty()) flags.options.device = has_cuda() ? "cuda" : "cpu";
     const bool on_gpu = flags.options.device == "cuda";
     if (on_gpu) require_cuda("--device cuda");
@@ -76,7 +77,7 @@ void run_bench(BenchFlags flags) {
     const auto write = [&] {
         if (!flags.options.out.empty()) bench::write_results(session.results(), facts, flags.options.out);
     };
-    session.after_part = write;
+    session.keep = write;
     write();  // a file that cannot be written is known now
     with_number(on_gpu ? Number::bfloat16 : Number::float32, [&]<class Real>() { run_parts<Real>(session); });
     print_rows(session.results());
@@ -95,6 +96,8 @@ void add_bench(CLI::App& app) {
         "--only", options.only,
         "parts, with commas: ceilings rows linears experts block fine attention adamoe molora nf4 step "
         "methods [all]");
+    verb->add_option("--pieces", options.pieces,
+                     "of step and methods those whose names begin so, with commas: dora,ceft [all]");
     verb->add_option("--rounds", options.rounds, "turns of every job [20]")->check(CLI::Range(1, 10000));
     verb->add_option("--seconds", options.seconds,
                      "no part begins later, and no round but the first three [0: no limit]")

@@ -145,6 +145,23 @@ TEST_CASE("bench: a figure that is missing says why") {
     CHECK(results.missing("par") == 0);
 }
 
+TEST_CASE("bench: a job that was announced is missing until it is there") {
+    Results results;
+    results.fail("part", "one", "not there yet");
+    results.fail("part", "other", "not there yet");
+    CHECK(results.missing("part") == 2);
+    results.add({timed("part", "one", 1, 0, {1.0})});
+    CHECK(results.missing("part") == 1);
+    CHECK(find_job(results.jobs, "part", "one") != nullptr);
+}
+
+TEST_CASE("bench: a list chooses what begins with one of its words, and an empty one everything") {
+    CHECK(begins_with_one("8 Llama-2-7B layers", ""));
+    CHECK(begins_with_one("8 Llama-2-7B layers", "dora,8 Llama"));
+    CHECK_FALSE(begins_with_one("4 Mixtral layers", "dora,8 Llama"));
+    CHECK_FALSE(begins_with_one("mor", "mor_more"));
+}
+
 TEST_CASE("bench: a deal gives every expert its rows, and no token one expert twice") {
     const std::vector<Index> count{40, 10, 30, 20};
     const auto expert = Deal(std::vector<Index>(50, 2), count).experts(3, -1);

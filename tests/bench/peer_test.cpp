@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include <moegrad/bench/session.hpp>
+#include <moegrad/bench/step_shapes.hpp>
 #include <moegrad/io/json.hpp>
 
 #include "io/support.hpp"
@@ -103,6 +104,12 @@ TEST_CASE("bench: parts are names that are there") {
     CHECK(parts_of("") == kParts);
     CHECK(parts_of("step,rows") == std::vector<std::string>{"step", "rows"});
     expect_error(ErrorCode::config, "did you mean methods?", [] { parts_of("rows,method"); });
+}
+
+TEST_CASE("bench: pieces are beginnings of names that are there") {
+    require_pieces("");
+    require_pieces("dora,8 Llama,perft");
+    expect_error(ErrorCode::config, "did you mean ceft?", [] { require_pieces("dora,cept"); });
 }
 
 TEST_CASE("bench: a tiny run on the CPU tells every row, and its files hold every job") {

@@ -21,8 +21,13 @@ struct Results {
     std::vector<std::pair<std::string, double>> took;  // seconds of each part
     bool tiny = false;                                 // figures mean nothing
 
+    /// Also of a job that is still to come, until it is there: a run may be cut off.
     void fail(const std::string& part, const std::string& job, const std::string& reason) {
         reasons[job.empty() ? part : part + "/" + job] = reason;
+    }
+    void add(const std::vector<Job>& timed) {
+        for (const Job& job : timed) reasons.erase(job.part + "/" + job.what);
+        jobs.insert(jobs.end(), timed.begin(), timed.end());
     }
     /// Jobs of a part that are not there.
     std::size_t missing(const std::string& part) const {

@@ -6,9 +6,9 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <span>
-#include <sstream>
 
 #include <moegrad/core/nearest.hpp>
 #include <moegrad/core/tensor.hpp>
@@ -22,7 +22,7 @@ inline const std::vector<std::string> kParts{"ceilings",  "rows",   "linears", "
                                              "attention", "adamoe", "molora",  "nf4",     "step",  "methods"};
 
 struct BenchOptions {
-    std::string only, out, device;
+    std::string only, pieces, out, device;
     std::vector<std::string> peer;  // the command that starts it; empty: none
     std::string no_peer;            // why there is none
     int rounds = 20;
@@ -30,20 +30,24 @@ struct BenchOptions {
     bool tiny = false;
 };
 
-/// "rows,step" as a list; throws for a part that is not there.
-inline std::vector<std::string> parts_of(const std::string& only) {
-    std::vector<std::string> parts;
-    std::istringstream words(only);
-    for (std::string word; std::getline(words, word, ',');) {
-        if (std::find(kParts.begin(), kParts.end(), word) == kParts.end()) {
-            std::string all;
-            for (const std::string& part : kParts) all += (all.empty() ? "" : ", ") + part;
-            throw Error{ErrorCode::config, "--only", "of " + all, "\"" + word + "\"",
-                        nearest(word, kParts).empty() ? "" : "did you mean " + nearest(word, kParts) + "?"};
-        }
-        parts.push_back(word);
+/// Throws for a word of the flag that `fits` none of what there is.
+template <class Fits>
+void require_known(const char* flag, const std::string& list, const std::vector<std::string>& there,
+                   const Fits& fits) {
+    for (const std::string& word : words_of(list)) {
+        if (std::any_of(there.begin(), there.end(), [&](const auto& one) { return fits(one, word); }))
+            continue;
+        std::string all;
+        for (const std::string& one : there) all += (all.empty() ? "" : ", ") + one;
+        throw Error{ErrorCode::config, flag, "of " + all, "\"" + word + "\"",
+                    nearest(word, there).empty() ? "" : "did you mean " + nearest(word, there) + "?"};
     }
-    return parts.empty() ? kParts : parts;
+}
+
+/// The parts of a list, or all.
+inline std::vector<std::string> parts_of(const std::string& only) {
+    require_known("--only", only, kParts, std::equal_to<>());
+    return only.empty() ? kParts : words_of(only);
 }
 
 class Session {
@@ -71,10 +75,12 @@ public:
     Results& results() { return results_; }
     const std::string& peer_text() const { return peer_text_; }
     bool tiny() const { return options_.tiny; }
+    /// Whether `--pieces` names this model or method; without it all are wanted.
+    bool wants(const std::string& piece) const { return begins_with_one(piece, options_.pieces); }
     Device device() const { return options_.device == "cuda" ? Device::cuda : Device::cpu; }
 
-    /// Called when a part is over: what was found so far is not lost when the run is cut off.
-    std::function<void()> after_part = [] {};
+    /// Called whenever jobs were timed: what was found so far is not lost when the run is cut off.
+    std::function<void()> keep = [] {};
 
     template <class Body>
     void attempt(const std::string& part, const Body& body) {
@@ -97,7 +103,7 @@ public:
         results_.took.emplace_back(part, seconds);
         fmt::print("  {:.1f} s\n", seconds);
         std::fflush(stdout);
-        after_part();
+        keep();
     }
 
     /// Adds a job of the peer, when there is a peer and it can.
@@ -124,13 +130,14 @@ public:
         });
         settle(jobs);
         for (Job& job : jobs) job.run = job.before = {}, job.elsewhere = {};  // and the memory that they hold
-        results_.jobs.insert(results_.jobs.end(), jobs.begin(), jobs.end());
+        results_.add(jobs);
         for (const Job& job : jobs) {
             const auto cells = job_cells(job, results_.jobs);
             fmt::print("  {:<60} {:>13} {:<24} {:>14} {:>12} {:>6}\n", cells[0], cells[1], cells[2], cells[3],
                        cells[4], cells[5]);
         }
         std::fflush(stdout);
+        keep();
     }
     void measure(std::vector<Job> jobs, double least = 10e-3) {
         measure(std::move(jobs), least, [](std::vector<Job>&) {});
