@@ -14,7 +14,7 @@ namespace {
 
 struct BenchFlags {
     bench::BenchOptions options;
-    std::string peer;
+    std::string peer, pieces;
 };
 
 /// bench/peers/kernel_peer.py beside the models that ship; an installation has none.
@@ -61,7 +61,7 @@ void require_results_file(const std::string& out) {
 
 void run_bench(BenchFlags flags) {
     require_results_file(flags.options.out);
-    bench::require_pieces(flags.options.pieces);
+    flags.options.pieces = bench::chosen("--pieces", flags.pieces, bench::piece_names());
     if (flags.options.device.empty()) flags.options.device = has_cuda() ? "cuda" : "cpu";
     const bool on_gpu = flags.options.device == "cuda";
     if (on_gpu) require_cuda("--device cuda");
@@ -96,8 +96,8 @@ void add_bench(CLI::App& app) {
         "--only", options.only,
         "parts, with commas: ceilings rows linears experts block fine attention adamoe molora nf4 step "
         "methods [all]");
-    verb->add_option("--pieces", options.pieces,
-                     "of step and methods those whose names begin so, with commas: dora,ceft [all]");
+    verb->add_option("--pieces", flags->pieces,
+                     "of step mixtral llama, of methods their names, with commas [all]");
     verb->add_option("--rounds", options.rounds, "turns of every job [20]")->check(CLI::Range(1, 10000));
     verb->add_option("--seconds", options.seconds,
                      "no part begins later, and no round but the first three [0: no limit]")

@@ -155,13 +155,6 @@ TEST_CASE("bench: a job that was announced is missing until it is there") {
     CHECK(find_job(results.jobs, "part", "one") != nullptr);
 }
 
-TEST_CASE("bench: a list chooses what begins with one of its words, and an empty one everything") {
-    CHECK(begins_with_one("8 Llama-2-7B layers", ""));
-    CHECK(begins_with_one("8 Llama-2-7B layers", "dora,8 Llama"));
-    CHECK_FALSE(begins_with_one("4 Mixtral layers", "dora,8 Llama"));
-    CHECK_FALSE(begins_with_one("mor", "mor_more"));
-}
-
 TEST_CASE("bench: a deal gives every expert its rows, and no token one expert twice") {
     const std::vector<Index> count{40, 10, 30, 20};
     const auto expert = Deal(std::vector<Index>(50, 2), count).experts(3, -1);

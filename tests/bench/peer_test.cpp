@@ -100,16 +100,29 @@ TEST_CASE("jobs: turns of ours and theirs; a peer that fails leaves, ours go on"
     CHECK(failed.find("gone") != std::string::npos);
 }
 
-TEST_CASE("bench: parts are names that are there") {
-    CHECK(parts_of("") == kParts);
-    CHECK(parts_of("step,rows") == std::vector<std::string>{"step", "rows"});
-    expect_error(ErrorCode::config, "did you mean methods?", [] { parts_of("rows,method"); });
+TEST_CASE("bench: parts and pieces are names that are there") {
+    CHECK(chosen("--only", "", kParts) == kParts);
+    CHECK(chosen("--only", "step, rows", kParts) == std::vector<std::string>{"step", "rows"});
+    expect_error(ErrorCode::config, "did you mean `methods`?",
+                 [] { chosen("--only", "rows,method", kParts); });
+    CHECK(chosen("--pieces", "llama,dora", piece_names()).size() == 2);
+    expect_error(ErrorCode::config, "did you mean `ceft`?",
+                 [] { chosen("--pieces", "cept", piece_names()); });
 }
 
-TEST_CASE("bench: pieces are beginnings of names that are there") {
-    require_pieces("");
-    require_pieces("dora,8 Llama,perft");
-    expect_error(ErrorCode::config, "did you mean ceft?", [] { require_pieces("dora,cept"); });
+TEST_CASE("bench: a run of one piece times it, what it is held against, and nothing else") {
+    const TemporaryFolder folder;
+    const std::string text = output_of(
+        folder, std::string(MOEGRAD_COMMAND) +
+                    " bench --tiny --device cpu --rounds 1 --peer none --only step,methods --pieces dora" +
+                    " --out " + folder.file("result.md"));
+    CAPTURE(text);
+    std::set<std::string> timed;
+    std::istringstream lines(read_text(folder.file("result.jsonl")));
+    for (std::string line; std::getline(lines, line);)
+        timed.insert(*parse_json(line, "result.jsonl").find("what")->string());
+    CHECK(timed == std::set<std::string>{"top-1", "top-2", "top-8", "top-2 beside dora", "dora"});
+    CHECK(text.find(format("(dora), {} not run", piece_names().size() - 3)) != std::string::npos);
 }
 
 TEST_CASE("bench: a tiny run on the CPU tells every row, and its files hold every job") {

@@ -29,16 +29,12 @@ auto rounded_op(double rate) {
         const test::Dropping dropping(tape);
         const Index R = in[2].extent(0);
         const bool apart = !test::one_contraction({in[0].extent(1), in[1].extent(0), R});
-        auto scale = Tensor<double>::zeros({R, R});
-        for (Index r = 0; r < R; ++r) scale.data()[r * R + r] = 0.75;
         const Var<double> x = in[0];
         const auto part = apart || rate > 0 ? test::rounded_gradient(tape, x) : x;
         const auto kept = apart || rate > 0 ? test::rounded_gradient(tape, x) : x;
         const auto segments = Segments::of_lengths({x.extent(0)});
         const auto dropped = rate == 0 ? kept : test::rounded(tape, dropout(tape, kept, segments, {rate, 4}));
-        const auto v =
-            linear(tape, test::rounded_gradient(tape, linear(tape, dropped, in[2])), Var<double>(scale));
-        const Var<double> u(test::rounded(v.value()), v.gradient());
+        const auto u = test::rounded_multiple(tape, linear(tape, dropped, in[2]), 0.75);
         const auto base = linear(tape, part, in[1]), low = linear(tape, u, in[3]);
         return std::vector{apart ? add(tape, test::rounded(tape, base), test::rounded(tape, low))
                                  : add(tape, base, low)};

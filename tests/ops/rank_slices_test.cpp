@@ -34,8 +34,7 @@ Tensor<std::int32_t> counted_experts(Index T) {
     return expert;
 }
 
-/// x [T, D], A [E, R, D], B [E, O, R], one slot a token. Twice, so that the second gradient accumulates. The scale is a power of
-/// two: the reference rounds du before it, the kernels behind it.
+/// x [T, D], A [E, R, D], B [E, O, R], one slot a token. Twice, so that the second gradient accumulates.
 struct CountedCase {
     RowSource source;
     Index O, R, experts = kExperts, D = 8;
@@ -43,7 +42,7 @@ struct CountedCase {
     template <class Real>
     std::vector<Var<Real>> operator()(Tape& tape, const test::Inputs<Real>& in) const {
         const auto plan = plan_of(tape, in[0].extent(0));
-        const LoraStack<Real> lora{in[1], in[2], 2, {}};
+        const LoraStack<Real> lora{in[1], in[2], 1.5, {}};
         const auto once = [&] {
             return test::add_slots<Real>(
                 tape, grouped_lora<Real>(tape, {}, in[0], plan, source, lora, Segments()), plan);
@@ -53,7 +52,7 @@ struct CountedCase {
     auto rounded() const {
         return [self = *this](Tape& tape, const test::Inputs<double>& in) {
             const auto plan = self.plan_of(tape, in[0].extent(0));
-            const LoraStack<double> lora{in[1], in[2], 2, {}};
+            const LoraStack<double> lora{in[1], in[2], 1.5, {}};
             const Weight<double> none(Tensor<double>::zeros({self.experts, self.O, self.D}));
             const auto once = [&] {
                 return test::add_slots<double>(

@@ -78,6 +78,15 @@ inline Weight<double> unit_matrices(Index E, Index n) {
     return Weight<double>(unit);
 }
 
+/// s x [T, R] rounded once, and so is what x's gradient is: of u and du behind their scale.
+inline Var<double> rounded_multiple(Tape& tape, const Var<double>& x, double s) {
+    const Index R = x.extent(1);
+    auto scale = Tensor<double>::zeros({R, R});
+    for (Index r = 0; r < R; ++r) scale.data()[r * R + r] = s;
+    const auto y = linear(tape, rounded_gradient(tape, x), Var<double>(scale));
+    return Var<double>(rounded(y.value()), y.gradient());
+}
+
 /// grouped_linear as the kernels round it in bf16: rows of dx, drop(x), u, and y.
 inline Var<double> rounded_linear(Tape& tape, const Var<double>& x, const Weight<double>& w,
                                   const DispatchPlan& plan, RowSource source, const LoraStack<double>* lora,
@@ -95,9 +104,9 @@ inline Var<double> rounded_linear(Tape& tape, const Var<double>& x, const Weight
     const LoraStack<double> mask{unit_matrices(E, D), unit_matrices(E, D), 1, lora->dropout};
     const auto dropped =
         rounded(tape, grouped_linear(tape, in_rows, nothing(D), plan, RowSource::rows, &mask, segments));
-    const LoraStack<double> project{lora->A, unit_matrices(E, rank), lora->scale, {}};
-    const auto u = rounded(
-        tape, grouped_linear(tape, dropped, nothing(rank), plan, RowSource::rows, &project, segments));
+    const LoraStack<double> project{lora->A, unit_matrices(E, rank), 1, {}};
+    const auto v = grouped_linear(tape, dropped, nothing(rank), plan, RowSource::rows, &project, segments);
+    const auto u = rounded_multiple(tape, v, lora->scale);
     return rounded(tape, add(tape, y, rows(u, lora->B)));
 }
 

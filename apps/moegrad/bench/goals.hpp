@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -110,19 +109,14 @@ inline const Job* find_job(const std::vector<Job>& jobs, std::string_view part, 
     return found == jobs.end() || found->seconds.empty() ? nullptr : &*found;
 }
 
-/// "rows,step" as a list.
-inline std::vector<std::string> words_of(const std::string& list) {
-    std::vector<std::string> words;
-    std::istringstream text(list);
-    for (std::string word; std::getline(text, word, ',');) words.push_back(word);
-    return words;
-}
-
-/// Whether `text` begins with a word of such a list; an empty list holds everything.
-inline bool begins_with_one(const std::string& text, const std::string& list) {
-    const auto words = words_of(list);
-    return words.empty() ||
-           std::any_of(words.begin(), words.end(), [&](const auto& word) { return text.starts_with(word); });
+/// Whether `text` begins with a word of a list with commas; an empty list holds everything.
+inline bool begins_with_one(std::string_view text, std::string_view list) {
+    for (std::size_t begin = 0; begin <= list.size();) {
+        const std::size_t end = std::min(list.find(',', begin), list.size());
+        if (text.starts_with(list.substr(begin, end - begin))) return true;
+        begin = end + 1;
+    }
+    return false;
 }
 
 /// Of two jobs. Both rates are in the unit of `ours`.

@@ -12,6 +12,7 @@
 
 #include <moegrad/core/nearest.hpp>
 #include <moegrad/core/tensor.hpp>
+#include <moegrad/train/config_text.hpp>
 
 #include "peer.hpp"
 #include "results.hpp"
@@ -22,32 +23,27 @@ inline const std::vector<std::string> kParts{"ceilings",  "rows",   "linears", "
                                              "attention", "adamoe", "molora",  "nf4",     "step",  "methods"};
 
 struct BenchOptions {
-    std::string only, pieces, out, device;
-    std::vector<std::string> peer;  // the command that starts it; empty: none
-    std::string no_peer;            // why there is none
+    std::string only, out, device;
+    std::vector<std::string> pieces;  // of `step` and `methods`
+    std::vector<std::string> peer;    // the command that starts it; empty: none
+    std::string no_peer;              // why there is none
     int rounds = 20;
     double seconds = 0;  // for all of it; 0: no limit
     bool tiny = false;
 };
 
-/// Throws for a word of the flag that `fits` none of what there is.
-template <class Fits>
-void require_known(const char* flag, const std::string& list, const std::vector<std::string>& there,
-                   const Fits& fits) {
-    for (const std::string& word : words_of(list)) {
-        if (std::any_of(there.begin(), there.end(), [&](const auto& one) { return fits(one, word); }))
-            continue;
+/// The words of a flag's list, all `there`: throws for any other. None: all.
+inline std::vector<std::string> chosen(const char* flag, const std::string& list,
+                                       const std::vector<std::string>& there) {
+    const auto words = moegrad::detail::parse_list(list);
+    for (const std::string& word : words) {
+        if (std::find(there.begin(), there.end(), word) != there.end()) continue;
         std::string all;
         for (const std::string& one : there) all += (all.empty() ? "" : ", ") + one;
         throw Error{ErrorCode::config, flag, "of " + all, "\"" + word + "\"",
-                    nearest(word, there).empty() ? "" : "did you mean " + nearest(word, there) + "?"};
+                    did_you_mean(nearest(word, there))};
     }
-}
-
-/// The parts of a list, or all.
-inline std::vector<std::string> parts_of(const std::string& only) {
-    require_known("--only", only, kParts, std::equal_to<>());
-    return only.empty() ? kParts : words_of(only);
+    return words.empty() ? there : words;
 }
 
 class Session {
@@ -56,7 +52,7 @@ public:
 
     explicit Session(const BenchOptions& options)
         : options_(options),
-          parts_(parts_of(options.only)),
+          parts_(chosen("--only", options.only, kParts)),
           scratch_(std::filesystem::temp_directory_path() / format("moegrad-bench-{}", ::getpid())) {
         if (options.seconds > 0)
             until_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(
@@ -75,8 +71,9 @@ public:
     Results& results() { return results_; }
     const std::string& peer_text() const { return peer_text_; }
     bool tiny() const { return options_.tiny; }
-    /// Whether `--pieces` names this model or method; without it all are wanted.
-    bool wants(const std::string& piece) const { return begins_with_one(piece, options_.pieces); }
+    bool wants(const std::string& piece) const {
+        return std::find(options_.pieces.begin(), options_.pieces.end(), piece) != options_.pieces.end();
+    }
     Device device() const { return options_.device == "cuda" ? Device::cuda : Device::cpu; }
 
     /// Called whenever jobs were timed: what was found so far is not lost when the run is cut off.

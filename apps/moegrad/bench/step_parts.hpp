@@ -16,11 +16,11 @@ public:
         session_.attempt("molora", [this] { molora(); });
         session_.attempt("nf4", [this] { nf4(); });
         session_.attempt("step", [this] {
-            choice("step", names::kMixtral, [this] {
+            choice("mixtral", "step", names::kMixtral, [this] {
                 beside_peer(names::kMixtral, names::kTorchMixtral, mixtral_step(tiny(), 4, 8, 512),
                             rank_of(8));
             });
-            choice("step", names::kLlama, [this] {
+            choice("llama", "step", names::kLlama, [this] {
                 beside_peer(names::kLlama, names::kTorchLlama, llama_step(tiny()), rank_of(8));
             });
         });
@@ -28,7 +28,8 @@ public:
             for (const MethodCase& one : method_cases())
                 session_.results().fail("methods", one.name, "not there yet when this was written");
             piece("methods", names::kTwo, [this] { plain_routers(); });
-            for (const MethodCase& one : method_cases()) choice("methods", one.name, [&] { method(one); });
+            for (const MethodCase& one : method_cases())
+                choice(one.name, "methods", one.name, [&] { method(one); });
         });
     }
 
@@ -59,8 +60,8 @@ private:
 
     /// A piece that `--pieces` may leave out.
     template <class Body>
-    void choice(const std::string& part, const std::string& what, const Body& body) {
-        session_.wants(what) ? piece(part, what, body) : session_.results().fail(part, what, "not asked for");
+    void choice(const char* name, const std::string& part, const std::string& what, const Body& body) {
+        session_.wants(name) ? piece(part, what, body) : session_.results().fail(part, what, "not asked for");
     }
 
     /// Times steps of all cases in turns, in one step memory; `add(jobs)` brings those of the peer.

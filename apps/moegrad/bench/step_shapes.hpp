@@ -67,15 +67,9 @@ inline std::vector<MethodCase> method_cases() {
 
 /// What `--pieces` chooses from: the models of `step`, the methods of `methods`.
 inline std::vector<std::string> piece_names() {
-    std::vector<std::string> all{names::kMixtral, names::kLlama};
+    std::vector<std::string> all{"mixtral", "llama"};
     for (const MethodCase& method : method_cases()) all.emplace_back(method.name);
     return all;
-}
-
-/// Throws for a word with which no piece begins.
-inline void require_pieces(const std::string& pieces) {
-    require_known("--pieces", pieces, piece_names(),
-                  [](const std::string& piece, const std::string& word) { return piece.starts_with(word); });
 }
 
 inline Settings settings_of(const MethodCase& method) {

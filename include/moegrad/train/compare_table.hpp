@@ -180,9 +180,8 @@ inline std::string compare_text(const CompareResult& result) {
                     : "Paired differences of bits per byte (less is better).\n";
     if (result.assay && !result.assay->passed())
         text += result.assay->undecided()
-                    ? "The assay saw too few documents to say (eval.documents): nothing here is a statement "
-                      "about "
-                      "routers yet.\n"
+                    ? "The assay saw too few documents (eval.documents): no ground yet for statements about "
+                      "routers.\n"
                     : "The base failed the assay: nothing here is a statement about routers.\n";
     text += base_text(result);
     for (std::size_t i = 0; i < result.arms.size(); ++i) text += detail::against(result, i);
