@@ -53,14 +53,19 @@ struct Call {
         const auto h = swiglu_fused(tape, z, plan.expert_begin.rows(E, E + 1));
         return grouped_linear(tape, h, down, plan, RowSource::rows, pointer(down_lora), segments);
     }
-    /// With the roundings of bf16: besides those of the products h, and dh without tensor cores.
+    /// With the roundings of bf16: besides those of the products h, and dh where it passes through memory: without tensor cores,
+    /// or with dropout on its way.
     Var<double> rounded(Tape& tape, const DispatchPlan& plan,
                         RowSource source = RowSource::tokens) const requires std::is_same_v<Real, double> {
         const auto segments = test::routed_segments(tape, plan.tokens);
         const auto z = test::rounded_linear(tape, x, gate_up, plan, source, pointer(up_lora), segments);
         const Index last = plan.experts;
-        const auto h = test::rounded(tape, swiglu_fused(tape, z, plan.expert_begin.rows(last, last + 1)));
-        return test::rounded_linear(tape, h, down, plan, RowSource::rows, pointer(down_lora), segments);
+        const auto exact = swiglu_fused(tape, z, plan.expert_begin.rows(last, last + 1));
+        const Var<double> h(test::rounded(exact.value()), exact.gradient());
+        const bool drops =
+            down_lora && active_dropout(tape, down_lora->dropout, segments, plan.tokens).rate > 0;
+        return test::rounded_linear(tape, h, down, plan, RowSource::rows, pointer(down_lora), segments,
+                                    drops || !test::has_tensor_cores());
     }
 };
 

@@ -87,23 +87,26 @@ inline Var<double> rounded_multiple(Tape& tape, const Var<double>& x, double s) 
     return Var<double>(rounded(y.value()), y.gradient());
 }
 
-/// grouped_linear as the kernels round it in bf16: rows of dx, drop(x), u, and y.
+/// grouped_linear as the kernels round it in bf16: y, u, du, each row of dx where it is stored; with dropout drop(x), dy w and du A.
 inline Var<double> rounded_linear(Tape& tape, const Var<double>& x, const Weight<double>& w,
                                   const DispatchPlan& plan, RowSource source, const LoraStack<double>* lora,
-                                  const Segments& segments) {
+                                  const Segments& segments, bool dx_stored = true) {
     const Index E = plan.experts, D = x.extent(1);
     const auto rows = [&](const Var<double>& from, const Weight<double>& matrix) {
         return grouped_linear(tape, from, matrix, plan, RowSource::rows);
     };
     const auto in_rows =
         source == RowSource::rows ? x : grouped_linear(tape, x, unit_matrices(E, D), plan, RowSource::tokens);
-    const auto y = rows(rounded(tape, in_rows), w);
+    const auto whole = dx_stored ? rounded_gradient(tape, in_rows) : in_rows;
+    const bool drops = lora && active_dropout(tape, lora->dropout, segments, plan.tokens).rate > 0;
+    const auto y = rows(drops ? rounded_gradient(tape, whole) : whole, w);
     if (lora == nullptr) return rounded(tape, y);
     const auto nothing = [&](Index n) { return Weight<double>(Tensor<double>::zeros({E, n, D})); };
     const Index rank = lora->A.extent(1);
     const LoraStack<double> mask{unit_matrices(E, D), unit_matrices(E, D), 1, lora->dropout};
     const auto dropped =
-        rounded(tape, grouped_linear(tape, in_rows, nothing(D), plan, RowSource::rows, &mask, segments));
+        drops ? rounded(tape, grouped_linear(tape, whole, nothing(D), plan, RowSource::rows, &mask, segments))
+              : whole;
     const LoraStack<double> project{lora->A, unit_matrices(E, rank), 1, {}};
     const auto v = grouped_linear(tape, dropped, nothing(rank), plan, RowSource::rows, &project, segments);
     const auto u = rounded_multiple(tape, v, lora->scale);
