@@ -1,7 +1,8 @@
 #pragma once
 // CUDA kernels of ops/rms_norm.hpp: one block a row, which stays in registers between its sum and its result; dw in two
 // stages, first over kRmsNormRows rows each, then over those sums, both in order.
-// bf16: y and dx are rounded once (and once more with a sum into dx); r, dw and every sum are float.
+// bf16: y and dx are rounded once (and once more with a sum into dx), and so is x = a + b, before it is read on; r, dw and every
+// sum are float.
 
 #include <moegrad/cuda/support/groups.cuh>
 #include <moegrad/cuda/support/seats.cuh>
@@ -46,23 +47,59 @@ struct Kept {
     }
 };
 
-template <int N, class Real>
+/// Rows that lie there.
+template <class Real>
+struct Rows {
+    View<const Real, 2> x;
+
+    template <int N>
+    __device__ __forceinline__ Values<Real, N> first(Index t, Index d) const {
+        return again<N>(t, d);
+    }
+    template <int N>
+    __device__ __forceinline__ Values<Real, N> again(Index t, Index d) const {
+        return Values<Real, N>::load(x.row(t) + d);
+    }
+};
+
+/// Rows a + b, which the first reading writes to x.
+template <class Real>
+struct SummedRows {
+    View<const Real, 2> a, b;
+    View<Real, 2> x;
+
+    template <int N>
+    __device__ __forceinline__ Values<Real, N> first(Index t, Index d) const {
+        auto sum = Values<Real, N>::load(a.row(t) + d);
+        const auto other = Values<Real, N>::load(b.row(t) + d);
+#pragma unroll
+        for (int i = 0; i < N; ++i) sum[i] = wide(narrow<Real>(sum[i] + other[i]));
+        sum.store(x.row(t) + d);
+        return sum;
+    }
+    template <int N>
+    __device__ __forceinline__ Values<Real, N> again(Index t, Index d) const {
+        return Values<Real, N>::load(x.row(t) + d);
+    }
+};
+
+template <int N, class Real, template <class> class Source>
 __global__ void __launch_bounds__(kLargestBlock)
-    forward_kernel(EarlierKernels earlier, View<const Real, 2> x, View<const Real, 1> w, View<Real, 2> y,
+    forward_kernel(EarlierKernels earlier, Source<Real> rows, View<const Real, 1> w, View<Real, 2> y,
                    View<float, 1> r, float eps) {
     earlier.wait();
     using Group = Values<Real, N>;
-    const Index T = x.extent(0), D = x.extent(1);
+    const Index T = y.extent(0), D = y.extent(1);
     for (Index t = blockIdx.x; t < T; t += gridDim.x) {
         Kept<Real, N> kept;
-        kept.load(x.row(t), D);
+        kept.each(D, [&](int k, Index d) { kept.group[k] = rows.template first<N>(t, d); });
         float squares = 0;
         const auto add = [&](const Group& group) {
 #pragma unroll
             for (int i = 0; i < N; ++i) squares += group[i] * group[i];
         };
         kept.each(D, [&](int k, Index) { add(kept.group[k]); });
-        kept.rest(D, [&](Index d) { add(Group::load(x.row(t) + d)); });
+        kept.rest(D, [&](Index d) { add(rows.template first<N>(t, d)); });
         const float scale = 1.0f / sqrtf(block_sum(squares) / static_cast<float>(D) + eps);
         const auto write = [&](Group group, Index d) {
             const auto weight = Group::load(w.data + d);
@@ -71,7 +108,7 @@ __global__ void __launch_bounds__(kLargestBlock)
             group.store(y.row(t) + d);
         };
         kept.each(D, [&](int k, Index d) { write(kept.group[k], d); });
-        kept.rest(D, [&](Index d) { write(Group::load(x.row(t) + d), d); });
+        kept.rest(D, [&](Index d) { write(rows.template again<N>(t, d), d); });
         if (threadIdx.x == 0) r(t) = scale;
     }
 }
@@ -159,15 +196,25 @@ __global__ void __launch_bounds__(kWarp* kSlices)
     put(dw(d), sum, write);
 }
 
+template <template <class> class Source, class Real>
+void forward_rows(Stream stream, const Source<Real>& rows, bool wide, View<const Real, 1> w, View<Real, 2> y,
+                  View<float, 1> r, double eps) {
+    const Index T = y.extent(0), D = y.extent(1);
+    const auto kernel = wide ? forward_kernel<kPack<Real>, Real, Source> : forward_kernel<1, Real, Source>;
+    launch_early("rms_norm", kernel, dim3(row_blocks(T)), dim3(row_threads(wide ? D / kPack<Real> : D)), 0,
+                 cuda_stream(stream), rows, w, y, r, static_cast<float>(eps));
+}
+
 template <class Real>
 void forward(Stream stream, View<const Real, 2> x, View<const Real, 1> w, View<Real, 2> y, View<float, 1> r,
              double eps) {
-    const bool wide = all_aligned(x, w, y);
-    const Index D = x.extent(1);
-    const auto kernel = wide ? forward_kernel<kPack<Real>, Real> : forward_kernel<1, Real>;
-    launch_early("rms_norm", kernel, dim3(row_blocks(x.extent(0))),
-                 dim3(row_threads(wide ? D / kPack<Real> : D)), 0, cuda_stream(stream), x, w, y, r,
-                 static_cast<float>(eps));
+    forward_rows<Rows>(stream, Rows<Real>{x}, all_aligned(x, w, y), w, y, r, eps);
+}
+
+template <class Real>
+void sum_forward(Stream stream, View<const Real, 2> a, View<const Real, 2> b, View<const Real, 1> w,
+                 View<Real, 2> x, View<Real, 2> y, View<float, 1> r, double eps) {
+    forward_rows<SummedRows>(stream, SummedRows<Real>{a, b, x}, all_aligned(a, b, w, x, y), w, y, r, eps);
 }
 
 template <class Real>
@@ -194,7 +241,8 @@ void backward_weight(Stream stream, View<const Real, 2> x, View<const float, 1> 
 }
 
 template <class Real>
-constexpr RmsNormKernels<Real> kernels{forward<Real>, backward_input<Real>, backward_weight<Real>};
+constexpr RmsNormKernels<Real> kernels{forward<Real>, sum_forward<Real>, backward_input<Real>,
+                                       backward_weight<Real>};
 
 }  // namespace
 }  // namespace moegrad::cuda::rms_norm

@@ -66,4 +66,39 @@ TEST_CASE("add: shapes that differ are an error that names both") {
     Tape tape(test::context());
     Var<float> a(Tensor<float>::zeros({2, 4})), b(Tensor<float>::zeros({4, 2}));
     CHECK_THROWS_WITH_AS(add(tape, a, b), doctest::Contains("a [2, 4], b [4, 2]"), Error);
+    CHECK_THROWS_WITH_AS(add_on_read(tape, a, b), doctest::Contains("a [2, 4], b [4, 2]"), Error);
+}
+
+TEST_CASE("add: on reading, made once and only for who asks for numbers or gradients") {
+    test::on_each_device([](Context& context) {
+        Tape tape(context), other(context);
+        const auto a = tape.input(test::tensor_on(context, Tensor<float>::from({1, 3}, {1, 2, 3})));
+        const Var<float> b(test::tensor_on(context, Tensor<float>::from({1, 3}, {4, 5, 6})));
+        const auto y = add_on_read(tape, a, b), same = y;
+        CHECK(y.shape() == a.shape());
+        CHECK(y.needs_gradient());
+        CHECK(tape.size() == 0);
+        CHECK(sum_on_read(tape, y) != nullptr);
+        CHECK(sum_on_read(other, y) == nullptr);
+        CHECK(sum_on_read(tape, a) == nullptr);
+        CHECK(test::same_bits(host(y.value()), Tensor<float>::from({1, 3}, {5, 7, 9})));
+        CHECK(sum_on_read(tape, y) == nullptr);
+        CHECK(same.value().data() == y.value().data());
+        CHECK(same.gradient() == y.gradient());
+        CHECK(tape.size() == 1);
+        copy_values(y.value(), y.gradient()->target().tensor);
+        tape.backward();
+        CHECK(test::same_bits(host(a.gradient()->tensor()), Tensor<float>::from({1, 3}, {5, 7, 9})));
+    });
+}
+
+TEST_CASE("add: on reading, constants and sums of sums") {
+    Tape tape(test::context()), looks(test::context(), Mode::inference);
+    const Var<float> one(Tensor<float>::from({1, 2}, {1, 2}));
+    CHECK_FALSE(add_on_read(tape, one, one).needs_gradient());
+    CHECK_FALSE(add_on_read(looks, looks.input(one.value()), one).needs_gradient());
+    const auto x = tape.input(one.value());
+    const auto y = add_on_read(tape, add_on_read(tape, x, one), add_on_read(tape, one, x));
+    CHECK(test::same_bits(y.value(), Tensor<float>::from({1, 2}, {4, 8})));
+    CHECK(tape.size() == 3);
 }

@@ -9,17 +9,32 @@
 namespace moegrad::cpu::rms_norm {
 namespace {
 
+/// Of one row; r.
+template <class Real>
+[[gnu::always_inline]] inline Real forward_row(const Real* xt, View<const Real, 1> w, Real* yt, double eps) {
+    const Index D = w.extent(0);
+    const Real sum = sum_of<Real>(D, [&](Index d) { return xt[d] * xt[d]; });
+    const Real scale = Real(1) / moegrad::sqrt(sum / Real(static_cast<double>(D)) + Real(eps));
+    for (Index d = 0; d < D; ++d) yt[d] = xt[d] * scale * w(d);
+    return scale;
+}
+
 template <class Real>
 void forward(Stream stream, View<const Real, 2> x, View<const Real, 1> w, View<Real, 2> y,
              View<Wide<Real>, 1> r, double eps) {
+    for_vector_rows(stream, x.extent(0), x.extent(1),
+                    [&](Index t) { r(t) = forward_row(x.row(t), w, y.row(t), eps); });
+}
+
+template <class Real>
+void sum_forward(Stream stream, View<const Real, 2> a, View<const Real, 2> b, View<const Real, 1> w,
+                 View<Real, 2> x, View<Real, 2> y, View<Wide<Real>, 1> r, double eps) {
     const Index D = x.extent(1);
     for_vector_rows(stream, x.extent(0), D, [&](Index t) {
-        const Real* xt = x.row(t);
-        Real* yt = y.row(t);
-        const Real sum = sum_of<Real>(D, [&](Index d) { return xt[d] * xt[d]; });
-        const Real scale = Real(1) / moegrad::sqrt(sum / Real(static_cast<double>(D)) + Real(eps));
-        for (Index d = 0; d < D; ++d) yt[d] = xt[d] * scale * w(d);
-        r(t) = scale;
+        const Real *at = a.row(t), *bt = b.row(t);
+        Real* xt = x.row(t);
+        for (Index d = 0; d < D; ++d) xt[d] = at[d] + bt[d];
+        r(t) = forward_row<Real>(xt, w, y.row(t), eps);
     });
 }
 
@@ -55,7 +70,8 @@ void backward_weight(Stream stream, View<const Real, 2> x, View<const Wide<Real>
 }
 
 template <class Real>
-constexpr RmsNormKernels<Real> kernels{forward<Real>, backward_input<Real>, backward_weight<Real>};
+constexpr RmsNormKernels<Real> kernels{forward<Real>, sum_forward<Real>, backward_input<Real>,
+                                       backward_weight<Real>};
 
 }  // namespace
 }  // namespace moegrad::cpu::rms_norm

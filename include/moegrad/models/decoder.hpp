@@ -43,20 +43,20 @@ struct DecoderLayer {
     }
 
     Var<Real> plain(Forward<Real>& forward, const Var<Real>& x) {
-        const auto h = add(forward.tape, x, attention(forward, input_norm(forward, x)));
+        const auto h = add_on_read(forward.tape, x, attention(forward, input_norm(forward, x)));
         return add_feed_forwards(forward, h, h);
     }
     /// What the layer adds to x: plain(x) is x + update(x), to rounding.
     Var<Real> update(Forward<Real>& forward, const Var<Real>& x) {
         const auto a = attention(forward, input_norm(forward, x));
-        return add_feed_forwards(forward, a, add(forward.tape, x, a));
+        return add_feed_forwards(forward, a, add_on_read(forward.tape, x, a));
     }
     /// y + every feed-forward of h.
     Var<Real> add_feed_forwards(Forward<Real>& forward, Var<Real> y, const Var<Real>& h) {
         const auto normed = post_norm(forward, h);
-        if (dense && !dense_replaced) y = add(forward.tape, y, (*dense)(forward, normed));
-        for (auto& branch : moe) y = add(forward.tape, y, branch(forward, normed));
-        for (auto& branch : branches) y = add(forward.tape, y, branch(forward, normed));
+        if (dense && !dense_replaced) y = add_on_read(forward.tape, y, (*dense)(forward, normed));
+        for (auto& branch : moe) y = add_on_read(forward.tape, y, branch(forward, normed));
+        for (auto& branch : branches) y = add_on_read(forward.tape, y, branch(forward, normed));
         return y;
     }
 };
