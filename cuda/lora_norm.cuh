@@ -1,7 +1,7 @@
 #pragma once
-// CUDA kernel of ops/lora_norm.hpp: a warp makes two rows of V in registers and adds their squares, all in float. w is read once
-// and A [R, D] comes from a cache; the sum over |w|^2, w A and A A of the header would be three kernels for less work than a
-// launch takes.
+// CUDA kernel of ops/lora_norm.hpp: a block makes four rows of V in registers and adds their squares, all in float. w is read
+// once and A [R, D] comes from a cache; the sum over |w|^2, w A and A A of the header would be three kernels for less work than a
+// launch takes. A warp a row, as it was, waited: 512 rows of 2,048 columns took as long as 2,048 of them.
 
 #include <moegrad/cuda/support/groups.cuh>
 #include <moegrad/cuda/support/seats.cuh>
@@ -10,31 +10,48 @@
 namespace moegrad::cuda::lora_norm {
 namespace {
 
-inline constexpr int kRowsOfWarp = 2;
+inline constexpr int kRows = 4;  // of a block
+
+template <int N, class Real>
+__global__ void __launch_bounds__(kThreads)
+    norms_kernel(EarlierKernels earlier, View<const Real, 2> w, View<const Real, 2> A, View<const Real, 2> B,
+                 float s, View<float, 1> n) {
+    earlier.wait();
+    const Index O = w.extent(0), D = w.extent(1), R = A.extent(0);
+    for (Index first = blockIdx.x * Index{kRows}; first < O; first += gridDim.x * Index{kRows}) {
+        float sums[kRows] = {};
+        for (Index d = static_cast<Index>(threadIdx.x) * N; d < D; d += Index{kThreads} * N) {
+            Values<Real, N> v[kRows];
+#pragma unroll
+            for (int i = 0; i < kRows; ++i) v[i] = Values<Real, N>::load(w.row(min(first + i, O - 1)) + d);
+            for (Index r = 0; r < R; ++r) {
+                const auto a = Values<Real, N>::load(A.row(r) + d);
+#pragma unroll
+                for (int i = 0; i < kRows; ++i) {
+                    const float b = s * wide(B(min(first + i, O - 1), r));
+#pragma unroll
+                    for (int j = 0; j < N; ++j) v[i][j] += b * a[j];
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+                for (int j = 0; j < N; ++j) sums[i] += v[i][j] * v[i][j];
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < kRows; ++i) {
+            const float square = block_sum(sums[i]);
+            if (threadIdx.x == 0 && first + i < O) n(first + i) = sqrtf(square);
+        }
+    }
+}
 
 template <int N, class Real>
 void norms_of(cudaStream_t stream, View<const Real, 2> w, View<const Real, 2> A, View<const Real, 2> B,
               float s, View<float, 1> n) {
-    const Index O = w.extent(0), D = w.extent(1), R = A.extent(0);
-    warps("lora_norm", stream, (O + kRowsOfWarp - 1) / kRowsOfWarp, [=] __device__(Index i, int lane) {
-        const Index first = i * kRowsOfWarp, second = min(first + 1, O - 1);
-        float sums[kRowsOfWarp] = {};
-        for (Index d = static_cast<Index>(lane) * N; d < D; d += kWarp * N) {
-            auto v = Values<Real, N>::load(w.row(first) + d), u = Values<Real, N>::load(w.row(second) + d);
-            for (Index r = 0; r < R; ++r) {
-                const auto a = Values<Real, N>::load(A.row(r) + d);
-                const float b = s * wide(B(first, r)), c = s * wide(B(second, r));
-#pragma unroll
-                for (int j = 0; j < N; ++j) v[j] += b * a[j], u[j] += c * a[j];
-            }
-#pragma unroll
-            for (int j = 0; j < N; ++j) sums[0] += v[j] * v[j], sums[1] += u[j] * u[j];
-        }
-        for (int row = 0; row < kRowsOfWarp; ++row) {
-            const float square = warp_sum(sums[row]);
-            if (lane == 0 && first + row < O) n(first + row) = sqrtf(square);
-        }
-    });
+    launch_early("lora_norm", norms_kernel<N, Real>, dim3(blocks_for(w.extent(0), kRows)), dim3(kThreads), 0,
+                 stream, w, A, B, s, n);
 }
 
 template <class Real>

@@ -68,6 +68,26 @@ __device__ __forceinline__ void count_row(const Batch& b, Index t, const Team& t
     add(counts.dropped(), dropped);
 }
 
+inline constexpr int kOwn = 4;  // columns that a lane adds up at once
+
+/// The masses of columns c, c + size, .. over the rows of a team: those from `begin` on, `step` apart.
+__device__ __forceinline__ void count_mass(const Batch& b, Index c, int size, Index begin, Index step,
+                                           const RoutingCounts& counts) {
+    std::int64_t mass[kOwn] = {};
+    for (Index t = begin; t < b.p.extent(0); t += step) {
+        float p[kOwn];
+        const bool valid = b.valid(t) != 0;
+#pragma unroll
+        for (int i = 0; i < kOwn; ++i) p[i] = c + i * size < b.p.extent(1) ? b.p(t, c + i * size) : 0;
+#pragma unroll
+        for (int i = 0; i < kOwn; ++i)
+            if (valid) mass[i] += to_units(static_cast<double>(p[i]), b.status);
+    }
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i)
+        if (c + i * size < b.p.extent(1)) add(counts.mass(c + i * size), mass[i]);
+}
+
 /// counts: of this block in shared memory, or, where they do not fit, the result itself.
 __global__ void __launch_bounds__(kThreads)
     count_kernel(EarlierKernels earlier, Batch b, RoutingCounts result, int size, bool shared) {
@@ -86,15 +106,9 @@ __global__ void __launch_bounds__(kThreads)
         if (b.valid(t) == 0) team.lane = kNoColumn;
         count_row(b, t, team, counts);
     }
-    // A lane's columns, each over all rows of its team.
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    for (Index c = lane % size; c < b.p.extent(1); c += size) {
-        std::int64_t mass = 0;
-        for (Index t = begin + lane / size; t < T; t += step) {
-            if (b.valid(t) != 0) mass += to_units(static_cast<double>(b.p(t, c)), b.status);
-        }
-        add(counts.mass(c), mass);
-    }
+    for (Index c = lane % size; c < b.p.extent(1); c += kOwn * size)
+        count_mass(b, c, size, begin + lane / size, step, counts);
 
     __syncthreads();
     for (Index i = threadIdx.x; shared && i < counts.at.count(); i += kThreads)
@@ -109,9 +123,11 @@ inline void count(Stream stream, View<const std::int32_t, 2> expert, View<const 
     const RoutingCounts result{words.data, {p.extent(1), expert.extent(1)}};
     const int size = team_size(p.extent(1));
     const bool shared = words.extent(0) <= kShared;
-    // 8 rows a team or more, where there are enough: then blocks add to the result rarely.
-    const unsigned blocks = std::min(blocks_for(p.extent(0), 8 * (kThreads / size)),
-                                     4 * static_cast<unsigned>(device_limits().multiprocessors));
+    // A row of a team is a chain of logarithms: one a team, unless so many blocks would add to the result for longer than that.
+    constexpr Index kAdditions = 32768;
+    const auto most = std::max(static_cast<unsigned>(kAdditions / words.extent(0)),
+                               static_cast<unsigned>(device_limits().multiprocessors));
+    const unsigned blocks = std::min(blocks_for(p.extent(0), kThreads / size), most);
     launch_early("route_stats", count_kernel, dim3(blocks), dim3(kThreads),
                  shared ? static_cast<std::size_t>(words.extent(0)) * sizeof(std::int64_t) : 0, on,
                  Batch{expert, choice, p, valid, status()}, result, size, shared);

@@ -115,12 +115,17 @@ public:
     __device__ void give_rest(int lane) const {
         constexpr int kAtOnce = 8;
         for (int first = 0; first < of_.tokens(); first += kAtOnce * kWarp) {
+            bool mine[kAtOnce];  // all are read before the first vote
+#pragma unroll
+            for (int k = 0; k < kAtOnce; ++k) {
+                const int t = min(first + k * kWarp + lane, of_.tokens() - 1);
+                mine[k] = (of_.valid(t) != 0) & (of_.holder(t, 0) < 0);
+            }
             unsigned open = 0;  // lane k: tokens first + 32 k ..
 #pragma unroll
             for (int k = 0; k < kAtOnce; ++k) {
-                const int t = first + k * kWarp + lane;
-                const bool mine = t < of_.tokens() && of_.valid(t) != 0 && of_.holder(t, 0) < 0;
-                const unsigned all = __ballot_sync(0xffffffffu, mine);
+                const bool there = first + k * kWarp + lane < of_.tokens();
+                const unsigned all = __ballot_sync(0xffffffffu, mine[k] && there);
                 if (lane == k) open = all;
             }
 #pragma unroll 1

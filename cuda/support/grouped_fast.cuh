@@ -11,6 +11,7 @@
 #include <moegrad/cuda/support/grouped_gram.cuh>
 #include <moegrad/cuda/support/grouped_skinny.cuh>
 #include <moegrad/cuda/support/grouped_sm90.cuh>
+#include <moegrad/cuda/support/grouped_weight_sm90.cuh>
 
 namespace moegrad::cuda::grouped {
 
@@ -64,6 +65,7 @@ void fast_rows_across(cudaStream_t stream, const Operands<bf16>& x, const To& to
 inline bool fast_gram(cudaStream_t stream, const GramSide& dy, const GramSide& x, const View<float, 3>& dw,
                       Write write, const std::int32_t* expert_begin) {
     if (!aligned(dy) || !aligned(x)) return false;
+    if (run_weight_hopper(stream, dy, x, dw, write, expert_begin)) return true;
     run_gram(stream, dy, x, dw, write, expert_begin);
     return true;
 }

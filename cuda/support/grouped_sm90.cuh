@@ -23,6 +23,7 @@
 #include <moegrad/cuda/support/device_language.cuh>
 #include <moegrad/cuda/support/grouped_finish.cuh>
 #include <moegrad/cuda/support/grouped_sm90_load.cuh>
+#include <moegrad/cuda/support/warp_matrices.cuh>
 
 namespace moegrad::cuda::grouped {
 
@@ -51,13 +52,11 @@ __device__ __forceinline__ void multiply_stage(const Shared& shared, int stage, 
     wgmma_commit();
 }
 
-__device__ __forceinline__ std::uint32_t read_word(Address from) {
-    std::uint32_t word;
-    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(from));
-    return word;
-}
-__device__ __forceinline__ void write_word(Address to, std::uint32_t word) {
-    asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(word) : "memory");
+/// Four of 8 x 8 from a warp's registers, as load_matrices hands them out.
+__device__ __forceinline__ void store_matrices(Address to, const std::uint32_t (&r)[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(r[0]),
+                 "r"(r[1]), "r"(r[2]), "r"(r[3])
+                 : "memory");
 }
 
 /// 16 bytes to memory, without a branch around them.
@@ -87,38 +86,45 @@ struct RowCopy {
     }
 };
 
-/// finish() of grouped_finish.cuh with z from the ring, 64 columns of gate and of up a stage: rows of 128 bytes, swizzled. A lane
-/// takes the words that belong to its d and leaves dz in their place and h behind them; then its warp copies whole rows.
-/// (With words turned by shuffles an element takes 30 instructions in place of 21.)
+/// finish() of grouped_finish.cuh with z from the ring, 64 columns of gate and of up a stage: rows of 128 bytes, swizzled. Matrices
+/// of 8 x 8 hand a lane the words that belong to its d; dz goes to their place, h behind them, and the warp copies whole rows.
 template <int Size>
 __device__ __forceinline__ void finish_from_ring(const SwigluGradient& to, const Shared& shared, Ring& ring,
                                                  float (&d)[Size], int warp_row, const Tile& tile,
                                                  int column) {
+    constexpr int kMatrices = 4;  // times four: of rows 0 .. 7 and 8 .. 15, columns 0 .. 31 and 32 .. 63
     const int lane = threadIdx.x % 32, row = lane / 8;
     RowCopy lines{tile.row_end - tile.row - warp_row - row, false,
                   static_cast<Address>(row * 128 + ((lane % 8) ^ row) * 16)};
     const Index first = tile.row + warp_row + row;
     column += lane % 8 * 8;
     bf16 *dz = to.dz + first * to.dz_pitch + column, *h = to.h + first * to.h_pitch + column;
-    Address word[8];
+    Address place
+        [kMatrices];  // of row lane % 8 of matrix lane / 8; 32 columns further on the swizzle flips one bit
 #pragma unroll
-    for (int i = 0; i < 8; ++i) word[i] = lane / 4 * 128 + (i ^ (lane / 4)) * 16 + lane % 4 * 4;
+    for (int m = 0; m < kMatrices; ++m)
+        place[m] = m / 2 * 1024 + ((lane % 8 * 128 + ((lane / 8) ^ (lane % 8)) * 16) ^ (m % 2 * 64));
 #pragma unroll
     for (int step = 0; step < kStepsZ<SwigluGradient>; ++step, ring.next()) {
         const Address z = shared.a(ring.stage) + warp_row * 128;
         barrier_wait(shared.full(ring.stage), ring.phase);
-        std::uint32_t gate[16], up[16], y;  // all reads before the first write: their latencies overlap
+        std::uint32_t gate[kMatrices][4], up[kMatrices][4];  // all reads before the first write
 #pragma unroll
-        for (int i = 0; i < 16; ++i) {
-            const Address at = z + word[i % 8] + i / 8 * 1024;
-            gate[i] = read_word(at), up[i] = read_word(at + kBytesZ / 2);
+        for (int m = 0; m < kMatrices; ++m) {
+            load_matrices(gate[m], z + place[m]);
+            load_matrices(up[m], z + kBytesZ / 2 + place[m]);
         }
 #pragma unroll
-        for (int i = 0; i < 16; ++i) {
-            const int n = 4 * (8 * step + i % 8) + i / 8 * 2;
-            const Address at = z + word[i % 8] + i / 8 * 1024;
-            gradient_word(gate[i], up[i], d[n], d[n + 1], y);
-            write_word(at, gate[i]), write_word(at + kBytesZ / 2, up[i]), write_word(at + kBytesZ, y);
+        for (int m = 0; m < kMatrices; ++m) {
+            std::uint32_t y[4];
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int n = 4 * (8 * step + m % 2 * 4 + i) + m / 2 * 2;
+                gradient_word(gate[m][i], up[m][i], d[n], d[n + 1], y[i]);
+            }
+            store_matrices(z + place[m], gate[m]);
+            store_matrices(z + kBytesZ / 2 + place[m], up[m]);
+            store_matrices(z + kBytesZ + place[m], y);
         }
         async_fence();  // the copy engine writes this stage next
         __syncwarp();

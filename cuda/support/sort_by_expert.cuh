@@ -15,7 +15,7 @@
 namespace moegrad::cuda {
 namespace {
 
-inline constexpr int kSortThreads = 1024;
+inline constexpr int kSortThreads = 512;
 
 /// Threads of a block that places slots of E experts: fewer where a count per warp and expert would not fit.
 inline int sort_threads(Index E) {

@@ -50,7 +50,7 @@ __device__ __forceinline__ void pin(float (&d)[Size]) {
     for (int i = 0; i < Size; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
-/// a: k-major. Keep 0: d = a b, 1: d += a b.
+/// a: k-major, where MajorA does not say otherwise. Keep 0: d = a b, 1: d += a b.
 
 template <Major MajorB, int Keep = 1>
 __device__ __forceinline__ void wgmma(float (&d)[32], std::uint64_t a, std::uint64_t b) {
@@ -90,7 +90,7 @@ __device__ __forceinline__ void wgmma(float (&d)[64], std::uint64_t a, std::uint
         : "l"(a), "l"(b), "n"(Keep), "n"(static_cast<int>(MajorB)));
 }
 
-template <Major MajorB, int Keep = 1>
+template <Major MajorB, int Keep = 1, Major MajorA = Major::k>
 __device__ __forceinline__ void wgmma(float (&d)[128], std::uint64_t a, std::uint64_t b) {
     asm volatile(
         "{\n.reg .pred keep;\nsetp.ne.b32 keep, %130, 0;\n"
@@ -103,7 +103,7 @@ __device__ __forceinline__ void wgmma(float (&d)[128], std::uint64_t a, std::uin
         "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "
         "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
         "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
-        "}, %128, %129, keep, 1, 1, 0, %131;\n}\n"
+        "}, %128, %129, keep, 1, 1, %132, %131;\n}\n"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
           "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]),
           "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]),
@@ -123,7 +123,7 @@ __device__ __forceinline__ void wgmma(float (&d)[128], std::uint64_t a, std::uin
           "+f"(d[113]), "+f"(d[114]), "+f"(d[115]), "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]),
           "+f"(d[120]), "+f"(d[121]), "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]),
           "+f"(d[127])
-        : "l"(a), "l"(b), "n"(Keep), "n"(static_cast<int>(MajorB)));
+        : "l"(a), "l"(b), "n"(Keep), "n"(static_cast<int>(MajorB)), "n"(static_cast<int>(MajorA)));
 }
 
 /// a from registers.

@@ -39,7 +39,7 @@ struct DispatchView {
 };
 
 /// Sorts on a device count in chunks of so many slots, and need an integer of room for each chunk and expert.
-inline constexpr Index kSortItems = 4096;
+inline constexpr Index kSortItems = 1024;
 inline constexpr Index sort_chunks(Index slots) {
     return (slots + kSortItems - 1) / kSortItems;
 }

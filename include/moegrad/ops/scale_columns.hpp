@@ -10,7 +10,7 @@
 namespace moegrad {
 
 /// Rows whose share of dl a GPU adds in one chain.
-inline constexpr Index kScaleColumnsRows = 32;
+inline constexpr Index kScaleColumnsRows = 16;
 
 /// n: empty where nothing divides.
 template <class Real>
