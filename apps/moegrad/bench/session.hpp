@@ -19,12 +19,13 @@
 
 namespace moegrad::bench {
 
-inline const std::vector<std::string> kParts{"ceilings",  "rows",   "linears", "experts", "block", "fine",
-                                             "attention", "adamoe", "molora",  "nf4",     "step",  "methods"};
+inline const std::vector<std::string> kParts{"ceilings", "rows",      "linears",      "experts", "block",
+                                             "fine",     "attention", "adamoe",       "molora",  "nf4",
+                                             "step",     "methods",   "small_methods"};
 
 struct BenchOptions {
     std::string only, out, device;
-    std::vector<std::string> pieces;  // of `step` and `methods`
+    std::vector<std::string> pieces;  // of `step` and the methods
     std::vector<std::string> peer;    // the command that starts it; empty: none
     std::string no_peer;              // why there is none
     int rounds = 20;

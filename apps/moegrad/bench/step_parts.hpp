@@ -24,13 +24,8 @@ public:
                 beside_peer(names::kLlama, names::kTorchLlama, llama_step(tiny()), rank_of(8));
             });
         });
-        session_.attempt("methods", [this] {
-            for (const MethodCase& one : method_cases())
-                session_.results().fail("methods", one.name, "not there yet when this was written");
-            piece("methods", names::kTwo, [this] { plain_routers(); });
-            for (const MethodCase& one : method_cases())
-                choice(one.name, "methods", one.name, [&] { method(one); });
-        });
+        session_.attempt("methods", [this] { methods("methods", mixtral_step(tiny(), 2, 8, 512)); });
+        session_.attempt("small_methods", [this] { methods("small_methods", small_step(tiny())); });
     }
 
 private:
@@ -127,10 +122,17 @@ private:
         time_steps("nf4", {{"dense", dense, rank_of(8)}, {"NF4", narrow, rank_of(8)}}, kLeast);
     }
 
+    void methods(const std::string& part, const StepShape& shape) {
+        for (const MethodCase& one : method_cases())
+            session_.results().fail(part, one.name, "not there yet when this was written");
+        piece(part, names::kTwo, [&] { plain_routers(part, shape); });
+        for (const MethodCase& one : method_cases())
+            choice(one.name, part, one.name, [&] { method(part, shape, one); });
+    }
+
     /// What FLOPs cost: the same step with one, two and all eight experts a token.
-    void plain_routers() {
-        const StepShape shape = method_step(tiny());
-        time_steps("methods",
+    void plain_routers(const std::string& part, const StepShape& shape) {
+        time_steps(part,
                    {{names::kTwo, shape, {}},
                     {names::kOne, shape, {{"router.top_k", "1"}}},
                     {names::kEight, shape, {{"router.top_k", "8"}}}},
@@ -138,16 +140,14 @@ private:
     }
 
     /// Each method has a top-2 of its own in its turns, with LoRA on the same Linears.
-    void method(const MethodCase& one) {
-        const StepShape shape = method_step(tiny());
+    void method(const std::string& part, const StepShape& shape, const MethodCase& one) {
         StepShape own = shape;
         own.trained_experts = one.trained_experts;
         Settings same;
         for (const auto& setting : one.more)
             if (setting.first == "adapter.target") same.push_back(setting);
         const std::string what = one.name;
-        time_steps("methods", {{names::kBeside + what, shape, same}, {what, own, settings_of(one)}},
-                   kLeastMethod);
+        time_steps(part, {{names::kBeside + what, shape, same}, {what, own, settings_of(one)}}, kLeastMethod);
     }
 
     Session& session_;

@@ -18,8 +18,8 @@ inline StepShape llama_step(bool tiny) {
             .sequences = 16,
             .length = 1024};
 }
-/// Small, and large enough that a GPU's products are no mere launches.
-inline StepShape method_step(bool tiny) {
+/// Small, and large enough that a GPU's products are no mere launches: what a method does besides them shows.
+inline StepShape small_step(bool tiny) {
     if (tiny) return {.model = decoder_shape(ModelFamily::mixtral, 2, 32, 48, 4, 2, 64), .length = 16};
     return {.model = decoder_shape(ModelFamily::mixtral, 2, 2048, 4096, 16, 8, 32000)};
 }
@@ -65,7 +65,7 @@ inline std::vector<MethodCase> method_cases() {
             {"ia3", "", {{"adapter.target", "k_proj,v_proj"}}}};
 }
 
-/// What `--pieces` chooses from: the models of `step`, the methods of `methods`.
+/// What `--pieces` chooses from: the models of `step`, the methods of `methods` and `small_methods`.
 inline std::vector<std::string> piece_names() {
     std::vector<std::string> all{"mixtral", "llama"};
     for (const MethodCase& method : method_cases()) all.emplace_back(method.name);
