@@ -4,6 +4,7 @@
 // dw. Rows of the list that are -1 give zeros. A target out of range is reported and its token left out.
 // bf16: logits, loss and d (p - e) are float; d (p - e) is rounded once as an operand; xhat and dx are rounded once.
 
+#include <moegrad/cuda/support/cross_entropy_rows.cuh>
 #include <moegrad/cuda/support/products.cuh>
 #include <moegrad/cuda/support/seats.cuh>
 #include <moegrad/cuda/support/step_scalars.cuh>
@@ -11,115 +12,6 @@
 
 namespace moegrad::cuda::linear_cross_entropy {
 namespace {
-
-inline constexpr int kRowThreads = 512;
-inline constexpr float kLowest = -3.402823466e38f;
-
-/// Of the exponentials of some logits: sum exp(z - max).
-struct RowSum {
-    float max = kLowest, sum = 0;
-
-    __device__ __forceinline__ void add(const float (&z)[4], int count) {
-        float next = max;
-        for (int j = 0; j < count; ++j) next = fmaxf(next, z[j]);
-        sum *= expf(max - next);
-        for (int j = 0; j < count; ++j) sum += expf(z[j] - next);
-        max = next;
-    }
-};
-
-__device__ __forceinline__ void load_logits(const float* z, int count, bool fast, float (&to)[4]) {
-    if (fast && count == 4) {
-        const float4 all = *reinterpret_cast<const float4*>(z);
-        to[0] = all.x, to[1] = all.y, to[2] = all.z, to[3] = all.w;
-        return;
-    }
-    for (int j = 0; j < count; ++j) to[j] = z[j];
-}
-
-template <class Real>
-__device__ __forceinline__ void store_gradient(Real* g, int count, bool fast, const float (&from)[4]) {
-    if constexpr (sizeof(Real) == 2) {
-        if (fast && count == 4) {
-            *reinterpret_cast<uint2*>(g) =
-                make_uint2(pack_bf16(from[0], from[1]), pack_bf16(from[2], from[3]));
-            return;
-        }
-    } else if (fast && count == 4) {
-        *reinterpret_cast<float4*>(g) = make_float4(from[0], from[1], from[2], from[3]);
-        return;
-    }
-    for (int j = 0; j < count; ++j) g[j] = narrow<Real>(from[j]);
-}
-
-/// What a block of threads knows of its row of logits.
-struct Row {
-    float* z;
-    Index V;
-    std::int32_t target;
-    bool fast;  // 16 bytes at a time
-};
-
-/// max and sum over the row, the same in every thread.
-__device__ inline RowSum row_sum(const Row& row) {
-    RowSum own;
-    for (Index v = 4 * static_cast<Index>(threadIdx.x); v < row.V; v += 4 * kRowThreads) {
-        float z[4];
-        const int count = static_cast<int>(min(row.V - v, Index{4}));
-        load_logits(row.z + v, count, row.fast, z);
-        own.add(z, count);
-    }
-    RowSum all;
-    all.max = block_max(own.max);
-    all.sum = block_sum(own.sum * expf(own.max - all.max));
-    return all;
-}
-
-/// factor (p - e) in the place of the logits, as Real from the row's first byte on. What a round of threads writes lies
-/// below what a later one reads, since Real is no wider than the logits.
-template <class Real>
-__device__ inline void to_gradient(const Row& row, const RowSum& all, float factor) {
-    Real* const gradient = reinterpret_cast<Real*>(row.z);
-    const float scale = factor / all.sum;
-    for (Index first = 0; first < row.V; first += 4 * kRowThreads) {
-        const Index v = first + 4 * static_cast<Index>(threadIdx.x);
-        const int count = static_cast<int>(max(min(row.V - v, Index{4}), Index{0}));
-        float z[4];
-        load_logits(row.z + v, count, row.fast, z);
-        for (int j = 0; j < count; ++j) {
-            const float e = expf(z[j] - all.max);
-            z[j] = v + j == row.target ? factor * (e / all.sum - 1) : e * scale;
-        }
-        __syncthreads();
-        store_gradient(gradient + v, count, row.fast, z);
-    }
-}
-
-template <class Real>
-__device__ inline void to_zeros(const Row& row) {
-    Real* const gradient = reinterpret_cast<Real*>(row.z);
-    for (Index v = threadIdx.x; v < row.V; v += kRowThreads) gradient[v] = narrow<Real>(0);
-}
-
-/// Block i: row i of the piece. nll (or null) gets losses; factor: d, or null for 1; gradient: whether it is wanted.
-template <class Real>
-__global__ void __launch_bounds__(kRowThreads)
-    rows_kernel(View<const std::int32_t, 1> target, View<const std::int32_t, 1> row, View<float, 2> logits,
-                float* nll, const float* factor, bool gradient, DeviceStatus* seen) {
-    const Index t = row(blockIdx.x);
-    const std::int32_t own = t < 0 ? -1 : target(t);
-    const Row here{logits.row(blockIdx.x), logits.extent(1), own,
-                   reinterpret_cast<std::uintptr_t>(logits.data) % 16 == 0 && logits.pitch % 4 == 0};
-    if (own < 0 || own >= here.V) {
-        if (t >= 0 && threadIdx.x == 0) seen->bad_index = 1;
-        if (gradient) to_zeros<Real>(here);
-        return;
-    }
-    const float z = here.z[own];
-    const RowSum all = row_sum(here);
-    if (nll != nullptr && threadIdx.x == 0) nll[t] = logf(all.sum) + (all.max - z);
-    if (gradient) to_gradient<Real>(here, all, factor == nullptr ? 1.0f : factor[t]);
-}
 
 /// out[i] = x[row[i]], zeros where row is -1.
 template <class Real>
@@ -158,8 +50,11 @@ void for_pieces(Stream stream, View<const Real, 2> x, View<const Real, 2> w, Vie
 template <class Real>
 void make_rows(Stream stream, View<const std::int32_t, 1> target, View<const std::int32_t, 1> list,
                View<float, 2> z, float* nll, const float* factor, bool gradient) {
-    launch("linear_cross_entropy", rows_kernel<Real>, dim3(static_cast<unsigned>(z.extent(0))),
-           dim3(kRowThreads), 0, cuda_stream(stream), target, list, z, nll, factor, gradient, status());
+    const Index groups = (z.extent(1) + 3) / 4;
+    const bool kept = groups <= kKeptGroups * kMostThreads;
+    launch("linear_cross_entropy", kept ? rows_kernel<Real, KeptRow> : rows_kernel<Real, ReadRow>,
+           dim3(static_cast<unsigned>(z.extent(0))), dim3(kept ? kept_threads(groups) : kMostThreads), 0,
+           cuda_stream(stream), target, list, z, nll, factor, gradient, status());
 }
 
 /// d (p - e) that make_rows left where the logits were.

@@ -111,8 +111,13 @@ TEST_CASE("linear_cross_entropy: gradients and float against double") {
 }
 
 TEST_CASE("linear_cross_entropy: a large vocabulary") {
-    // Several rounds of a row's threads; logits and rows of x with 16-byte accesses and without.
-    for (const auto& [V, D] : {std::pair{Index{4099}, Index{8}}, {Index{4096}, Index{3}}}) {
+    // Several groups a thread, rows that a GPU's registers hold (to 32,768) and longer ones, which it reads twice; logits and rows
+    // of x with 16-byte accesses and without.
+    for (const auto& [V, D] : {std::pair{Index{4099}, Index{8}},
+                               {Index{4096}, Index{3}},
+                               {Index{32768}, Index{2}},
+                               {Index{32771}, Index{2}},
+                               {Index{36868}, Index{2}}}) {
         test::check_op(
             {&linear_cross_entropy_slot},
             [V = V, D = D](Index T) {
