@@ -36,13 +36,24 @@ __device__ __forceinline__ std::int64_t to_units(double x, DeviceStatus* status)
     return 0;
 }
 
+inline constexpr int kOwn = 4;  // columns of a lane beside each other
+
 /// What a row has one of: tokens, entropy, its experts. A team whose row does not count has no columns.
 __device__ __forceinline__ void count_row(const Batch& b, Index t, const Team& team,
                                           const RoutingCounts& counts) {
     double entropy = 0;
-    for (Index c = team.lane; c < b.p.extent(1); c += team.size) {
-        const double value = static_cast<double>(b.p(t, c));
-        if (value > 0) entropy -= value * moegrad::log(value);
+    for (Index first = team.lane; first < b.p.extent(1); first += kOwn * team.size) {
+        double value[kOwn];
+#pragma unroll
+        for (int i = 0; i < kOwn; ++i) {
+            const Index c = first + i * team.size;
+            value[i] = c < b.p.extent(1) ? static_cast<double>(b.p(t, c)) : 0;
+        }
+#pragma unroll
+        for (int i = 0; i < kOwn; ++i)  // chains of their own, beside each other
+            value[i] *= moegrad::log(value[i] > 0 ? value[i] : 1.0);
+#pragma unroll
+        for (int i = 0; i < kOwn; ++i) entropy -= value[i];
     }
     int used = 0, nulls = 0, dropped = 0;
     for (Index k = team.lane; k < b.expert.extent(1); k += team.size) {
@@ -67,8 +78,6 @@ __device__ __forceinline__ void count_row(const Batch& b, Index t, const Team& t
     add(counts.all_null(), used == 0 && dropped == 0 && nulls > 0);
     add(counts.dropped(), dropped);
 }
-
-inline constexpr int kOwn = 4;  // columns that a lane adds up at once
 
 /// The masses of columns c, c + size, .. over the rows of a team: those from `begin` on, `step` apart.
 __device__ __forceinline__ void count_mass(const Batch& b, Index c, int size, Index begin, Index step,

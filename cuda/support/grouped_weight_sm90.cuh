@@ -101,19 +101,31 @@ __device__ inline void load_weight_sides(const WeightProduct& p, const Shared& s
     }
 }
 
-/// Two neighbouring columns a store: a quad fills 32 bytes.
+/// Two neighbouring columns a store: a quad fills 32 bytes. What is added to is read for 16 stores at once: behind a store the
+/// compiler starts no read.
 __device__ __forceinline__ void put_weight(const WeightProduct& p, const float (&d)[kTileColumns / 2],
                                            int expert, int row, int column) {
+    constexpr int kBlocks = kTileColumns / 8, kAtOnce = 16;
+    float* const first = p.c + expert * p.slice + row * p.pitch + column;
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-        float* const to = p.c + expert * p.slice + (row + 8 * r) * p.pitch + column;
+    for (int part = 0; part < 2 * kBlocks; part += kAtOnce) {
+        const int r = part / kBlocks;
+        float* const to = first + 8 * r * p.pitch;
+        const auto inside = [&](int i) {
+            return row + 8 * r < p.tall.columns && column + 8 * (part % kBlocks + i) < p.wide.columns;
+        };
+        float2 sum[kAtOnce];
 #pragma unroll
-        for (int j = 0; j < kTileColumns / 8; ++j) {
-            float2 sum = make_float2(d[4 * j + 2 * r], d[4 * j + 2 * r + 1]);
-            auto* const both = reinterpret_cast<float2*>(to + 8 * j);
-            if (row + 8 * r >= p.tall.columns || column + 8 * j >= p.wide.columns) continue;
-            if (p.write == Write::accumulate) sum.x += both->x, sum.y += both->y;
-            *both = sum;
+        for (int i = 0; i < kAtOnce; ++i) {
+            sum[i] = make_float2(0, 0);
+            if (p.write == Write::accumulate && inside(i))
+                sum[i] = *reinterpret_cast<const float2*>(to + 8 * (part % kBlocks + i));
+        }
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) {
+            const int j = part % kBlocks + i;
+            sum[i].x += d[4 * j + 2 * r], sum[i].y += d[4 * j + 2 * r + 1];
+            if (inside(i)) *reinterpret_cast<float2*>(to + 8 * j) = sum[i];
         }
     }
 }

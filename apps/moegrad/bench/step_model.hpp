@@ -69,7 +69,7 @@ std::unique_ptr<Decoder<Real>> random_model(const StepShape& shape, Device devic
             parameter->set_quantised(placed(repeated(some, parameter->shape()), device));
             continue;
         }
-        parameter->move_to(device);
+        parameter->clear_on(device);
         visit_values<Real>(*parameter, [&]<class T>(const Tensor<T>& values) {
             if (values.shape().rank() > 1) return fill_normal_block(values, seed, deviation);
             auto ones = Tensor<T>::zeros(values.shape());

@@ -111,6 +111,8 @@ public:
     }
     /// Before NF4 comes in its place: the name and the shape stay.
     virtual void drop_value() { value_ = {}; }
+    /// Zeros on `device` in place of the value, which is not copied there: for one that is frozen and is filled there.
+    virtual void clear_on(Device device) { value_ = Tensor<T>::zeros(shape_, device); }
     /// To another device, values and moments; gradients are made anew where the values moved.
     virtual void move_to(Device device) {
         const bool stays = value_.on_host() != (device == Device::cuda);
@@ -187,6 +189,10 @@ public:
     void drop_value() override {
         Parameter<float>::drop_value();
         copy_ = {};
+    }
+    void clear_on(Device device) override {
+        copy_ = room_ && device == Device::cuda ? room_->place(place_, shape_, device)
+                                                : Tensor<bf16>::zeros(shape_, device);
     }
     void move_to(Device device) override {
         Parameter<float>::move_to(device);
