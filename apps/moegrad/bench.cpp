@@ -95,7 +95,7 @@ void add_bench(CLI::App& app) {
     verb->add_option(
         "--only", options.only,
         "parts, with commas: ceilings rows linears experts block fine attention adamoe molora nf4 step "
-        "methods small_methods [all]");
+        "methods large_methods [all]");
     verb->add_option("--pieces", flags->pieces,
                      "of step mixtral llama, of both parts of methods their names, with commas [all]");
     verb->add_option("--rounds", options.rounds, "turns of every job [20]")->check(CLI::Range(1, 10000));

@@ -3,7 +3,7 @@
 // balanced_assignment.cuh, who keeps what in AuctionLayout.
 //
 // The guess: prices only rise, so that levels fall, by less and less. It is below the last level by `reach`, which
-// doubles or halves with the number of keys that it lists. It costs time alone, as do the bins of kNear steps. Values are
+// follows the number of keys that it lists. It costs time alone, as do the bins of kNear steps. Values are
 // differences and sums of two numbers, so no bit is another than the CPU's.
 
 #include <moegrad/cuda/support/cluster.cuh>
@@ -215,10 +215,12 @@ private:
                         [&](int t) { bid_on(at(block_of(t), 0), e, place_of(t)) = 1; });
     }
 
-    /// So that it lists some more than are wanted.
+    /// So that it lists about twice as many as are wanted, and leaves room in the list.
     __device__ float next_reach(float reach, int listed, int wanted) const {
-        if (listed < 2 * wanted + 8) return fminf(2 * reach, kNear * market_.step);
-        return listed > 2 * wanted + 32 ? fmaxf(reach / 2, market_.step / 1024) : reach;
+        const auto aim = static_cast<float>(min(2 * wanted + 20, kListed / 2));
+        const float change = aim / static_cast<float>(max(listed, 1));
+        return fminf(fmaxf(reach * fminf(fmaxf(change, 0.25f), 2.0f), market_.step / 1024),
+                     kNear * market_.step);
     }
 
     __device__ bool any_missing() const {

@@ -72,6 +72,16 @@ __device__ __forceinline__ float warp_max(float x) {
     return x;
 }
 
+/// Inclusive prefix sum over the lanes.
+__device__ __forceinline__ int warp_prefix(int x, int lane) {
+#pragma unroll
+    for (int distance = 1; distance < kWarp; distance *= 2) {
+        const int below = __shfl_up_sync(0xffffffffu, x, static_cast<unsigned>(distance));
+        if (lane >= distance) x += below;
+    }
+    return x;
+}
+
 /// The same sum in every thread of a block of up to 1024; all threads call it.
 template <class Number>
 __device__ __forceinline__ Number block_sum(Number x) {

@@ -18,7 +18,7 @@ namespace {
 using Key = unsigned long long;
 inline constexpr int kTeamWarps =
     16;  // of a block: what all threads do together costs more with more of them
-inline constexpr int kListed = kSelectBins * sizeof(int) / sizeof(Key);
+inline constexpr int kListed = 256;
 
 __device__ __forceinline__ Key key_of(std::uint32_t order, int i) {
     return static_cast<Key>(order) << 32 | (0xffffffffu - static_cast<std::uint32_t>(i));
@@ -95,28 +95,30 @@ __device__ __forceinline__ int lanes_total(int x) {
 #endif
 }
 
-/// The keys from order `guess` > 0 on into the list, as far as there is room, and how many are there.
+/// The keys from order `guess` > 0 on into the list, as far as there is room, and how many are there. A warp counts its own
+/// before it reads them once more, so that it asks for places once: all warps ask at one address.
 __device__ __forceinline__ void list_from(const SelectTeam& team, TeamNotes& notes,
                                           const std::uint32_t* order, int n, std::uint32_t guess) {
-    int there = 0;
-    each_four(team, order, n, [&](int i, const std::uint32_t(&four)[4]) {
+    int there = 0, own = 0;
+    each_four(team, order, n, [&](int, const std::uint32_t(&four)[4]) {
 #pragma unroll
-        for (int k = 0; k < 4; ++k) there += four[k] != 0;
-        const bool any = max(max(four[0], four[1]), max(four[2], four[3])) >= guess;
-        if (__any_sync(0xffffffffu, any) == 0) return;
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-            const unsigned found = __ballot_sync(0xffffffffu, four[k] >= guess);
-            if (found == 0) continue;
-            int at = 0;
-            if (team.warp_lane() == 0) at = atomicAdd(&notes.listed, __popc(found));
-            at = __shfl_sync(0xffffffffu, at, 0) + __popc(found & ((1u << team.warp_lane()) - 1));
-            if ((found >> team.warp_lane() & 1u) != 0 && at < kListed)
-                notes.list[at] = key_of(four[k], i + k);
-        }
+        for (int k = 0; k < 4; ++k) there += four[k] != 0, own += four[k] >= guess;
     });
     there = lanes_total(there);
-    if (team.warp_lane() == 0 && there > 0) atomicAdd(&notes.there, there);
+    const int found = lanes_total(own), lane = team.warp_lane();
+    int at = 0;
+    if (lane < 2) at = atomicAdd(lane == 0 ? &notes.listed : &notes.there, lane == 0 ? found : there);
+    if (found == 0) return;
+    at = __shfl_sync(0xffffffffu, at, 0) + warp_prefix(own, lane) - own;
+    if (own == 0) return;
+    each_four(team, order, n, [&](int i, const std::uint32_t(&four)[4]) {
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+            if (four[k] < guess) continue;
+            if (at < kListed) notes.list[at] = key_of(four[k], i + k);
+            ++at;
+        }
+    });
 }
 
 /// Which bin a score falls into: a monotone function of it, whatever its roundings, so that bins are in order.

@@ -63,16 +63,6 @@ __global__ void __launch_bounds__(kSortThreads)
     for (Index e = threadIdx.x; e < E; e += kSortThreads) p.room[e * chunks + blockIdx.x] = counts[e];
 }
 
-/// Inclusive prefix sum over the lanes.
-__device__ __forceinline__ int warp_prefix(int x, int lane) {
-#pragma unroll
-    for (int distance = 1; distance < kWarp; distance *= 2) {
-        const int below = __shfl_up_sync(0xffffffffu, x, static_cast<unsigned>(distance));
-        if (lane >= distance) x += below;
-    }
-    return x;
-}
-
 /// Exclusive prefix sums of n numbers in place, by one warp; returns the sum of all.
 __device__ __forceinline__ int prefix_sums(std::int32_t* x, Index n, int lane) {
     int total = 0;

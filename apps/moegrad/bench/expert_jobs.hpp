@@ -3,6 +3,7 @@
 // LoRA adds inside a product is overhead.
 
 #include "expert_layer.hpp"
+#include "goals.hpp"
 #include "jobs.hpp"
 
 namespace moegrad::bench {
@@ -78,13 +79,20 @@ private:
         const auto& s = expert_swiglu_slot.get<Real>(device_);
         const DispatchView view(plan_);
         const Index D = layer_.shape.D, F = layer_.shape.F;
-        Job down{group, "down dX, LoRA, dSwiGLU", flops(D, F), 0, Against::product, [=, this, &s] {
-                     s.backward(stream_, dy_.template view<2>(), layer_.down.template view<3>(),
-                                low(u_, layer_.down_lora.A), view, z_.template view<2>(),
-                                h_.template view<2>());
-                 }};
-        down.before = [this] { copy_values(z_read_, z_); };  // dz has taken the place of z
-        all.push_back(std::move(down));
+        for (const bool lora : {false, true}) {
+            Job down{group,
+                     lora ? names::kTrainedDownBack : names::kDownBack,
+                     flops(D, F),
+                     0,
+                     Against::product,
+                     [=, this, &s] {
+                         s.backward(stream_, dy_.template view<2>(), layer_.down.template view<3>(),
+                                    lora ? low(u_, layer_.down_lora.A) : LowRank<Real>(), view,
+                                    z_.template view<2>(), h_.template view<2>());
+                     }};
+            down.before = [this] { copy_values(z_read_, z_); };  // dz has taken the place of z
+            all.push_back(std::move(down));
+        }
         all.push_back({group, "gate_up dX, LoRA", flops(2 * F, D), 0, Against::product, [=, this, &g] {
                            g.multiply_back(stream_, z_read_.template view<2>(), layer_.up.template view<3>(),
                                            low(u_, layer_.up_lora.A), view, y_.template view<2>(),

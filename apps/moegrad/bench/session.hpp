@@ -21,7 +21,7 @@ namespace moegrad::bench {
 
 inline const std::vector<std::string> kParts{"ceilings", "rows",      "linears",      "experts", "block",
                                              "fine",     "attention", "adamoe",       "molora",  "nf4",
-                                             "step",     "methods",   "small_methods"};
+                                             "step",     "methods",   "large_methods"};
 
 struct BenchOptions {
     std::string only, out, device;

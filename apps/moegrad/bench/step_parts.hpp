@@ -24,8 +24,9 @@ public:
                 beside_peer(names::kLlama, names::kTorchLlama, llama_step(tiny()), rank_of(8));
             });
         });
-        session_.attempt("methods", [this] { methods("methods", mixtral_step(tiny(), 2, 8, 512)); });
-        session_.attempt("small_methods", [this] { methods("small_methods", small_step(tiny())); });
+        session_.attempt("methods", [this] { methods("methods", small_step(tiny())); });
+        session_.attempt("large_methods",
+                         [this] { methods("large_methods", mixtral_step(tiny(), 2, 8, 512)); });
     }
 
 private:

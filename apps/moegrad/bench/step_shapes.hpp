@@ -65,7 +65,7 @@ inline std::vector<MethodCase> method_cases() {
             {"ia3", "", {{"adapter.target", "k_proj,v_proj"}}}};
 }
 
-/// What `--pieces` chooses from: the models of `step`, the methods of `methods` and `small_methods`.
+/// What `--pieces` chooses from: the models of `step`, the methods of `methods` and `large_methods`.
 inline std::vector<std::string> piece_names() {
     std::vector<std::string> all{"mixtral", "llama"};
     for (const MethodCase& method : method_cases()) all.emplace_back(method.name);
