@@ -80,11 +80,11 @@ void check(const CountedCase& one, Index T) {
 
 /// du and dB of stacks whose columns are cut into slices of `slice`. Under a sanitizer and the emulator few tokens and two slices an
 /// expert: racecheck needs minutes for 300 tokens and all.
-void check_slices(Index slice, const std::vector<Index>& widths) {
+void check_slices(Index slice, const std::vector<Index>& ranks, const std::vector<Index>& widths) {
     if (!has_cuda()) return;
-    const auto source = [](Index R) { return R == 8 ? RowSource::tokens : RowSource::rows; };
+    const auto source = [](Index R) { return R % 16 == 8 ? RowSource::tokens : RowSource::rows; };
     const bool few = test::rows_are_limited() || !test::has_tensor_cores();
-    for (const Index R : {8, 16}) {
+    for (const Index R : ranks) {
         if (few) {
             REQUIRE(rank_slice(kFewExperts, slice + 8, R) == slice);
             check({source(R), slice + 8, R, kFewExperts}, kFewTokens);
@@ -109,7 +109,11 @@ TEST_CASE("rank_slices: the widest slices that leave a GPU 128 blocks") {
     CHECK(rank_slice(1, 16384, 8) == 128);
     CHECK(rank_slice(256, 384, 8) == 256);
     CHECK(rank_slice(256, 120, 8) == 0);
-    for (Index rank : {0, 4, 12, 32}) CHECK(rank_slice(8, 28672, rank) == 0);
+    CHECK(rank_slice(8, 28672, 24) == 256);  // of more ranks slices of 256 columns alone
+    CHECK(rank_slice(8, 28672, 32) == 256);
+    CHECK(rank_slice(8, 2048, 32) == 0);
+    CHECK(rank_slice(256, 248, 32) == 0);
+    for (Index rank : {0, 4, 12, 40}) CHECK(rank_slice(8, 28672, rank) == 0);
     CHECK(rank_slice(8, 28676, 16) == 0);
     CHECK(rank_slice(0, 28672, 16) == 0);
 }
@@ -125,8 +129,10 @@ TEST_CASE("rank_slices: one group is cut into wide slices and long pieces that a
     CHECK(is(rank_cut(1025, 2056, 8), 128, 17, 160,
              7));  // 65 rows in the last piece, 8 columns in the last slice
     CHECK(is(rank_cut(1, 16384, 8), 128, 128, 32, 1));
+    CHECK(is(rank_cut(16384, 4096, 32), 256, 16, 1024, 16));  // Mo-LoRA's four experts of rank 8: 256 blocks
     CHECK_FALSE(rank_cut(1023, 2048, 8));
-    CHECK_FALSE(rank_cut(16384, 4096, 32));
+    CHECK_FALSE(rank_cut(16384, 4096, 40));
+    CHECK_FALSE(rank_cut(1024, 2048, 32));  // 8 slices of 8 pieces at most
     CHECK_FALSE(rank_cut(16384, 4092, 8));
     CHECK_FALSE(rank_cut(0, 16384, 8));
     CHECK(rank_cut(1025, 2056, 8).size(1025, 2056, 8) == (17 * 1025 + 7 * 2056) * 8);
@@ -145,15 +151,19 @@ TEST_CASE("rank_slices: room for the parts where a GPU of bf16 makes them, and n
 }
 
 TEST_CASE("rank_slices: du and dB of slices of 128 columns, for rows about the size of a stage") {
-    check_slices(128, {2048, 2056});
+    check_slices(128, {8, 16}, {2048, 2056});
 }
 
 TEST_CASE("rank_slices: du and dB of slices of 256 columns") {
-    check_slices(256, {4104, 4096});
+    check_slices(256, {8, 16}, {4104, 4096});
+}
+
+TEST_CASE("rank_slices: du and dB of 24 and 32 ranks, in slices of 256 columns") {
+    check_slices(256, {24, 32}, {4104, 4096});
 }
 
 TEST_CASE("rank_slices: du and dB of slices of 512 columns") {
-    check_slices(512, {8696, 8192, 8200});
+    check_slices(512, {8, 16}, {8696, 8192, 8200});
 }
 
 TEST_CASE("rank_slices: du and dB of one token") {

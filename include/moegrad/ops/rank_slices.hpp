@@ -20,13 +20,15 @@ inline constexpr Index kRankBlocks = 128, kRankBlocksAtOnce = 264;
 inline constexpr int kRankRows = 32, kRankPiece = 128;
 
 inline constexpr bool rank_fits(Index columns, Index rank) {
-    return (rank == 8 || rank == 16) && columns % 8 == 0;
+    return rank % 8 == 0 && rank > 0 && rank <= 32 && columns % 8 == 0;
 }
 
 /// Columns of a slice: the most of 512, 256 and 128, and no more than there are, that leave enough blocks. 0, two readings:
-/// too few even so, another rank than 8 and 16, or rows of dy that do not end at 16 bytes. pieces: of every expert's rows.
+/// too few even so, another rank than 8, 16, 24 and 32, or rows of dy that do not end at 16 bytes. Of ranks above 16 only 256: wider
+/// slices have no room in registers, narrower ones none for du where dy was. pieces: of every expert's rows.
 inline constexpr Index rank_slice(Index experts, Index columns, Index rank, Index pieces = 1) {
-    for (Index width = rank_fits(columns, rank) ? 512 : 0; width >= 128; width /= 2) {
+    const Index most = rank > 16 ? 256 : 512, fewest = rank > 16 ? 256 : 128;
+    for (Index width = rank_fits(columns, rank) ? most : 0; width >= fewest; width /= 2) {
         if (columns >= width && experts * pieces * ((columns + width - 1) / width) >= kRankBlocks)
             return width;
     }
