@@ -87,6 +87,10 @@ public:
         for (auto& gradient : gradients_) gradient->forget();
     }
 
+    /// See Gradient::overwrite_next; of those there are.
+    void overwrite_next(bool overwrites) {
+        for (auto& gradient : gradients_) gradient->overwrite_next(overwrites);
+    }
     /// See Gradient::set_accumulates; of those there are and those to come.
     void set_accumulates(bool accumulates) {
         accumulates_ = accumulates;

@@ -33,17 +33,19 @@ public:
     const Tensor<T>& tensor() const { return tensor_; }
     const Shape& shape() const { return shape_; }
 
-    /// The next write: overwrite at first, accumulate from then on.
+    /// The next write: overwrite at first (and after overwrite_next), accumulate from then on.
     GradientTarget<T> target() {
         if (!tensor_.defined()) tensor_ = context_->template make<T>(shape_);
         if (adopted_ && !tensor_.alone()) tensor_ = context_->clone(tensor_);
-        const Write write = written_ || accumulates_ ? Write::accumulate : Write::overwrite;
-        written_ = true;
-        return {tensor_, write};
+        const bool adds = (written_ || accumulates_) && !overwrites_;
+        written_ = true, overwrites_ = false;
+        return {tensor_, adds ? Write::accumulate : Write::overwrite};
     }
     /// Whether the first write of a step accumulates too: then whoever updates leaves zeros behind. A recorded
     /// micro-batch cannot tell the first from the others.
     void set_accumulates(bool accumulates) { accumulates_ = accumulates; }
+    /// Whether the next write overwrites all the same: where nothing but zeros can stand, to read them costs as much as to write.
+    void overwrite_next(bool overwrites) { overwrites_ = overwrites; }
 
     /// Takes `whole` as this gradient, where nothing has been written yet and nothing lasting stands. What is added later is
     /// added in place once nobody else holds it, else to a copy.
@@ -64,7 +66,7 @@ private:
     Context* context_ = nullptr;
     Tensor<T> tensor_;
     Shape shape_;
-    bool written_ = false, accumulates_ = false, adopted_ = false;
+    bool written_ = false, accumulates_ = false, overwrites_ = false, adopted_ = false;
 };
 
 template <class T, class G = T>

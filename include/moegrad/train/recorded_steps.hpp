@@ -1,6 +1,7 @@
 #pragma once
-// RecordedSteps: the two graphs of a step on a GPU. A micro-batch of a shape runs plainly the first time, which makes
-// whatever is made once; the second time it is recorded; from then on it is replayed. So is the update.
+// RecordedSteps: the graphs of a step on a GPU. A micro-batch of a shape runs plainly the first time, which makes whatever is
+// made once; the second time it is recorded; from then on it is replayed. So is the update. A step's first micro-batch, which
+// overwrites gradients, has another graph than those behind it, which add.
 //
 // What a replay touches must lie where it lay when it was recorded:
 //   inputs       a batch of the graph's own, which the micro-batch is copied to before each replay
@@ -60,13 +61,14 @@ public:
         key_ = key;
     }
 
-    /// body(batch), which must launch the same work for every batch of a shape.
+    /// body(batch), which must launch the same work for every batch of a shape that comes first, and for every later one.
     template <class Body>
     void micro_batch(const StepBatches& batches, std::size_t i, Body body) {
         const BatchShape shape = batches.shape(i);
-        const bool room = batches_.size() < kMost || batches_.count(shape) > 0;
+        const std::pair key{shape, i == 0};
+        const bool room = batches_.size() < kMost || batches_.count(key) > 0;
         if (!possible_ || !room) return body(batches.batch(i));
-        Work& work = batches_[shape];
+        Work& work = batches_[key];
         if (is_first(work)) return body(batches.batch(i));
         require_empty_arena("micro-batch");
         if (!work.recording.defined()) {
@@ -94,12 +96,12 @@ public:
     /// Graphs that are kept.
     int count() const {
         int graphs = update_.recording.defined() ? 1 : 0;
-        for (const auto& [shape, work] : batches_) graphs += work.recording.defined() ? 1 : 0;
+        for (const auto& [key, work] : batches_) graphs += work.recording.defined() ? 1 : 0;
         return graphs;
     }
 
 private:
-    static constexpr std::size_t kMost = 64;  // shapes; more run plainly
+    static constexpr std::size_t kMost = 128;  // shapes, first and later; more run plainly
 
     struct Work {
         bool seen = false;
@@ -126,7 +128,7 @@ private:
     }
 
     Context* context_;
-    std::map<BatchShape, Work> batches_;
+    std::map<std::pair<BatchShape, bool>, Work> batches_;
     Work update_;
     std::pair<int, int> key_{0, 0};
     bool possible_ = true, changed_ = false;

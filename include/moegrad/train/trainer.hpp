@@ -180,7 +180,8 @@ private:
     bool on_gpu() const { return context_.device() == Device::cuda; }
     /// What a learning router holds on the host would be recorded as it was.
     bool records() const { return on_gpu() && options_.graphs && !learns_.out_of_sight; }
-    /// A recorded micro-batch always adds to the gradients: they begin at zero, and the update leaves zero behind.
+    /// A recorded micro-batch adds to the gradients unless it is a step's first: they begin at zero, and the update leaves zero
+    /// behind, also in those that a step does not write.
     void accumulate_from_zero(bool accumulate) {
         for (auto* parameter : parameters_) {
             parameter->set_accumulates(accumulate);
@@ -204,21 +205,17 @@ private:
     }
 
     void run(const Dataset& data, const MicroBatches& cuts) {
-        const auto body = [this](const Batch& batch) { micro_batch(batch); };
         sums_.clear();
         if (context_.target() == Device::cuda) {
             inputs_.send(data, cuts, context_.device());
             for (std::size_t i = 0; i < inputs_.count(); ++i) {
-                if (!records()) {
-                    body(inputs_.batch(i));
-                    continue;
-                }
+                const auto body = [this, i](const Batch& batch) { micro_batch(batch, i == 0); };
                 recorded_.keep_for({sums_.moves(), lists_});
-                recorded_.micro_batch(inputs_, i, body);
+                records() ? recorded_.micro_batch(inputs_, i, body) : body(inputs_.batch(i));
             }
         } else {
             for (auto* parameter : parameters_) parameter->forget_gradients();
-            for (const auto& picks : cuts) body(make_batch(data, picks));
+            for (const auto& picks : cuts) micro_batch(make_batch(data, picks), false);
         }
         lists_ += update_.prepare() ? 1 : 0;
         const auto update = [this] { update_.run(context_.stream(), sums_.loss()); };
@@ -227,7 +224,8 @@ private:
         recorded_.update(update);
     }
 
-    void micro_batch(const Batch& batch) {
+    void micro_batch(const Batch& batch, bool first) {
+        for (auto* parameter : parameters_) parameter->overwrite_next(first);
         Tape tape(context_);
         Forward<Real> forward{tape, batch.token, batch.segments, {}, &scales_.names()};
         const auto nll = model_.loss(forward, model_.hidden(forward), batch.target, batch.row);
@@ -240,6 +238,7 @@ private:
         seed(tape, nll, 0);
         seed_penalties(forward);
         tape.backward();
+        for (auto* parameter : parameters_) parameter->overwrite_next(false);
     }
 
     /// From the numbers that arrived.
