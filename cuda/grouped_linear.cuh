@@ -83,8 +83,7 @@ void rank_gradients(Stream stream, View<const Real, 2> dy, View<const Real, 3> B
     }
     if constexpr (std::is_same_v<Real, bf16>) {
         const auto its = B.slice(0);
-        if (grouped::group_rank_gradient(cuda_stream(stream), dy, its, u, to, parts, dB.slice(0), write))
-            return;
+        if (grouped::group_rank_gradient(cuda_stream(stream), dy, its, u, to, parts, dB, write)) return;
     }
     project_back(stream, dy, B, plan, factor, du);
     weight_gradient(stream, dy, u, plan, RowSource::rows, dB, write);

@@ -5,9 +5,11 @@
 //     dx         dy w + [dz0 | du | dz0 | dz1] [g1; A; g0; g0]: what is left out is below 2^-16 of a term (wide_linear.cuh)
 // In float there are no pieces. Ranks of all experts lie side by side, Q columns of which those beyond E R are 0; the sums of
 // u = s x A^T and q = dy B are float. An expert beyond E or chosen twice is reported; twice counts twice.
+// dy is read once for q and dB where ops/rank_slices.hpp cuts it (grouped_rank_gradient.cuh, one group of Q ranks), else twice.
 // bf16: u, du and v (weight u) are rounded once; y and dx as support/low_rank.cuh says: once on Hopper. z, dweight, dA, dB
 // and dg are float.
 
+#include <moegrad/cuda/support/grouped_rank_sums.cuh>
 #include <moegrad/cuda/support/low_rank.cuh>
 #include <moegrad/cuda/support/pieces.cuh>
 #include <moegrad/cuda/support/seats.cuh>
@@ -111,14 +113,26 @@ __device__ __forceinline__ float weighed(const MoloraChoice<Real>& choice, Index
     return sum;
 }
 
-/// v[t, e R + r] = weight u, to `masked`.
+/// Whether slot k of a token names an expert that is not there, or that an earlier slot has.
+inline __device__ bool wrong(View<const std::int32_t, 2> expert, Index t, Index k, Index E) {
+    bool bad = expert(t, k) >= E;
+    for (Index other = 0; other < k; ++other)
+        bad = bad || (expert(t, k) >= 0 && expert(t, other) == expert(t, k));
+    return bad;
+}
+
+/// v[t, e R + r] = weight u, to `masked`. Wrong choices to `seen`, where it is not null.
 template <class Real>
 void mask(Stream stream, View<const Real, 2> u, const MoloraChoice<Real>& choice, Index E, Index R,
-          View<Real, 2> masked) {
-    const Index Q = masked.extent(1);
-    elements("molora_joint, masked", cuda_stream(stream), masked.size(), [=] __device__(Index i) {
-        const Index t = i / Q, c = i - t * Q, e = c / R;
-        masked(t, c) = narrow<Real>(e < E ? weighed(choice, t, e, wide(u(t, c))) : 0.0f);
+          View<Real, 2> masked, DeviceStatus* seen = nullptr) {
+    const Index Q = masked.extent(1), columns = Q + (seen != nullptr ? choice.expert.extent(1) : 0);
+    const Index count = masked.extent(0) * columns;
+    elements("molora_joint, masked", cuda_stream(stream), count, [=] __device__(Index i) {
+        const Index t = i / columns, c = i - t * columns, e = c / R;
+        if (c < Q)
+            masked(t, c) = narrow<Real>(e < E ? weighed(choice, t, e, wide(u(t, c))) : 0.0f);
+        else if (wrong(choice.expert, t, c - Q, E))
+            seen->bad_index = 1;
     });
 }
 
@@ -135,35 +149,33 @@ View<const Real, 2> beside(Stream stream, View<const Real, 3> B, View<float, 2> 
 }
 
 template <class Real>
-void check_choice(Stream stream, const MoloraChoice<Real>& choice, Index E) {
-    DeviceStatus* const seen = status();
-    const View<const std::int32_t, 2> expert = choice.expert;
-    const Index K = expert.extent(1);
-    elements("molora_joint, experts", cuda_stream(stream), expert.size(), [=] __device__(Index i) {
-        const Index t = i / K, k = i - t * K;
-        bool bad = expert(t, k) >= E;
-        for (Index other = 0; other < k; ++other)
-            bad = bad || (expert(t, k) >= 0 && expert(t, other) == expert(t, k));
-        if (bad) seen->bad_index = 1;
-    });
-}
-
-template <class Real>
 void forward(Stream stream, View<const Real, 2> x, View<const Real, 2> w, View<const Real, 3> B,
              View<const Real, 2> u, const MoloraChoice<Real>& choice, const MoloraJointRoom<Real>& room,
              View<Real, 2> y) {
-    check_choice(stream, choice, B.extent(0));
-    mask(stream, u, choice, B.extent(0), B.extent(2), room.masked);
+    mask(stream, u, choice, B.extent(0), B.extent(2), room.masked, status());
     low_rank_rows<Real>("molora_joint", stream, x, w, room.masked, beside(stream, B, room.up), room.bounds,
                         y);
 }
 
+/// q = dy B and dB (+)= dy^T v in one reading of dy. False where there is no room for it or rows do not start at 16 bytes.
 template <class Real>
-void backward_up(Stream stream, View<const Real, 2> dy, View<const Real, 2> u,
-                 const MoloraChoice<Real>& choice, const MoloraJointRoom<Real>& room, View<float, 3> dB,
+bool read_once(Stream stream, View<const Real, 2> dy, View<const Real, 3> B,
+               const MoloraJointRoom<Real>& room, const JointRankTargets<Real>& to) {
+    if constexpr (std::is_same_v<Real, bf16>) {
+        if (room.parts.empty()) return false;
+        const grouped::Store<float> q{room.dense.data, room.dense.pitch,
+                                      static_cast<int>(room.dense.extent(1)), Write::overwrite};
+        return grouped::group_rank_gradient(cuda_stream(stream), dy, beside(stream, B, room.up), room.masked,
+                                            q, room.parts, to.dB, to.write_B);
+    }
+    return false;
+}
+
+/// dB (+)= dy^T v
+template <class Real>
+void multiply_up(Stream stream, View<const Real, 2> dy, const MoloraJointRoom<Real>& room, View<float, 3> dB,
                  Write write) {
     const Index R = dB.extent(2), ER = dB.extent(0) * R;
-    mask(stream, u, choice, dB.extent(0), R, room.masked);
     const View<float, 2> all = room.up;
     multiply_weight<Real>("molora_joint, dB", stream, dy, room.masked, all, Write::overwrite);
     elements("molora_joint, dB", cuda_stream(stream), dB.size(), [=] __device__(Index i) {
@@ -172,26 +184,42 @@ void backward_up(Stream stream, View<const Real, 2> dy, View<const Real, 2> u,
     });
 }
 
+/// du and dweight, of q.
 template <class Real>
-void backward_rank(Stream stream, View<const Real, 2> dy, View<const Real, 3> B, double scale,
-                   View<const Real, 2> u, const MoloraChoice<Real>& choice, const MoloraJointRoom<Real>& room,
-                   View<Real, 2> du, View<float, 2> dweight, Write write) {
-    const View<float, 2> q = room.dense;
-    multiply_back("molora_joint, q", stream, dy, beside(stream, B, room.up), q, Write::overwrite);
-    const Index E = B.extent(0), R = B.extent(2), Q = q.extent(1), K = choice.expert.extent(1);
+void put_ranks(Stream stream, View<const float, 2> q, View<const Real, 2> u, const MoloraChoice<Real>& choice,
+               Index E, Index R, double scale, const JointRankTargets<Real>& to) {
+    const Index Q = q.extent(1), columns = Q + (to.dweight.data != nullptr ? choice.expert.extent(1) : 0);
     const auto s = static_cast<float>(scale);
-    elements("molora_joint, du", cuda_stream(stream), q.size(), [=] __device__(Index i) {
-        const Index t = i / Q, c = i - t * Q, e = c / R;
-        du(t, c) = narrow<Real>(e < E ? weighed(choice, t, e, s * q(t, c)) : 0.0f);
-    });
-    if (dweight.data == nullptr) return;
-    elements("molora_joint, dweight", cuda_stream(stream), dweight.size(), [=] __device__(Index i) {
-        const Index t = i / K, k = i - t * K, e = choice.expert(t, k);
+    const Index count = q.extent(0) * columns;
+    elements("molora_joint, du and dweight", cuda_stream(stream), count, [=] __device__(Index i) {
+        const Index t = i / columns, c = i - t * columns, k = c - Q;
+        if (c < Q) {
+            const Index e = c / R;
+            to.du(t, c) = narrow<Real>(e < E ? weighed(choice, t, e, s * q(t, c)) : 0.0f);
+            return;
+        }
+        const Index e = choice.expert(t, k);
         float sum = 0;
-        for (Index c = e * R; e >= 0 && e < E && c < (e + 1) * R; ++c)
-            sum = fmaf(q(t, c), wide(u(t, c)), sum);
-        put(dweight(t, k), sum, write);
+        for (Index r = e * R; e >= 0 && e < E && r < (e + 1) * R; ++r)
+            sum = fmaf(q(t, r), wide(u(t, r)), sum);
+        put(to.dweight(t, k), sum, to.write_weight);
     });
+}
+
+template <class Real>
+void backward_ranks(Stream stream, View<const Real, 2> dy, View<const Real, 3> B, double scale,
+                    View<const Real, 2> u, const MoloraChoice<Real>& choice,
+                    const MoloraJointRoom<Real>& room, const JointRankTargets<Real>& to) {
+    const Index E = B.extent(0), R = B.extent(2);
+    const bool learns = to.dB.data != nullptr, needed = to.du.data != nullptr;
+    if (learns) mask(stream, u, choice, E, R, room.masked);
+    if (!read_once(stream, dy, B, room, to)) {
+        if (learns) multiply_up(stream, dy, room, to.dB, to.write_B);
+        if (needed)
+            multiply_back("molora_joint, q", stream, dy, beside(stream, B, room.up), room.dense,
+                          Write::overwrite);
+    }
+    if (needed) put_ranks<Real>(stream, room.dense, u, choice, E, R, scale, to);
 }
 
 /// dA and dg, as far as somebody needs them: the rows of [du | dz0 | dz1 | dz2]^T x between the first and the last needed.
@@ -235,8 +263,7 @@ void backward(Stream stream, View<const Real, 2> x, const JointFactors<Real>& fa
 }
 
 template <class Real>
-constexpr MoloraJointKernels<Real> kernels{read<Real>, forward<Real>, backward_up<Real>, backward_rank<Real>,
-                                           backward<Real>};
+constexpr MoloraJointKernels<Real> kernels{read<Real>, forward<Real>, backward_ranks<Real>, backward<Real>};
 
 }  // namespace
 }  // namespace moegrad::cuda::molora_joint

@@ -59,10 +59,13 @@ struct GramSide {
     int columns;
 };
 
-inline bool aligned(const bf16* data, Index pitch, int columns) {
-    return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && pitch % 8 == 0 && columns % 8 == 0;
+template <class Real>
+bool aligned(const Real* data, Index pitch, int columns) {
+    constexpr int n = 16 / static_cast<int>(sizeof(Real));
+    return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && pitch % n == 0 && columns % n == 0;
 }
-inline bool aligned(const Store<bf16>& to) {
+template <class Real>
+bool aligned(const Store<Real>& to) {
     return aligned(to.c, to.pitch, to.columns);
 }
 inline bool aligned(const Swiglu& to) {

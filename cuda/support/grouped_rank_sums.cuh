@@ -1,7 +1,7 @@
 #pragma once
 // du and dB in one reading of dy: the parts of grouped_rank_gradient.cuh and their sums
 //     du[n] = factor * sum over slices of part[slice, n],      of one group dB (+)= sum over pieces of its part[piece]
-// in order, four values a thread; du is rounded once.
+// in order, four values a thread; du is rounded once, or kept in float.
 
 #include <moegrad/cuda/support/grouped_rank_gradient.cuh>
 #include <moegrad/cuda/support/groups.cuh>
@@ -11,35 +11,40 @@ namespace moegrad::cuda::grouped {
 namespace {
 
 /// The sum over `count` parts, `distance` values from part to part.
-__device__ __forceinline__ Values<float, 4> sum_parts(const float* from, Index count, Index distance) {
-    auto sum = Values<float, 4>::all(0);
+template <int N>
+__device__ __forceinline__ Values<float, N> sum_parts(const float* from, Index count, Index distance) {
+    auto sum = Values<float, N>::all(0);
 #pragma unroll 8
     for (Index i = 0; i < count; ++i) {
-        const auto one = Values<float, 4>::load(from + i * distance);
+        const auto one = Values<float, N>::load(from + i * distance);
 #pragma unroll
-        for (int v = 0; v < 4; ++v) sum[v] += one[v];
+        for (int v = 0; v < N; ++v) sum[v] += one[v];
     }
     return sum;
 }
 
 /// du [most, R]; `rows` [1]: how many exist, null: all.
-inline void add_slices(cudaStream_t stream, const float* parts, Index slices, Index most,
-                       const std::int32_t* rows, const Store<bf16>& du) {
+template <class To>
+void add_slices(cudaStream_t stream, const float* parts, Index slices, Index most, const std::int32_t* rows,
+                const Store<To>& du) {
     const Index R = du.columns;
     groups<4>("rank_gradient: du", stream, most, R, rows, [=] __device__(Index n, Index r) {
-        const auto sum = sum_parts(parts + n * R + r, slices, most * R);
-        Values<bf16, 4> result;
+        const auto sum = sum_parts<4>(parts + n * R + r, slices, most * R);
+        Values<To, 4> result;
 #pragma unroll
         for (int i = 0; i < 4; ++i) result[i] = du.factor * sum[i];
         result.store(du.c + n * du.pitch + r);
     });
 }
 
-inline void add_pieces(cudaStream_t stream, const float* parts, Index pieces, View<float, 2> dB,
-                       Write write) {
-    const Index O = dB.extent(0), R = dB.extent(1);
-    groups<4>("rank_gradient: dB", stream, O, R, nullptr, [=] __device__(Index o, Index r) {
-        sum_parts(parts + o * R + r, pieces, O * R).put(dB.row(o) + r, write);
+/// part [O, Q]: the ranks of E experts side by side, Q >= E R; dB [E, O, R].
+template <int N>
+void add_pieces(cudaStream_t stream, const float* parts, Index pieces, Index Q, View<float, 3> dB,
+                Write write) {
+    const Index E = dB.extent(0), O = dB.extent(1), R = dB.extent(2);
+    groups<N>("rank_gradient: dB", stream, O, E * R, nullptr, [=] __device__(Index o, Index c) {
+        const Index e = c / R;
+        sum_parts<N>(parts + o * Q + c, pieces, O * Q).put(&dB(e, o, c - e * R), write);
     });
 }
 
@@ -61,11 +66,13 @@ inline bool stack_rank_gradient(cudaStream_t stream, const Operands<bf16>& x, co
     return true;
 }
 
-/// The same of one group, dy [N, O], B and dB [O, R]. parts: group_rank_parts.
-inline bool group_rank_gradient(cudaStream_t stream, View<const bf16, 2> dy, View<const bf16, 2> B,
-                                View<const bf16, 2> u, const Store<bf16>& du, View<float, 1> parts,
-                                View<float, 2> dB, Write write) {
-    if (parts.empty() || !all_aligned(dy, B, u, dB) || !aligned(du)) return false;
+/// The same of one group, dy [N, O], B [O, Q]; the Q ranks may be those of several experts, each with its dB, and zeros behind
+/// them. parts: group_rank_parts.
+template <class To>
+bool group_rank_gradient(cudaStream_t stream, View<const bf16, 2> dy, View<const bf16, 2> B,
+                         View<const bf16, 2> u, const Store<To>& du, View<float, 1> parts, View<float, 3> dB,
+                         Write write) {
+    if (parts.empty() || !all_aligned(dy, B, u) || !aligned(du)) return false;
     const Index rows = dy.extent(0), columns = B.extent(0), rank = B.extent(1);
     const RankCut cut = rank_cut(rows, columns, rank);
     float* const pieces = parts.data + cut.slices * rows * rank;
@@ -75,7 +82,8 @@ inline bool group_rank_gradient(cudaStream_t stream, View<const bf16, 2> dy, Vie
                           Write::overwrite, nullptr, static_cast<int>(rows), static_cast<int>(cut.piece)},
                          cut.slice, cut.pieces);
     add_slices(stream, parts.data, cut.slices, rows, nullptr, du);
-    add_pieces(stream, pieces, cut.pieces, dB, write);
+    const auto add = all_aligned(dB) ? add_pieces<4> : add_pieces<1>;
+    add(stream, pieces, cut.pieces, rank, dB, write);
     return true;
 }
 

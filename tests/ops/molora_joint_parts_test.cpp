@@ -113,6 +113,7 @@ struct Parts {
     int times = 1;            // the same step again, added to the gradients that are there
     bool y = true, z = true;  // which output has a gradient, that of z beside what it gets as a weight
     bool weigh = true;        // z is part of the weights
+    Index T = 9, O = 8;
     static constexpr std::size_t kAll = 6;
 };
 
@@ -120,7 +121,7 @@ struct Parts {
 template <class Real>
 std::vector<Tensor<double>> gradients_of(Context& context, const Parts& parts, bool jointly = true) {
     using W = Wide<Real>;
-    const auto in = test::joint_inputs(test::joint_shapes(16, 8, 3, 4, 2, 6)(9));
+    const auto in = test::joint_inputs(test::joint_shapes(16, parts.O, 3, 4, 2, 6)(parts.T));
     const auto var = [&]<class T, class G>(std::size_t n, T, G) {
         const auto value = test::tensor_on(context, test::convert_through_float<T>(in[n]));
         if (parts.only != n && parts.only != Parts::kAll) return Var<T, G>(value);
@@ -130,7 +131,7 @@ std::vector<Tensor<double>> gradients_of(Context& context, const Parts& parts, b
     const auto x = var(0, Real(), Real());
     const auto w = var(1, Real(), W()), A = var(2, Real(), W()), B = var(3, Real(), W());
     const auto weight = var(4, W(), W()), router = var(5, W(), W());
-    const auto expert = placed(test::joint_choices(9, 2, 4), context.device());
+    const auto expert = placed(test::joint_choices(parts.T, 2, 4), context.device());
     for (int n = 0; n < parts.times; ++n) {
         Tape tape(context);
         const auto reading = jointly ? read_joint<Real>(tape, x, A, router, test::kJointScale)
@@ -191,6 +192,21 @@ TEST_CASE("molora_joint: gradients of a second step are added") {
             }
         }
     });
+}
+
+TEST_CASE("molora_joint: where dy is read once, parts are frozen and gradients added likewise") {
+    if (!has_cuda()) return;
+    const Index T = 64, O = 16392;
+    REQUIRE(rank_cut(T, O, JointRanks<bf16>(4 * 3, 6).experts).slice == 128);
+    const auto once = gradients_of<bf16>(test::cuda_context(), {.T = T, .O = O}),
+               twice = gradients_of<bf16>(test::cuda_context(), {.times = 2, .T = T, .O = O});
+    for (std::size_t n = 0; n < once.size(); ++n) {
+        CAPTURE(n);
+        const auto alone = gradients_of<bf16>(test::cuda_context(), {.only = n, .T = T, .O = O});
+        CHECK(test::relative_error(alone[n], once[n]) <= 1.0 / 64);
+        for (double& value : once[n].values()) value *= 2;
+        CHECK(test::relative_error(twice[n], once[n]) <= (n == 0 ? 1.0 / 64 : 1e-5));
+    }
 }
 
 TEST_CASE("molora_joint: only the router is asked, or only the experts") {

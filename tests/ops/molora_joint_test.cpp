@@ -98,6 +98,22 @@ TEST_CASE("molora_joint: gradients, and each device against double") {
     check(test::joint_shapes(24, 16, 12, 5, 2, 9), {.rows = {}, .cuda_rows = {67}});
 }
 
+TEST_CASE("molora_joint: a GPU reads dy once for the gradients of all experts' ranks") {
+    struct Case {
+        Index E, R, slice;
+    };
+    const Index C = 5, K = 2;
+    for (const auto& [E, R, slice] : {Case{4, 8, 256}, Case{4, 6, 256}, Case{5, 3, 128}}) {
+        CAPTURE(E);
+        CAPTURE(R);
+        const bool few = test::rows_are_limited();
+        const Index T = few ? 64 : 256, O = (few ? 128 : 64) * slice + 8;
+        REQUIRE(rank_cut(T, O, JointRanks<bf16>(E * R, C).experts).slice == slice);
+        test::check_op({&molora_joint_slot}, test::joint_shapes(8, O, R, E, K, C), joint<1>,
+                       {.rows = {}, .cuda_rows = {T}}, rounded_joint<1>);
+    }
+}
+
 TEST_CASE("molora_joint: dx is added to what is there") {
     const auto check = [](const auto& in, const test::OpCheckOptions& options = {}) {
         test::check_op({&molora_joint_slot, &wide_linear_slot}, in, joint<2>, options, rounded_joint<2>);

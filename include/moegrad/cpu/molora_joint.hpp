@@ -108,6 +108,15 @@ void backward_rank(Stream stream, View<const Real, 2> dy, View<const Real, 3> B,
 }
 
 template <class Real>
+void backward_ranks(Stream stream, View<const Real, 2> dy, View<const Real, 3> B, double scale,
+                    View<const Real, 2> u, const MoloraChoice<Real>& choice,
+                    const MoloraJointRoom<Real>& room, const JointRankTargets<Real>& to) {
+    if (to.dB.data != nullptr) backward_up(stream, dy, u, choice, room, to.dB, to.write_B);
+    if (to.du.data != nullptr)
+        backward_rank(stream, dy, B, scale, u, choice, room, to.du, to.dweight, to.write_weight);
+}
+
+template <class Real>
 void backward(Stream stream, View<const Real, 2> x, const JointFactors<Real>& factors, View<const Real, 2> dy,
               View<const Real, 2> w, View<const Real, 2> dz, View<Real, 2> ranks,
               const MoloraJointRoom<Real>&, const JointTargets<Real>& to) {
@@ -122,8 +131,7 @@ void backward(Stream stream, View<const Real, 2> x, const JointFactors<Real>& fa
 }
 
 template <class Real>
-constexpr MoloraJointKernels<Real> kernels{read<Real>, forward<Real>, backward_up<Real>, backward_rank<Real>,
-                                           backward<Real>};
+constexpr MoloraJointKernels<Real> kernels{read<Real>, forward<Real>, backward_ranks<Real>, backward<Real>};
 
 }  // namespace
 }  // namespace moegrad::cpu::molora_joint

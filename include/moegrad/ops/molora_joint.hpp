@@ -11,6 +11,7 @@
 // Saved: u [T, E R], expert and weight [T, K]; x [T, D] when A, g or w learns; from y's backward to z's dy [T, O].
 
 #include <moegrad/ops/molora_linear.hpp>
+#include <moegrad/ops/rank_slices.hpp>
 #include <moegrad/ops/wide_linear.hpp>
 
 namespace moegrad {
@@ -37,6 +38,7 @@ struct MoloraJointRoom {
     View<Real, 2> masked;          // [T, Q]
     View<Wide<Real>, 2> up;        // [O, Q]         B of all experts side by side, or dB
     View<Wide<Real>, 2> dense;     // [T, Q]         q
+    View<Wide<Real>, 1> parts;     // group_rank_parts, or empty: dy is read twice
     View<std::int32_t, 1> bounds;  // [2]
 };
 
@@ -58,11 +60,18 @@ struct JointFactors {
 template <class Real>
 struct JointTargets {
     View<Real, 2> dx;
-    Write write_x;
     View<Wide<Real>, 3> dA;
-    Write write_A;
     View<Wide<Real>, 2> router;
-    Write write_router;
+    Write write_x, write_A, write_router;
+};
+
+/// Where the gradients of what stands between u and y go; empty: nobody needs it. du [T, Q], there with every dweight [T, K].
+template <class Real>
+struct JointRankTargets {
+    View<Real, 2> du;
+    View<Wide<Real>, 3> dB;
+    View<Wide<Real>, 2> dweight;
+    Write write_B, write_weight;
 };
 
 template <class Real>
@@ -74,12 +83,9 @@ struct MoloraJointKernels {
     void (*forward)(Stream, View<const Real, 2> x, View<const Real, 2> w, View<const Real, 3> B,
                     View<const Real, 2> u, const MoloraChoice<Real>&, const MoloraJointRoom<Real>&,
                     View<Real, 2> y);
-    void (*backward_up)(Stream, View<const Real, 2> dy, View<const Real, 2> u, const MoloraChoice<Real>&,
-                        const MoloraJointRoom<Real>&, View<Wide<Real>, 3> dB, Write);
-    /// du [T, Q]; dweight [T, K], or empty when nobody needs it.
-    void (*backward_rank)(Stream, View<const Real, 2> dy, View<const Real, 3> B, double scale,
-                          View<const Real, 2> u, const MoloraChoice<Real>&, const MoloraJointRoom<Real>&,
-                          View<Real, 2> du, View<Wide<Real>, 2> dweight, Write);
+    void (*backward_ranks)(Stream, View<const Real, 2> dy, View<const Real, 3> B, double scale,
+                           View<const Real, 2> u, const MoloraChoice<Real>&, const MoloraJointRoom<Real>&,
+                           const JointRankTargets<Real>&);
     /// The rest. dz may be empty: nobody looked at z.
     void (*backward)(Stream, View<const Real, 2> x, const JointFactors<Real>&, View<const Real, 2> dy,
                      View<const Real, 2> w, View<const Wide<Real>, 2> dz, View<Real, 2> ranks,
@@ -94,12 +100,12 @@ namespace detail {
 template <class Real>
 struct MoloraJointMemory {
     Tensor<Real> stack, masked;
-    Tensor<Wide<Real>> sum, up, dense;
+    Tensor<Wide<Real>> sum, up, dense, parts;
     Tensor<std::int32_t> bounds;
 
     MoloraJointRoom<Real> room() const {
-        return {view_or_none<2>(stack), view_or_none<2>(sum),   view_or_none<2>(masked),
-                view_or_none<2>(up),    view_or_none<2>(dense), view_or_none<1>(bounds)};
+        return {view_or_none<2>(stack), view_or_none<2>(sum),   view_or_none<2>(masked), view_or_none<2>(up),
+                view_or_none<2>(dense), view_or_none<1>(parts), view_or_none<1>(bounds)};
     }
 };
 
@@ -136,11 +142,10 @@ struct MoloraReading {
 
     void backward() {
         const bool asked = dz && dz->written();
-        if (dy.defined()) {
+        if (dy.defined())
             backward_both(asked ? dz->tensor().template view<2>() : View<Wide<Real>, 2>());
-        } else if (asked) {
+        else if (asked)
             backward_router();
-        }
         dy = ranks = x = u = {};
         w = {};
     }
@@ -163,8 +168,8 @@ private:
         kernels().backward(stream, view_or_none<2>(x), factors(), dy.template view<2>(),
                            w.dense(context).template view<2>(), dz_view, ranks.template view<2>(),
                            memory.room(),
-                           {view_or_none<2>(to_x.tensor), to_x.write, view_or_none<3>(to_A.tensor),
-                            to_A.write, view_or_none<2>(to_router.tensor), to_router.write});
+                           {view_or_none<2>(to_x.tensor), view_or_none<3>(to_A.tensor),
+                            view_or_none<2>(to_router.tensor), to_x.write, to_A.write, to_router.write});
     }
 
     /// Nobody asked for y: a product of the router alone.
@@ -215,33 +220,30 @@ struct MoloraJointBackward {
         const View<const Real, 2> dy_view = dy->tensor().template view<2>();
         if (w.needs_gradient()) {
             const auto dw = w.gradient()->target();
-            linear_slot.get<Real>(stream.device())
-                .backward_weight(stream, x.template view<2>(), dy_view, dw.tensor.template view<2>(),
+            const auto& base = linear_slot.get<Real>(stream.device());
+            base.backward_weight(stream, x.template view<2>(), dy_view, dw.tensor.template view<2>(),
                                  dw.write);
         }
+        const bool needed = reading->learns() || weight.needs_gradient(), learns = B.needs_gradient();
+        if (!needed && !learns) return;
         auto room = memory();
-        if (B.needs_gradient()) {
-            const auto dB = B.gradient()->target();
-            reading->kernels().backward_up(stream, dy_view, reading->u.template view<2>(), choice(),
-                                           room.room(), dB.tensor.template view<3>(), dB.write);
+        const JointRanks<Real> columns = reading->columns();
+        const Index T = reading->T, Q = columns.experts;
+        Tensor<Real> ranks;
+        View<Real, 2> du;
+        if (needed) {
+            ranks = stream.context().template make<Real>({T, columns.lead() + columns.reading()});
+            du = {ranks.data() + columns.lead(), {T, Q}, ranks.columns()};
+            room.dense = stream.context().template make<Wide<Real>>({T, Q});
+            if (learns) room.parts = group_rank_parts<Real>(stream.context(), T, B.extent(1), Q);
         }
-        room.masked = {};
-        if (reading->learns() || weight.needs_gradient()) backward_rank(dy_view, room);
-    }
-
-private:
-    void backward_rank(View<const Real, 2> dy_view, MoloraJointMemory<Real>& room) const {
-        Context& context = reading->stream.context();
-        const auto columns = reading->columns();
-        const Index lead = reading->on_gpu() ? columns.lead() : 0;
-        const auto ranks = context.template make<Real>(
-            {reading->T, reading->on_gpu() ? lead + columns.reading() : columns.experts});
-        const View<Real, 2> du{ranks.data() + lead, {reading->T, columns.experts}, ranks.columns()};
-        room.dense = context.template make<Wide<Real>>(reading->u.shape());
-        const auto to = weight.needs_gradient() ? weight.gradient()->target() : GradientTarget<Wide<Real>>();
-        reading->kernels().backward_rank(reading->stream, dy_view, B.template view<3>(), reading->scale,
-                                         reading->u.template view<2>(), choice(), room.room(), du,
-                                         view_or_none<2>(to.tensor), to.write);
+        const auto dB = learns ? B.gradient()->target() : GradientTarget<Wide<Real>>();
+        const auto dweight =
+            weight.needs_gradient() ? weight.gradient()->target() : GradientTarget<Wide<Real>>();
+        reading->kernels().backward_ranks(
+            stream, dy_view, B.template view<3>(), reading->scale, reading->u.template view<2>(), choice(),
+            room.room(),
+            {du, view_or_none<3>(dB.tensor), view_or_none<2>(dweight.tensor), dB.write, dweight.write});
         if (!reading->learns()) return;
         reading->dy = dy->tensor();
         reading->ranks = ranks;
