@@ -103,6 +103,33 @@ TEST_CASE("parameter: moments start at zero, are made when asked for, and stay")
     CHECK(w.second_moment().data()[3] == 0);
 }
 
+TEST_CASE("parameter: of a gradient that accumulates the next write may overwrite, and only that one") {
+    Parameter<float> w("w", {1, 2});
+    w.set_trainable(true);
+    w.set_accumulates(true);
+    const auto gradient = w.use().gradient();
+    CHECK(gradient->target().write == Write::accumulate);
+    w.overwrite_next(true);
+    CHECK(gradient->target().write == Write::overwrite);
+    CHECK(gradient->target().write == Write::accumulate);
+    w.overwrite_next(true);
+    w.overwrite_next(false);
+    CHECK(gradient->target().write == Write::accumulate);
+    CHECK(gradient->written());
+}
+
+TEST_CASE("parameter: zeros in place of a value, in float and in bf16") {
+    Parameter<float> w("w", {1, 2});
+    w.value().data()[1] = 3;
+    w.clear_on(Device::cpu);
+    CHECK(w.value().data()[1] == 0);
+    Parameter<bf16> narrow("n", {1, 2});
+    narrow.value().data()[0] = bf16(2.0f);
+    narrow.clear_on(Device::cpu);
+    CHECK(static_cast<float>(narrow.value().data()[0]) == 0);
+    CHECK(narrow.shape() == Shape{1, 2});
+}
+
 TEST_CASE("lora parameters: shapes, scale and start") {
     LoraOptions options{.rank = 4, .alpha = 8};
     LoraParameters<float> lora("q_proj", 0, 6, 25, options, 1, 2);

@@ -1,7 +1,7 @@
 #pragma once
 // StepUpdate: what follows the last micro-batch, without a look at any number on the host: frozen blocks to zero, squared
 // norms of the gradients, clip, AdamW of all weights. A step that is not finite is blocked where it is found (ops/clip.hpp).
-// On a GPU the update leaves zeros in the gradients, for micro-batches that always accumulate.
+// On a GPU the update leaves zeros in the gradients: what a step does not write counts as zero.
 
 #include <string>
 #include <vector>

@@ -7,7 +7,7 @@
 #include <array>
 #include <cstring>
 
-#include <moegrad/core/bf16.hpp>
+#include <moegrad/cuda/support/numbers.cuh>
 
 namespace moegrad::cuda::hopper {
 
